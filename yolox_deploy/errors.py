@@ -1,0 +1,76 @@
+"""The one family of errors, and the exit code that each kind gives the command line.
+
+An application catches :class:`YoloxDeployError`; a command prints its text as one line and exits
+with its ``exit_code``.  Every message names what was given, what was expected and what to do next.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class YoloxDeployError(Exception):
+    """Base of every error this package raises on purpose."""
+
+    exit_code = 1
+
+
+class UsageError(YoloxDeployError, ValueError):
+    """An argument, or a combination of arguments, that cannot be served."""
+
+    exit_code = 2
+
+
+class InputFileError(YoloxDeployError):
+    """A file that is missing, unreadable, broken or not what it was taken for."""
+
+    exit_code = 3
+
+
+class CheckpointError(InputFileError):
+    """A checkpoint that cannot be read safely or fits no YOLOX network."""
+
+
+class ArtifactError(InputFileError):
+    """An exported artifact that its engine cannot open or that is no YOLOX detector."""
+
+
+class ImageError(InputFileError):
+    """A picture that cannot be read or an array that is no picture."""
+
+
+class MissingPackageError(YoloxDeployError, ImportError):
+    """An optional package that the request needs and this environment lacks."""
+
+    exit_code = 4
+
+
+class VerificationError(YoloxDeployError):
+    """An artifact that does not detect what its checkpoint detects."""
+
+    exit_code = 5
+
+
+class OutputError(YoloxDeployError):
+    """A result that could not be written; whatever stood there before is untouched."""
+
+    exit_code = 7
+
+
+class DownloadError(YoloxDeployError):
+    """Weights that could not be fetched, or that are not what they were fetched as."""
+
+    exit_code = 8
+
+
+class ConversionError(YoloxDeployError):
+    """A converter that refused the model or wrote something unusable."""
+
+    exit_code = 9
+
+
+def suggest(given: str, known: Iterable[str]) -> str:
+    """Return ``"; did you mean 'x'?"`` for the nearest of the known words, else an empty string."""
+    near = difflib.get_close_matches(given.lower(), list(known), n=1, cutoff=0.6)
+    return f"; did you mean {near[0]!r}?" if near else ""

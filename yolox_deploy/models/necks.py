@@ -1,0 +1,78 @@
+"""The feature pyramids; each holds its backbone, as the published state-dict keys demand."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from yolox_deploy.models.backbones import CSPDarknet, Darknet53
+from yolox_deploy.models.blocks import BaseConv, CSPLayer, Upsample2x, spatial_conv
+
+
+class YOLOPAFPN(nn.Module):
+    """Path-aggregation pyramid: top-down, then bottom-up again."""
+
+    def __init__(self, depth: float, width: float, *, depthwise: bool, act: str) -> None:
+        super().__init__()
+        c3, c4, c5 = (int(c * width) for c in (256, 512, 1024))
+        self.channels = (c3, c4, c5)
+        blocks = round(3 * depth)
+
+        def csp(inputs: int, outputs: int) -> CSPLayer:
+            return CSPLayer(
+                inputs, outputs, blocks, shortcut=False, depthwise=depthwise, act=act
+            )
+
+        self.backbone = CSPDarknet(depth, width, depthwise=depthwise, act=act)
+        self.upsample = Upsample2x()
+        self.lateral_conv0 = BaseConv(c5, c4, 1, act=act)
+        self.C3_p4 = csp(2 * c4, c4)
+        self.reduce_conv1 = BaseConv(c4, c3, 1, act=act)
+        self.C3_p3 = csp(2 * c3, c3)
+        self.bu_conv2 = spatial_conv(c3, c3, 2, depthwise=depthwise, act=act)
+        self.C3_n3 = csp(2 * c3, c4)
+        self.bu_conv1 = spatial_conv(c4, c4, 2, depthwise=depthwise, act=act)
+        self.C3_n4 = csp(2 * c4, c5)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the pyramid's maps of stride 8, 16 and 32 for ``x`` of shape (N, 3, H, W)."""
+        c3, c4, c5 = self.backbone(x)
+        lateral5 = self.lateral_conv0(c5)
+        p4 = self.C3_p4(torch.cat((self.upsample(lateral5), c4), 1))
+        lateral4 = self.reduce_conv1(p4)
+        out3 = self.C3_p3(torch.cat((self.upsample(lateral4), c3), 1))
+        out4 = self.C3_n3(torch.cat((self.bu_conv2(out3), lateral4), 1))
+        out5 = self.C3_n4(torch.cat((self.bu_conv1(out4), lateral5), 1))
+        return out3, out4, out5
+
+
+class YOLOFPN(nn.Module):
+    """Darknet-53's top-down pyramid."""
+
+    channels = (128, 256, 512)
+
+    def __init__(self, *, act: str) -> None:
+        super().__init__()
+
+        def embedding(inputs: int, outputs: int) -> nn.Sequential:
+            return nn.Sequential(
+                BaseConv(inputs, outputs, 1, act=act),
+                BaseConv(outputs, 2 * outputs, 3, act=act),
+                BaseConv(2 * outputs, outputs, 1, act=act),
+                BaseConv(outputs, 2 * outputs, 3, act=act),
+                BaseConv(2 * outputs, outputs, 1, act=act),
+            )
+
+        self.backbone = Darknet53(act=act)
+        self.out1_cbl = BaseConv(512, 256, 1, act=act)
+        self.out1 = embedding(512 + 256, 256)
+        self.out2_cbl = BaseConv(256, 128, 1, act=act)
+        self.out2 = embedding(256 + 128, 128)
+        self.upsample = Upsample2x()
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the pyramid's maps of stride 8, 16 and 32 for ``x`` of shape (N, 3, H, W)."""
+        c3, c4, c5 = self.backbone(x)
+        out4 = self.out1(torch.cat((self.upsample(self.out1_cbl(c5)), c4), 1))
+        out3 = self.out2(torch.cat((self.upsample(self.out2_cbl(out4)), c3), 1))
+        return out3, out4, c5
