@@ -1,0 +1,125 @@
+"""Pictures in: files and arrays of any common kind become (h, w, 3) uint8 BGR."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from yolox_deploy.errors import ImageError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as PILImage
+
+ImageLike: TypeAlias = "str | os.PathLike[str] | NDArray[Any] | PILImage"
+
+IMAGE_SUFFIXES = frozenset(
+    (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2")
+)
+
+
+def read_image(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
+    """Return the picture in ``path`` as (h, w, 3) uint8 BGR, turned as its EXIF data says.
+
+    Raises :class:`ImageError` where there is no file or no picture in it.
+    """
+    try:
+        data = np.fromfile(path, np.uint8)
+    except FileNotFoundError as error:
+        raise ImageError(f"{path}: no such file") from error
+    except OSError as error:
+        raise ImageError(f"{path}: cannot be read ({error.strerror or error})") from error
+    if not data.size:
+        raise ImageError(f"{path}: the file is empty")
+    try:
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    except cv2.error as error:
+        raise ImageError(f"{path}: {error.err or 'cannot be decoded'}") from error
+    if image is None:
+        raise ImageError(f"{path}: not a picture that OpenCV can decode")
+    return np.asarray(image, np.uint8)
+
+
+def as_bgr(image: ImageLike) -> NDArray[np.uint8]:
+    """Return ``image`` as (h, w, 3) uint8 BGR.
+
+    Takes a path; a uint8 or uint16 array that is grey (h, w) or (h, w, 1), BGR (h, w, 3) or BGRA
+    (h, w, 4, alpha ignored); or a PIL image (turned as its EXIF data says).  uint16 is divided by
+    256.  Raises :class:`ImageError` for anything else.
+    """
+    if isinstance(image, (str, os.PathLike)):
+        return read_image(image)
+    if isinstance(image, np.ndarray):
+        return _array_as_bgr(image)
+    if type(image).__module__.startswith("PIL."):
+        from PIL import ImageOps
+
+        upright = ImageOps.exif_transpose(image)
+        return cv2.cvtColor(np.asarray(upright.convert("RGB")), cv2.COLOR_RGB2BGR).astype(
+            np.uint8, copy=False
+        )
+    raise ImageError(
+        f"a picture is a path, a NumPy array or a PIL image, got {type(image).__name__}"
+    )
+
+
+def _array_as_bgr(image: NDArray[Any]) -> NDArray[np.uint8]:
+    if image.dtype == np.uint16:
+        image = (image >> 8).astype(np.uint8)
+    elif image.dtype != np.uint8:
+        raise ImageError(
+            f"an array of {image.dtype} is no picture: expected uint8 (0..255) or uint16"
+        )
+    if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (1, 3, 4)):
+        raise ImageError(
+            f"an array of shape {image.shape} is no picture: expected (h, w), (h, w, 1), "
+            "(h, w, 3) or (h, w, 4); for several pictures use detector.batch"
+        )
+    if 0 in image.shape:
+        raise ImageError(f"a picture of shape {image.shape} has no pixels")
+    if image.ndim == 2 or image.shape[2] == 1:
+        return np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2BGR), np.uint8)
+    if image.shape[2] == 4:
+        return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGRA2BGR), np.uint8)
+    return image
+
+
+def find_images(sources: Iterable[str | os.PathLike[str]]) -> list[Path]:
+    """Return the pictures that files, folders (searched through) and globs name, in order.
+
+    A file that is named is taken whatever its suffix; folders and globs give only files with a
+    picture's suffix.  Raises :class:`ImageError` for a source that gives nothing.
+    """
+    found: dict[Path, None] = {}
+    for source in sources:
+        path = Path(source)
+        if path.is_dir():
+            matches = [p for p in sorted(path.rglob("*")) if is_image_name(p)]
+            problem = "a folder without pictures"
+        elif path.is_file():
+            matches, problem = [path], ""
+        else:
+            matches = [
+                p for p in map(Path, sorted(glob.glob(str(source), recursive=True)))
+                if is_image_name(p)
+            ]
+            problem = "no such file, and no picture matches it"
+        if not matches:
+            raise ImageError(
+                f"{source}: {problem} (looked for {', '.join(sorted(IMAGE_SUFFIXES))})"
+            )
+        found.update(dict.fromkeys(matches))
+    return list(found)
+
+
+def is_image_name(path: Path) -> bool:
+    """Whether ``path`` is a file with a picture's suffix (hidden files are not)."""
+    return (
+        path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
+    )

@@ -1,0 +1,60 @@
+"""The letterbox: a picture of any size becomes the network's input.
+
+The picture is shrunk or enlarged by one ratio, pasted at the top left of a grey canvas, and laid
+out as float32 planes.  Boxes go back to the picture by dividing by the ratio.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from yolox_deploy.spec import InputConvention
+
+
+class Letterbox:
+    """Writes pictures into input tensors of one size and one convention.
+
+    Holds no state but a 256-entry table a channel, so one instance serves any number of threads.
+    """
+
+    def __init__(self, height: int, width: int, convention: InputConvention) -> None:
+        self.height = height
+        self.width = width
+        self.channels = (0, 1, 2) if convention.colour_order == "BGR" else (2, 1, 0)
+        # A pixel has 256 values, so the formula is evaluated once a value instead of once a pixel;
+        # the order of operations is that of the original, to agree to the bit.
+        values = np.arange(256, dtype=np.float32)[None, :] * np.ones((3, 1), np.float32)
+        if convention.scale == 1 / 255:
+            values /= np.float32(255)
+        else:
+            values *= np.float32(convention.scale)
+        values -= np.asarray(convention.mean, np.float32)[:, None]
+        values /= np.asarray(convention.std, np.float32)[:, None]
+        self.table: NDArray[np.float32] = values
+        self.plain = bool((values == np.arange(256)).all())
+        self.pad: NDArray[np.float32] = values[:, convention.pad_value].copy()
+
+    def ratio(self, height: int, width: int) -> float:
+        """Return the factor from pixels of a (height, width) picture to pixels of the input."""
+        return min(self.height / height, self.width / width)
+
+    def __call__(self, image: NDArray[np.uint8], out: NDArray[np.float32]) -> float:
+        """Write ``image`` (h, w, 3) uint8 BGR into ``out`` (3, H, W) float32; return the ratio.
+
+        Sizes are truncated like the original's, but never below one pixel.
+        """
+        ratio = self.ratio(*image.shape[:2])
+        height = max(1, int(image.shape[0] * ratio))
+        width = max(1, int(image.shape[1] * ratio))
+        resized = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+        planes = cv2.split(resized)
+        for target, source in enumerate(self.channels):
+            if self.plain:
+                out[target, :height, :width] = planes[source]
+            else:
+                out[target, :height, :width] = cv2.LUT(planes[source], self.table[target])
+        out[:, height:, :] = self.pad[:, None, None]
+        out[:, :height, width:] = self.pad[:, None, None]
+        return ratio

@@ -1,0 +1,175 @@
+"""Models by name or by checkpoint: fetched, or exported, once into the cache folder."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+import re
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+from yolox_deploy.errors import (
+    CheckpointError,
+    DownloadError,
+    InputFileError,
+    MissingPackageError,
+    OutputError,
+    suggest,
+)
+from yolox_deploy.files import cache_folder, make_folder, reported_as_output_error, sha256_of
+from yolox_deploy.spec import SpecHints
+
+RELEASE = "https://github.com/Megvii-BaseDetection/YOLOX/releases/download/0.1.1rc0"
+PUBLISHED = {
+    "yolox_nano": "nano",
+    "yolox_tiny": "tiny",
+    "yolox_s": "s",
+    "yolox_m": "m",
+    "yolox_l": "l",
+    "yolox_x": "x",
+    "yolox_darknet": "darknet53",
+}
+NAME_PATTERN = re.compile(r"[a-z0-9_-]+(\.pth)?")
+CHUNK = 1 << 18
+TIMEOUT_S = 30
+
+# Changes where an export of the same checkpoint would come out differently.
+EXPORT_CACHE_VERSION = 1
+
+Progress = Callable[[int, int | None], None]
+
+
+def find_model(model: str | os.PathLike[str]) -> Path:
+    """Return the file that ``model`` names: a path, or published weights such as ``yolox_s``.
+
+    Weights are looked for in the cache folder and fetched if they are not there.  Raises
+    :class:`InputFileError` for neither a file nor a name, :class:`DownloadError` otherwise.
+    """
+    path = Path(model).expanduser()
+    if path.is_file():
+        return path
+    if path.is_dir():
+        raise InputFileError(f"{path}: a folder; a model is one file (.onnx, .xml, .param, .pth)")
+    word = str(model).lower().replace("-", "_").removesuffix(".pth")
+    word = {"yolox_darknet53": "yolox_darknet", "yolov3": "yolox_darknet"}.get(word, word)
+    if word in PUBLISHED and path.name == str(model):
+        from yolox_deploy.progress import download_progress
+
+        with download_progress(word) as progress:
+            return fetch_weights(word, progress)
+    hint = suggest(word, PUBLISHED) if NAME_PATTERN.fullmatch(str(model).lower()) else ""
+    raise InputFileError(
+        f"{model}: no such file, and not the name of published weights "
+        f"({', '.join(PUBLISHED)}){hint}"
+    )
+
+
+def fetch_weights(name: str, progress: Progress | None = None, source: str = RELEASE) -> Path:
+    """Return the cached file of published weights, fetching it first where it is missing.
+
+    An interrupted transfer is resumed.  The file is taken only when it is a checkpoint of the
+    architecture it is named after.  ``progress`` is called with bytes so far and in all.
+
+    Raises :class:`DownloadError` where it cannot be fetched or is something else.
+    """
+    folder = make_folder(cache_folder() / "weights")
+    target = folder / f"{name}.pth"
+    if target.is_file():
+        return target
+    part = folder / f"{name}.pth.part"
+    url = f"{source}/{name}.pth"
+    by_hand = f"fetch {url} on another machine and copy it to {target}"
+    try:
+        _transfer(url, part, progress)
+    except urllib.error.HTTPError as error:
+        raise DownloadError(f"{url}: the server answered {error.code} {error.reason}") from error
+    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+        reason = getattr(error, "reason", error)
+        raise DownloadError(
+            f"{name} is not in the cache and cannot be fetched ({reason}): is there a network? "
+            f"Or {by_hand}"
+        ) from error
+    except OSError as error:
+        raise OutputError(f"cannot write {part}: {error.strerror or error}") from error
+    _check_weights(part, name, by_hand)
+    with reported_as_output_error(target):
+        part.replace(target)
+    return target
+
+
+def _transfer(url: str, part: Path, progress: Progress | None) -> None:
+    done = part.stat().st_size if part.is_file() else 0
+    request = urllib.request.Request(url, headers={"Range": f"bytes={done}-"} if done else {})
+    try:
+        answer = urllib.request.urlopen(request, timeout=TIMEOUT_S)
+    except urllib.error.HTTPError as error:
+        # 416: the part is complete already, or longer than the file (then the check refuses it).
+        if error.code == 416 and done:
+            return
+        raise
+    with answer:
+        if answer.status != 206:
+            done = 0
+        length = answer.headers.get("Content-Length")
+        total = done + int(length) if length and length.isdigit() else None
+        with part.open("ab" if done else "wb") as file:
+            while block := answer.read(CHUNK):
+                file.write(block)
+                done += len(block)
+                if progress:
+                    progress(done, total)
+    if total is not None and done < total:
+        raise ConnectionError(f"the transfer ended after {done} of {total} bytes")
+
+
+def _check_weights(part: Path, name: str, by_hand: str) -> None:
+    """Refuse a fetched file that is not the checkpoint it is named after, and remove it."""
+    from yolox_deploy.models.checkpoint import load_checkpoint
+
+    try:
+        found = load_checkpoint(part).arch.name
+    except CheckpointError as error:
+        part.unlink(missing_ok=True)
+        raise DownloadError(f"what was fetched as {name} is no checkpoint; {by_hand}") from error
+    if found != PUBLISHED[name]:
+        part.unlink(missing_ok=True)
+        raise DownloadError(f"what was fetched as {name} is a YOLOX {found}; {by_hand}")
+
+
+def exported_once(checkpoint: Path, backend: str, hints: SpecHints) -> Path:
+    """Return the artifact for ``backend`` made from ``checkpoint``, exporting it the first time.
+
+    It is kept in the cache folder under the checkpoint's content and the hints; ``auto`` takes
+    the first backend that can run here.  Raises what the export raises.
+    """
+    from yolox_deploy.runtimes import BACKENDS
+
+    if importlib.util.find_spec("torch") is None:
+        raise MissingPackageError(
+            f"{checkpoint.name} is a checkpoint, and reading one needs PyTorch: "
+            'pip install "yolox-deploy[export]"; or run yolox-export elsewhere and bring the '
+            "artifact"
+        )
+    from yolox_deploy.export import TARGETS, ExportOptions, export_model
+
+    able = [t for t in TARGETS.values() if t.backend == backend or backend == "auto"]
+    ready = [t for t in able if BACKENDS[t.backend].availability().ok]
+    if not ready:
+        if backend == "auto":
+            return checkpoint
+        BACKENDS[backend].runtime_class()
+    target = ready[0]
+    options = json.dumps([EXPORT_CACHE_VERSION, asdict(hints)], sort_keys=True)
+    key = f"{sha256_of(checkpoint)[:16]}-{hashlib.sha256(options.encode()).hexdigest()[:8]}"
+    folder = cache_folder() / "exports" / key
+    artifact = folder / f"{checkpoint.stem}{target.suffix}"
+    if not artifact.is_file():
+        export_model(checkpoint, [target.name], ExportOptions(hints=hints, dynamic=True), folder)
+    return artifact
+
+
