@@ -1,0 +1,208 @@
+"""What every runtime shares: checks of input and output, batching, errors, closing."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from types import TracebackType
+from typing import ClassVar, NamedTuple, Self, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from yolox_deploy.errors import ArtifactError, UsageError, YoloxDeployError, suggest
+from yolox_deploy.spec import ModelSpec, SpecHints
+
+Array = NDArray[np.float32]
+
+
+class Opened(NamedTuple):
+    """What an engine says of the artifact it opened; ``None`` in a shape is a dynamic dimension.
+
+    ``spec_json`` is the embedded spec, ``None`` where there is none.
+    """
+
+    spec_json: str | None
+    input_shape: tuple[int | None, ...]
+    output_shape: tuple[int | None, ...]
+
+
+class Runtime(ABC):
+    """An artifact opened by one engine: ``(N, 3, H, W)`` to ``(N, A, 5 + C)``, both float32.
+
+    A subclass opens, infers for a batch its engine accepts, and closes; everything else is here.
+    One instance serves one thread at a time (``Detector`` takes care of that).
+
+    ``device`` and ``precision`` are one of the subclass' ``devices`` and ``precisions`` (the
+    first is the default); ``threads`` is the number of CPU threads, ``None`` the engine's choice.
+
+    Raises :class:`UsageError` for arguments the engine does not have and :class:`ArtifactError`
+    for a file it cannot open.
+    """
+
+    name: ClassVar[str]
+    devices: ClassVar[tuple[str, ...]] = ("cpu",)
+    precisions: ClassVar[tuple[str, ...]] = ("fp32",)
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        device: str | None = None,
+        threads: int | None = None,
+        precision: str | None = None,
+        hints: SpecHints = SpecHints(),  # noqa: B008 (frozen)
+    ) -> None:
+        self.path = path
+        self.hints = hints
+        self.device = self._choose("device", device, self.devices)
+        self.precision = self._choose("precision", precision, self.precisions)
+        if threads is not None and not 1 <= threads <= 4096:
+            raise UsageError(f"threads must lie in 1..4096, got {threads}")
+        self.threads = threads
+        self.closed = False
+        if not path.is_file():
+            raise ArtifactError(f"{path}: no such file")
+        if not path.stat().st_size:
+            raise ArtifactError(f"{path}: the file is empty")
+        try:
+            opened = self._open()
+            self.spec = self._settle_spec(opened)
+        except YoloxDeployError:
+            self.close()
+            raise
+        except Exception as error:
+            # Engines raise types of their own, some of them bare RuntimeError.
+            self.close()
+            raise ArtifactError(f"{path}: {self.name} cannot open it: {one_line(error)}") from error
+
+    def _choose(self, what: str, given: str | None, known: tuple[str, ...]) -> str:
+        if given is None:
+            return known[0]
+        # "cuda:1" and "GPU.0" name one of several devices of a known kind.
+        kind = given.lower().split(":")[0].split(".")[0]
+        if kind not in known:
+            raise UsageError(
+                f"{self.name} has no {what} {given!r}: expected {', '.join(known)}"
+                + suggest(kind, known)
+            )
+        return given.lower()
+
+    def _settle_spec(self, opened: Opened) -> ModelSpec:
+        """Return the embedded spec, or one inferred from shapes, checked against the shapes."""
+        if opened.spec_json is None:
+            spec = ModelSpec.inferred(
+                self.path.stem, opened.input_shape, opened.output_shape, self.hints.imgsz
+            )
+        else:
+            spec = ModelSpec.from_json(opened.spec_json, str(self.path))
+            expected_input = (spec.batch, 3, spec.height, spec.width)
+            expected_output = (spec.batch, spec.num_anchors, 5 + spec.num_classes)
+            if spec.output == "detections":
+                expected_output = (None, None, 7)[: len(opened.output_shape)]
+            if not _shapes_agree(opened.input_shape, expected_input) or not _shapes_agree(
+                opened.output_shape, expected_output
+            ):
+                raise ArtifactError(
+                    f"{self.path}: its spec says {expected_input} to {expected_output}, the model "
+                    f"itself takes {opened.input_shape} and returns {opened.output_shape}; "
+                    "the two do not belong together, export the checkpoint again"
+                )
+        return self.hints.apply(spec)
+
+    @final
+    def infer(self, images: Array) -> Array:
+        """Return the output for ``images`` (N, 3, H, W), float32 as the spec's input demands.
+
+        (N, A, 5 + C) for raw and decoded output, (K, 7) for detections.  Any N is served: it is
+        cut into the artifact's batches, the last one filled up with zeros.  The array may be
+        overwritten by the next call.
+
+        Raises :class:`UsageError` for another shape or dtype, or after ``close``.
+        """
+        if self.closed:
+            raise UsageError(f"{self.path} was closed: open it again")
+        expected = (3, self.spec.height, self.spec.width)
+        if images.dtype != np.float32 or images.ndim != 4 or images.shape[1:] != expected:
+            raise UsageError(
+                f"{self.path} takes float32 (N, {', '.join(map(str, expected))}), got "
+                f"{images.dtype} {images.shape}"
+            )
+        if not len(images):
+            raise UsageError("a batch needs at least one picture")
+        batch = self.spec.batch
+        if batch is None or len(images) == batch:
+            return self._checked(self._infer(images), len(images))
+        parts = []
+        for start in range(0, len(images), batch):
+            chunk = images[start : start + batch]
+            count = len(chunk)
+            if count < batch:
+                filler = np.zeros((batch - count, *expected), np.float32)
+                chunk = np.concatenate((chunk, filler))
+            result = self._checked(self._infer(chunk), batch)
+            parts.append(self._part(result, start, count))
+        return np.concatenate(parts)
+
+    def _part(self, result: Array, start: int, count: int) -> Array:
+        """Return a copy of the rows that belong to the chunk's ``count`` real pictures."""
+        if self.spec.output == "detections":
+            part = result[result[:, 0] < count].copy()
+            part[:, 0] += start
+            return part
+        return result[:count].copy()
+
+    def _checked(self, result: Array, count: int) -> Array:
+        spec = self.spec
+        good = (
+            result.ndim == 2 and result.shape[1] == 7
+            if spec.output == "detections"
+            else result.shape == (count, spec.num_anchors, 5 + spec.num_classes)
+        )
+        if not good:
+            raise ArtifactError(
+                f"{self.path} returned an array of shape {result.shape} for {count} pictures, its "
+                f"spec promises {spec.num_anchors} rows of {5 + spec.num_classes}"
+            )
+        return result
+
+    @final
+    def close(self) -> None:
+        """Free the engine's memory; calling it twice is fine."""
+        if not self.closed:
+            self.closed = True
+            self._close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @abstractmethod
+    def _open(self) -> Opened:
+        """Open ``self.path`` and say what is in it."""
+
+    @abstractmethod
+    def _infer(self, images: Array) -> Array:
+        """Run the engine on a batch that the artifact accepts, C-contiguous."""
+
+    def _close(self) -> None:
+        """Drop what ``_open`` made, which may be missing when it failed."""
+
+
+def _shapes_agree(found: tuple[int | None, ...], expected: tuple[int | None, ...]) -> bool:
+    return len(found) == len(expected) and all(
+        a is None or b is None or a == b for a, b in zip(found, expected, strict=True)
+    )
+
+
+def one_line(error: BaseException) -> str:
+    """Return an engine's error as one line of at most 300 characters."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 300 else text[:297] + "..."

@@ -1,0 +1,97 @@
+"""NCNN param and bin files, with the spec in a JSON file beside them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import ncnn
+import numpy as np
+
+from yolox_deploy.errors import ArtifactError
+from yolox_deploy.runtimes.base import Array, Opened, Runtime
+from yolox_deploy.spec import LARGEST_SIDE
+
+PARAM_MAGIC = b"7767517"
+
+
+def companions(param: Path) -> tuple[Path, Path]:
+    """Return the weights' and the spec's path that belong to a ``.param`` file."""
+    return param.with_suffix(".bin"), param.with_suffix(".json")
+
+
+class NcnnRuntime(Runtime):
+    """One net on the CPU; pictures of a batch run one after another.
+
+    ``precision`` bf16 lets the engine store activations in bfloat16.
+    """
+
+    name = "ncnn"
+    precisions = ("fp32", "bf16")
+
+    def _open(self) -> Opened:
+        weights, sidecar = companions(self.path)
+        for path in (self.path, weights):
+            if not path.is_file():
+                raise ArtifactError(
+                    f"{path}: no such file; an NCNN model is a pair of .param and .bin with the "
+                    "same name"
+                )
+        with self.path.open("rb") as file:
+            if file.read(len(PARAM_MAGIC)) != PARAM_MAGIC:
+                raise ArtifactError(f"{self.path}: not an NCNN param file")
+        self.net = ncnn.Net()
+        self.net.opt.use_vulkan_compute = False
+        self.net.opt.use_fp16_packed = False
+        self.net.opt.use_fp16_storage = False
+        self.net.opt.use_fp16_arithmetic = False
+        self.net.opt.use_bf16_storage = self.precision == "bf16"
+        if self.threads:
+            self.net.opt.num_threads = self.threads
+        if self.net.load_param(str(self.path)) or self.net.load_model(str(weights)):
+            raise ArtifactError(
+                f"{self.path}: ncnn refuses it; {weights.name} may be truncated or of another model"
+            )
+        if len(self.net.input_names()) != 1 or len(self.net.output_names()) != 1:
+            raise ArtifactError(
+                f"{self.path} has {len(self.net.input_names())} inputs and "
+                f"{len(self.net.output_names())} outputs: a YOLOX detector has one of each"
+            )
+        self.input_name, self.output_name = self.net.input_names()[0], self.net.output_names()[0]
+        if sidecar.is_file():
+            return self._opened_with_spec(sidecar.read_text("utf-8"))
+        return self._opened_without_spec()
+
+    def _opened_with_spec(self, text: str) -> Opened:
+        """NCNN keeps no shapes; those of the output are checked when it is first computed."""
+        return Opened(text, (None,) * 4, (None,) * 3)
+
+    def _opened_without_spec(self) -> Opened:
+        """Learn the output's shape by running a grey picture of the stated size."""
+        if self.hints.imgsz is None:
+            raise ArtifactError(
+                f"{self.path} has no {companions(self.path)[1].name} beside it and NCNN files do "
+                "not state their input size: say it, imgsz=(height, width) or --imgsz H W"
+            )
+        height, width = self.hints.imgsz
+        if not (0 < height <= LARGEST_SIDE and 0 < width <= LARGEST_SIDE):
+            raise ArtifactError(f"imgsz must lie in 1..{LARGEST_SIDE}, got {self.hints.imgsz}")
+        result = self._run(np.full((3, height, width), 114, np.float32))
+        return Opened(None, (1, 3, height, width), (1, *result.shape))
+
+    def _infer(self, images: Array) -> Array:
+        return np.stack([self._run(image) for image in images])
+
+    def _run(self, image: Array) -> Array:
+        extractor = self.net.create_extractor()
+        # Cloned: the graph's first layer works in place, and a Mat that borrows NumPy's memory
+        # has no reference count for ncnn to consult (it crashes).
+        extractor.input(self.input_name, ncnn.Mat(image).clone())
+        status, result = extractor.extract(self.output_name)
+        if status:
+            raise ArtifactError(f"{self.path}: ncnn failed to compute its output (code {status})")
+        return np.array(result, np.float32)
+
+    def _close(self) -> None:
+        net = self.__dict__.pop("net", None)
+        if net is not None:
+            net.clear()
