@@ -1,0 +1,24 @@
+"""Checkpoint to ONNX, ONNX to the other formats, and verification (needs PyTorch and ONNX)."""
+
+from yolox_deploy.export.pipeline import (
+    ExportOptions,
+    ExportResult,
+    UnverifiedError,
+    export_model,
+)
+from yolox_deploy.export.targets import TARGETS, Target, target
+from yolox_deploy.export.verify import TOLERANCES, Comparison, Tolerance, Verification
+
+__all__ = [
+    "TARGETS",
+    "TOLERANCES",
+    "Comparison",
+    "ExportOptions",
+    "ExportResult",
+    "Target",
+    "Tolerance",
+    "UnverifiedError",
+    "Verification",
+    "export_model",
+    "target",
+]

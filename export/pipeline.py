@@ -1,0 +1,258 @@
+"""From checkpoint to verified artifacts: the one function behind ``yolox-export``."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from time import perf_counter
+
+from yolox_deploy.export.onnx import DEFAULT_OPSET, Hub, check_opset, make_hub, with_tail
+from yolox_deploy.export.precision import to_fp16
+from yolox_deploy.export.prepare import prepare
+from yolox_deploy.export.targets import Target, target
+from yolox_deploy.export.verify import Pictures, Reference, Verification, verify
+from yolox_deploy.runtimes.registry import BACKENDS
+
+from yolox_deploy.detector import IOU_THRESHOLD, SCORE_THRESHOLD
+from yolox_deploy.errors import MissingPackageError, UsageError, VerificationError
+from yolox_deploy.files import reported_as_output_error, workplace
+from yolox_deploy.models.checkpoint import Checkpoint, load_checkpoint
+from yolox_deploy.spec import ModelSpec, SpecHints
+
+UNVERIFIED = ".unverified"
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What ``yolox-export`` can be asked for.
+
+    ``batch`` is the number of pictures an artifact takes, any number with ``dynamic``.
+    ``decode`` puts box decoding into the graph, ``nms`` also the suppression at the two
+    thresholds.  ``pictures`` is a folder for the verification (``None``: the drawn ones that
+    ship with the package).  ``scale_stem`` and ``simplify`` can be turned off to study their
+    effect.
+    """
+
+    hints: SpecHints = field(default_factory=SpecHints)
+    batch: int = 1
+    dynamic: bool = False
+    opset: int = DEFAULT_OPSET
+    fp16: bool = False
+    decode: bool = False
+    nms: bool = False
+    score_threshold: float = SCORE_THRESHOLD
+    iou_threshold: float = IOU_THRESHOLD
+    simplify: bool = True
+    scale_stem: bool = True
+    verify: bool = True
+    pictures: Path | None = None
+    allow_unverified: bool = False
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """One artifact: its main file, all its files' size in bytes, and what verification found."""
+
+    target: str
+    path: Path
+    size: int
+    seconds: float
+    spec: ModelSpec
+    verification: Verification
+    notes: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether the artifact stands under the requested name."""
+        return not self.path.name.removesuffix(target(self.target).suffix).endswith(UNVERIFIED)
+
+
+class UnverifiedError(VerificationError):
+    """Some artifacts failed their verification; ``results`` has them all."""
+
+    def __init__(self, message: str, results: list[ExportResult]) -> None:
+        super().__init__(message)
+        self.results = results
+
+
+def export_model(
+    checkpoint: Path,
+    targets: Sequence[str],
+    options: ExportOptions,
+    output: Path,
+    report: Report = lambda stage: None,
+) -> list[ExportResult]:
+    """Export ``checkpoint`` to every target in the folder ``output`` and verify each.
+
+    ``report`` is told each stage as it begins.  Files appear under their names only when they are
+    whole and verified; an artifact that fails keeps a name with ``.unverified`` in it unless
+    ``options.allow_unverified``.
+
+    Raises :class:`UnverifiedError` (with all results) when an artifact failed, and other
+    :class:`~yolox_deploy.errors.YoloxDeployError` before anything is written.
+    """
+    rows = [target(name) for name in dict.fromkeys(targets)]
+    if not rows:
+        raise UsageError("no target was named")
+    check_opset(options.opset)
+    report("reading the checkpoint")
+    loaded = load_checkpoint(checkpoint, options.hints.architecture)
+    spec = requested_spec(loaded, options)
+    for row in rows:
+        row.check(spec)
+        if options.verify:
+            _check_engine(row)
+    with workplace(output) as place:
+        exporter = _Exporter(loaded, spec, options, place, report)
+        results = [exporter.export(row, output) for row in rows]
+    failed = [r for r in results if r.verification.status == "failed"]
+    if failed and not options.allow_unverified:
+        raise UnverifiedError(
+            "; ".join(f"{r.target}: {r.verification.summary}, kept as {r.path}" for r in failed),
+            results,
+        )
+    return results
+
+
+def requested_spec(checkpoint: Checkpoint, options: ExportOptions) -> ModelSpec:
+    """Return the spec that an artifact of ``checkpoint`` shall have, not yet verified."""
+    for word, value in (("score", options.score_threshold), ("IoU", options.iou_threshold)):
+        if not 0 <= value <= 1:
+            raise UsageError(f"the {word} threshold must lie in 0..1, got {value}")
+    if options.dynamic and options.batch != 1:
+        raise UsageError("--dynamic takes any batch, --batch fixes it: give one of them")
+    return replace(
+        checkpoint.spec(options.hints),
+        batch=None if options.dynamic else options.batch,
+        output="detections" if options.nms else "decoded" if options.decode else "raw",
+        precision="fp16" if options.fp16 else "fp32",
+        score_threshold=options.score_threshold if options.nms else None,
+        iou_threshold=options.iou_threshold if options.nms else None,
+    )
+
+
+def artifact_name(spec: ModelSpec) -> str:
+    """Return the artifact's file name without suffix: the checkpoint's, and what is unusual."""
+    parts = [spec.name]
+    if spec.precision != "fp32":
+        parts.append(spec.precision)
+    return "_".join(parts)
+
+
+def _check_engine(row: Target) -> None:
+    available = BACKENDS[row.backend].availability()
+    if not available.ok:
+        raise MissingPackageError(
+            f"verifying target {row.name} needs its engine: {available.reason}; or --no-verify"
+        )
+
+
+class _Exporter:
+    """Holds what the targets of one export share: hubs by batch, and the reference outputs."""
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        spec: ModelSpec,
+        options: ExportOptions,
+        place: Path,
+        report: Report,
+    ) -> None:
+        self.checkpoint = checkpoint
+        self.spec = spec
+        self.options = options
+        self.place = place
+        self.report = report
+        self.hubs: dict[int | None, Hub] = {}
+        self.reference: Reference | None = None
+        self.input_problem: str | None = None
+        if options.verify:
+            report("running the checkpoint on the verification pictures")
+            pictures = Pictures.load(options.pictures)
+            self.reference = Reference(checkpoint.network, spec, pictures)
+            self.input_problem = self.reference.input_problem()
+
+    def hub(self, batch: int | None) -> Hub:
+        if batch not in self.hubs:
+            self.report("tracing the network to ONNX")
+            network = prepare(
+                self.checkpoint.network, self.spec.input, scale_stem=self.options.scale_stem
+            )
+            self.hubs[batch] = make_hub(
+                network,
+                replace(self.spec, batch=batch, output="raw"),
+                opset=self.options.opset,
+                simplify=self.options.simplify,
+            )
+        return self.hubs[batch]
+
+    def export(self, row: Target, output: Path) -> ExportResult:
+        start = perf_counter()
+        spec = self.spec if row.batches else replace(self.spec, batch=1)
+        hub = self.hub(spec.batch)
+        notes = [*self.checkpoint.notes, *hub.notes]
+        if not self.checkpoint.knows_names and self.options.hints.names is None:
+            notes.append(
+                f"{self.checkpoint.path.name} does not name its {spec.num_classes} classes: they "
+                "are called class_0, class_1, ...; give --names"
+            )
+        if spec.batch != self.spec.batch:
+            notes.append(f"{row.name} has no batches: the runtime loops over the pictures")
+        self.report(f"converting to {row.name}")
+        graph = hub.model
+        if spec.precision == "fp16" and row.fp16_in_graph:
+            graph = to_fp16(graph)
+        main = self.place / f"{artifact_name(spec)}{row.suffix}"
+        with reported_as_output_error(output):
+            row.convert(with_tail(graph, spec), spec, main)
+            spec = replace(spec, tools=_tool_versions(row))
+            row.embed(main, spec)
+            self.report(f"verifying {row.name}")
+            verification = self.verify(row, main)
+            spec = replace(spec, verification=verification.record())
+            row.embed(main, spec)
+            path, size = self.move(row, main, output, verification)
+        seconds = perf_counter() - start
+        return ExportResult(row.name, path, size, seconds, spec, verification, tuple(notes))
+
+    def verify(self, row: Target, main: Path) -> Verification:
+        precision = self.spec.precision
+        if self.reference is None:
+            return Verification("not run", (), None, 0, precision, ("turned off",))
+        runtime = BACKENDS[row.backend].runtime_class()
+        with runtime(main) as opened:
+            found = verify(opened, self.reference, precision)
+        if self.input_problem:
+            problems = (self.input_problem, *found.problems)
+            return replace(found, status="failed", problems=problems)
+        return found
+
+    def move(
+        self, row: Target, main: Path, output: Path, verification: Verification
+    ) -> tuple[Path, int]:
+        """Rename the artifact's files into ``output``, the main file last."""
+        stem = main.name.removesuffix(row.suffix)
+        new_stem = stem
+        if verification.status == "failed" and not self.options.allow_unverified:
+            new_stem += UNVERIFIED
+        files = row.files(main)
+        size = sum(file.stat().st_size for file in files)
+        for file in files:
+            file.replace(output / (new_stem + file.name.removeprefix(stem)))
+        return output / f"{new_stem}{row.suffix}", size
+
+
+def _tool_versions(row: Target) -> dict[str, str]:
+    """Return the versions of what made an artifact."""
+    packages = dict.fromkeys(("yolox-deploy", "torch", "onnx", "onnxsim", row.package))
+    versions = {}
+    for package in packages:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
