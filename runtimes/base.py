@@ -80,8 +80,8 @@ class Runtime(ABC):
         if given is None:
             return known[0]
         # "cuda:1" and "GPU.0" name one of several devices of a known kind.
-        kind = given.lower().split(":")[0].split(".")[0]
-        if kind not in known:
+        kind, *index = given.lower().replace(".", ":").split(":")
+        if kind not in known or (index and (what != "device" or kind == "cpu")):
             raise UsageError(
                 f"{self.name} has no {what} {given!r}: expected {', '.join(known)}"
                 + suggest(kind, known)
@@ -99,7 +99,7 @@ class Runtime(ABC):
             expected_input = (spec.batch, 3, spec.height, spec.width)
             expected_output = (spec.batch, spec.num_anchors, 5 + spec.num_classes)
             if spec.output == "detections":
-                expected_output = (None, None, 7)[: len(opened.output_shape)]
+                expected_output = (None, 7)
             if not _shapes_agree(opened.input_shape, expected_input) or not _shapes_agree(
                 opened.output_shape, expected_output
             ):
@@ -132,7 +132,7 @@ class Runtime(ABC):
             raise UsageError("a batch needs at least one picture")
         batch = self.spec.batch
         if batch is None or len(images) == batch:
-            return self._checked(self._infer(images), len(images))
+            return self._run(images)
         parts = []
         for start in range(0, len(images), batch):
             chunk = images[start : start + batch]
@@ -140,7 +140,7 @@ class Runtime(ABC):
             if count < batch:
                 filler = np.zeros((batch - count, *expected), np.float32)
                 chunk = np.concatenate((chunk, filler))
-            result = self._checked(self._infer(chunk), batch)
+            result = self._run(chunk)
             parts.append(self._part(result, start, count))
         return np.concatenate(parts)
 
@@ -152,8 +152,18 @@ class Runtime(ABC):
             return part
         return result[:count].copy()
 
-    def _checked(self, result: Array, count: int) -> Array:
-        spec = self.spec
+    def _run(self, images: Array) -> Array:
+        """Run one batch and check what comes back."""
+        spec, count = self.spec, len(images)
+        try:
+            # Engines read memory from the pointer on and ignore strides.
+            result = self._infer(np.ascontiguousarray(images))
+        except YoloxDeployError:
+            raise
+        except Exception as error:
+            raise ArtifactError(
+                f"{self.path}: {self.name} failed on {count} pictures: {one_line(error)}"
+            ) from error
         good = (
             result.ndim == 2 and result.shape[1] == 7
             if spec.output == "detections"
@@ -197,8 +207,9 @@ class Runtime(ABC):
 
 
 def _shapes_agree(found: tuple[int | None, ...], expected: tuple[int | None, ...]) -> bool:
+    """Whether a model of shape ``found`` can be served as ``expected``; it may state less."""
     return len(found) == len(expected) and all(
-        a is None or b is None or a == b for a, b in zip(found, expected, strict=True)
+        a is None or a == b for a, b in zip(found, expected, strict=True)
     )
 
 

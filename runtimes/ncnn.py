@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import ncnn
 import numpy as np
+from yolox_deploy.runtimes.base import Array, Opened, Runtime
 
 from yolox_deploy.errors import ArtifactError
-from yolox_deploy.runtimes.base import Array, Opened, Runtime
-from yolox_deploy.spec import LARGEST_SIDE
+from yolox_deploy.spec import ModelSpec
 
 PARAM_MAGIC = b"7767517"
 
@@ -17,6 +18,16 @@ PARAM_MAGIC = b"7767517"
 def companions(param: Path) -> tuple[Path, Path]:
     """Return the weights' and the spec's path that belong to a ``.param`` file."""
     return param.with_suffix(".bin"), param.with_suffix(".json")
+
+
+def stated_rows(param: Path) -> int | None:
+    """Return how many rows the graph's Reshape layers fix, ``None`` where there are none.
+
+    ncnn reads beyond its memory when such a graph gets pictures of another size.
+    """
+    text = param.read_text("utf-8", "replace")
+    rows = re.findall(r"^Reshape\s.*?\s0=(\d{1,9})\s", text, re.MULTILINE)
+    return sum(map(int, rows)) or None
 
 
 class NcnnRuntime(Runtime):
@@ -62,8 +73,8 @@ class NcnnRuntime(Runtime):
         return self._opened_without_spec()
 
     def _opened_with_spec(self, text: str) -> Opened:
-        """NCNN keeps no shapes; those of the output are checked when it is first computed."""
-        return Opened(text, (None,) * 4, (None,) * 3)
+        """Return the little that the graph itself states."""
+        return Opened(text, (None,) * 4, (None, stated_rows(self.path), None))
 
     def _opened_without_spec(self) -> Opened:
         """Learn the output's shape by running a grey picture of the stated size."""
@@ -73,15 +84,19 @@ class NcnnRuntime(Runtime):
                 "not state their input size: say it, imgsz=(height, width) or --imgsz H W"
             )
         height, width = self.hints.imgsz
-        if not (0 < height <= LARGEST_SIDE and 0 < width <= LARGEST_SIDE):
-            raise ArtifactError(f"imgsz must lie in 1..{LARGEST_SIDE}, got {self.hints.imgsz}")
-        result = self._run(np.full((3, height, width), 114, np.float32))
+        guess = ModelSpec.inferred(self.path.stem, (1, 3, height, width), (1, None, 85))
+        if stated_rows(self.path) not in (None, guess.num_anchors):
+            raise ArtifactError(
+                f"{self.path} returns {stated_rows(self.path)} rows, an input of {height}x{width} "
+                f"would give {guess.num_anchors}: it was exported for another size"
+            )
+        result = self._one(np.full((3, height, width), 114, np.float32))
         return Opened(None, (1, 3, height, width), (1, *result.shape))
 
     def _infer(self, images: Array) -> Array:
-        return np.stack([self._run(image) for image in images])
+        return np.stack([self._one(image) for image in images])
 
-    def _run(self, image: Array) -> Array:
+    def _one(self, image: Array) -> Array:
         extractor = self.net.create_extractor()
         # Cloned: the graph's first layer works in place, and a Mat that borrows NumPy's memory
         # has no reference count for ncnn to consult (it crashes).

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import onnxruntime
+from yolox_deploy.runtimes.base import Array, Opened, Runtime
 
 from yolox_deploy.errors import ArtifactError, UsageError
-from yolox_deploy.runtimes.base import Array, Opened, Runtime
 from yolox_deploy.spec import SPEC_KEY
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
@@ -20,7 +20,8 @@ class OnnxRuntime(Runtime):
     devices = tuple(PROVIDERS)
 
     def _open(self) -> Opened:
-        provider = PROVIDERS[self.device.split(":")[0]]
+        kind, _, index = self.device.partition(":")
+        provider = PROVIDERS[kind]
         if provider not in onnxruntime.get_available_providers():
             raise UsageError(
                 f"this onnxruntime has no {provider}, only "
@@ -31,7 +32,7 @@ class OnnxRuntime(Runtime):
         if self.threads:
             options.intra_op_num_threads = self.threads
         self.session = onnxruntime.InferenceSession(
-            str(self.path), options, providers=[provider]
+            str(self.path), options, providers=[(provider, {"device_id": index} if index else {})]
         )
         inputs, outputs = self.session.get_inputs(), self.session.get_outputs()
         if len(inputs) != 1 or len(outputs) != 1 or inputs[0].type != "tensor(float)":

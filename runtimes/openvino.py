@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import openvino
+from yolox_deploy.runtimes.base import Array, Opened, Runtime
 
 from yolox_deploy.errors import ArtifactError, UsageError
-from yolox_deploy.runtimes.base import Array, Opened, Runtime
 from yolox_deploy.spec import SPEC_KEY
 
 ELEMENT_TYPES = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
@@ -71,6 +71,4 @@ def _spec_json(model: openvino.Model) -> str | None:
 
 
 def _shape(port: Any) -> tuple[int | None, ...]:
-    return tuple(
-        d.get_length() if d.is_static else None for d in port.get_partial_shape()
-    )
+    return tuple(d.get_length() if d.is_static else None for d in port.get_partial_shape())

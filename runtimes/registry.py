@@ -94,9 +94,7 @@ BACKENDS: dict[str, Backend] = {
             "openvino",
             (".xml", ".onnx"),
         ),
-        Backend(
-            "ncnn", "yolox_deploy.runtimes.ncnn", "NcnnRuntime", "ncnn", "ncnn", (".param",)
-        ),
+        Backend("ncnn", "yolox_deploy.runtimes.ncnn", "NcnnRuntime", "ncnn", "ncnn", (".param",)),
         Backend(
             "torch",
             "yolox_deploy.runtimes.torch",
@@ -146,6 +144,4 @@ def backend_for(path: Path, name: str = "auto") -> Backend:
     for row in able:
         if row.availability().ok:
             return row
-    raise MissingPackageError(
-        f"{path.name} cannot be opened here: {able[0].availability().reason}"
-    )
+    raise MissingPackageError(f"{path.name} cannot be opened here: {able[0].availability().reason}")
