@@ -12,6 +12,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+# Squares of larger coordinates leave float32's range in the NMS.
+LARGEST_COORDINATE = 1e6
+
 
 class Candidates(NamedTuple):
     """Scored boxes before NMS, in the order of the rows they come from.
@@ -71,7 +74,7 @@ class Decoder:
         """Return the boxes of one picture's output (A, 5 + C) with ``score >= score_threshold``.
 
         Rows whose objectness alone is below the threshold are never read further: class scores
-        are at most 1.  Boxes that overflow to infinity are dropped.
+        are at most 1.  Boxes beyond a million pixels, which only overflow makes, are dropped.
         """
         rows = np.flatnonzero(output[:, 4] >= score_threshold)
         picked = output[rows]
@@ -79,7 +82,12 @@ class Decoder:
         scores = picked[:, 4] * picked[np.arange(len(rows)), 5 + class_ids]
         good = scores >= score_threshold
         if not good.all():
-            rows, picked, class_ids, scores = rows[good], picked[good], class_ids[good], scores[good]
+            rows, picked, class_ids, scores = (
+                rows[good],
+                picked[good],
+                class_ids[good],
+                scores[good],
+            )
         if self.decoded:
             centre, half = picked[:, :2], picked[:, 2:4] / 2
         else:
@@ -87,7 +95,8 @@ class Decoder:
             with np.errstate(over="ignore"):
                 half = np.exp(picked[:, 2:4]) * (self.stride[rows] / 2)
         xyxy = np.concatenate((centre - half, centre + half), 1)
-        finite = np.isfinite(xyxy).all(1)
-        if not finite.all():
-            return Candidates(xyxy[finite], scores[finite], class_ids[finite])
+        # NaN fails the comparison too.
+        sane = (np.abs(xyxy) < LARGEST_COORDINATE).all(1)
+        if not sane.all():
+            return Candidates(xyxy[sane], scores[sane], class_ids[sane])
         return Candidates(xyxy, scores, class_ids)

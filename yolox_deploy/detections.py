@@ -15,6 +15,8 @@ from yolox_deploy.errors import MissingPackageError, UsageError
 if TYPE_CHECKING:
     import supervision
 
+    from yolox_deploy.images import ImageLike
+
 
 class Detection(NamedTuple):
     """One detection: ``xyxy`` (4,) float32 pixels, its score, class id and class name."""
@@ -56,16 +58,18 @@ class Detections:
             xyxy = np.asarray(self.xyxy, np.float32)
             scores = np.asarray(self.scores, np.float32)
             class_ids = np.asarray(self.class_ids, np.int64)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise UsageError(f"detections must be arrays of numbers: {error}") from error
         if xyxy.size == 0:
             xyxy = xyxy.reshape(0, 4)
-        count = len(xyxy)
+        count = len(np.atleast_1d(xyxy))
         if xyxy.shape != (count, 4) or scores.shape != (count,) or class_ids.shape != (count,):
             raise UsageError(
                 "detections need xyxy (N, 4), scores (N,) and class_ids (N,), got "
                 f"{xyxy.shape}, {scores.shape} and {class_ids.shape}"
             )
+        if not (np.isfinite(xyxy).all() and np.isfinite(scores).all()):
+            raise UsageError("detections must be finite numbers, got NaN or infinity")
         if count and class_ids.min() < 0:
             raise UsageError(f"class ids must not be negative, got {class_ids.min()}")
         if self.names and count and class_ids.max() >= len(self.names):
@@ -149,6 +153,10 @@ class Detections:
         the class names.
         """
         ids = default_category_ids(self.names) if category_ids is None else category_ids
+        if len(self) and len(ids) and self.class_ids.max() >= len(ids):
+            raise UsageError(
+                f"class id {self.class_ids.max()} has no category: {len(ids)} category ids given"
+            )
         boxes = np.concatenate((self.xyxy[:, :2], self.xyxy[:, 2:] - self.xyxy[:, :2]), 1)
         return [
             {
@@ -196,8 +204,8 @@ class Detections:
             data={"class_name": names.astype(str) if len(names) else np.empty(0, str)},
         )
 
-    def draw(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Return a copy of ``image`` (h, w, 3) uint8 BGR with boxes, names and scores drawn in."""
+    def draw(self, image: ImageLike) -> NDArray[np.uint8]:
+        """Return ``image`` as (h, w, 3) uint8 BGR with boxes, names and scores drawn in."""
         from yolox_deploy.drawing import draw_detections
 
         return draw_detections(image, self)

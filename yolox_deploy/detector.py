@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import threading
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from time import perf_counter
 from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, Self
@@ -92,11 +92,10 @@ class Detector:
         for word, value in (("score", score_threshold), ("iou", iou_threshold)):
             if not 0 <= value <= 1:
                 raise UsageError(f"{word}_threshold must lie in 0..1, got {value}")
-        if max_detections is not None and max_detections < 1:
+        if max_detections is not None and operator.index(max_detections) < 1:
             raise UsageError(f"max_detections must be at least 1 or None, got {max_detections}")
-        size = (imgsz, imgsz) if isinstance(imgsz, int) else imgsz
         hints = SpecHints(
-            tuple(size) if size else None,  # type: ignore[arg-type]
+            None if imgsz is None else as_size(imgsz),
             tuple(names) if names else None,
             legacy,
             decoded,
@@ -189,9 +188,7 @@ class Detector:
             if len(self._buffer) < len(images):
                 self._buffer = np.empty((len(images), *self._buffer.shape[1:]), np.float32)
             tensor = self._buffer[: len(images)]
-            ratios = [
-                self.letterbox(image, out) for image, out in zip(images, tensor, strict=True)
-            ]
+            ratios = [self.letterbox(image, out) for image, out in zip(images, tensor, strict=True)]
             prepared = perf_counter()
             output = self.runtime.infer(tensor)
             inferred = perf_counter()
@@ -258,11 +255,9 @@ class Detector:
         for item in classes:
             if isinstance(item, str):
                 if item not in self.names:
-                    raise UsageError(
-                        f"the model has no class {item!r}" + suggest(item, self.names)
-                    )
+                    raise UsageError(f"the model has no class {item!r}" + suggest(item, self.names))
                 wanted[self.names.index(item)] = True
-            elif 0 <= item < len(wanted):
+            elif 0 <= operator.index(item) < len(wanted):
                 wanted[item] = True
             else:
                 raise UsageError(f"class id {item} is not in 0..{len(wanted) - 1}")
@@ -278,6 +273,17 @@ def _split_detections(output: NDArray[np.float32], count: int) -> list[Candidate
     ]
 
 
+def as_size(imgsz: int | Sequence[int]) -> tuple[int, int]:
+    """Return one side, or height and width, as (height, width); raises :class:`UsageError`."""
+    try:
+        sides = [operator.index(side) for side in np.atleast_1d(np.asarray(imgsz))]
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"imgsz must be one or two integers, got {imgsz!r}") from error
+    if len(sides) not in (1, 2):
+        raise UsageError(f"imgsz is one side, or height and width, got {imgsz!r}")
+    return sides[0], sides[-1]
+
+
 def open_model(
     model: str | os.PathLike[str],
     backend: str = "auto",
@@ -291,9 +297,9 @@ def open_model(
     from yolox_deploy import runtimes
     from yolox_deploy.weights import find_model
 
-    path = find_model(model)
     if backend != "auto":
         runtimes.backend(backend)
+    path = find_model(model)
     if path.suffix.lower() in runtimes.CHECKPOINT_SUFFIXES and backend != "torch":
         from yolox_deploy.weights import exported_once
 

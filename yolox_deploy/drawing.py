@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yolox_deploy.detections import Detections
+from yolox_deploy.images import ImageLike, as_bgr
 
 # The golden ratio's conjugate spreads hues so that neighbouring class ids differ most.
 HUE_STEP = 0.618034
@@ -23,11 +24,11 @@ def class_colour(class_id: int) -> tuple[int, int, int]:
     return int(255 * blue), int(255 * green), int(255 * red)
 
 
-def draw_detections(image: NDArray[np.uint8], detections: Detections) -> NDArray[np.uint8]:
-    """Return a copy of ``image`` (h, w, 3) uint8 BGR with every detection drawn, best on top."""
-    canvas = image.copy()
-    thickness = max(1, round(max(image.shape[:2]) / 400))
-    scale = max(0.35, max(image.shape[:2]) / 1400)
+def draw_detections(image: ImageLike, detections: Detections) -> NDArray[np.uint8]:
+    """Return ``image`` (any kind that a detector takes) as (h, w, 3) uint8 BGR with every detection drawn, best on top."""
+    canvas = as_bgr(image).copy()
+    thickness = max(1, round(max(canvas.shape[:2]) / 400))
+    scale = max(0.35, max(canvas.shape[:2]) / 1400)
     for index in range(len(detections) - 1, -1, -1):
         (detection,) = detections[index]
         x1, y1, x2, y2 = (int(v) for v in detection.xyxy.round().clip(-32000, 32000))
@@ -38,7 +39,7 @@ def draw_detections(image: NDArray[np.uint8], detections: Detections) -> NDArray
         text = f"{name} {detection.score:.2f}"
         (text_width, text_height), base = cv2.getTextSize(text, FONT, scale, 1)
         top = max(0, y1 - text_height - base - 2)
-        left = max(0, min(x1, image.shape[1] - text_width))
+        left = max(0, min(x1, canvas.shape[1] - text_width))
         box_end = (left + text_width, top + text_height + base + 2)
         cv2.rectangle(canvas, (left, top), box_end, colour, cv2.FILLED)
         dark = sum(colour) > 330

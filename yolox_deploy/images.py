@@ -33,8 +33,9 @@ def read_image(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
         data = np.fromfile(path, np.uint8)
     except FileNotFoundError as error:
         raise ImageError(f"{path}: no such file") from error
-    except OSError as error:
-        raise ImageError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ImageError(f"{str(path)[:200]}: cannot be read ({reason})") from error
     if not data.size:
         raise ImageError(f"{path}: the file is empty")
     try:
@@ -58,15 +59,25 @@ def as_bgr(image: ImageLike) -> NDArray[np.uint8]:
     if isinstance(image, np.ndarray):
         return _array_as_bgr(image)
     if type(image).__module__.startswith("PIL."):
-        from PIL import ImageOps
-
-        upright = ImageOps.exif_transpose(image)
-        return cv2.cvtColor(np.asarray(upright.convert("RGB")), cv2.COLOR_RGB2BGR).astype(
-            np.uint8, copy=False
-        )
+        return _pil_as_bgr(image)
     raise ImageError(
         f"a picture is a path, a NumPy array or a PIL image, got {type(image).__name__}"
     )
+
+
+def _pil_as_bgr(image: PILImage) -> NDArray[np.uint8]:
+    from PIL import ImageOps
+
+    try:
+        upright = ImageOps.exif_transpose(image)
+        if upright.mode.startswith("I"):
+            # 16 bits a pixel, which convert("RGB") would clip at 255.
+            return _array_as_bgr(np.asarray(upright).clip(0, 65535).astype(np.uint16))
+        if upright.mode == "F":
+            raise ImageError("a PIL image of floating-point pixels has no defined range")
+        return _array_as_bgr(np.asarray(upright.convert("RGB"))[:, :, ::-1])
+    except (OSError, ValueError, SyntaxError) as error:
+        raise ImageError(f"the PIL image cannot be decoded ({error})") from error
 
 
 def _array_as_bgr(image: NDArray[Any]) -> NDArray[np.uint8]:
@@ -99,14 +110,15 @@ def find_images(sources: Iterable[str | os.PathLike[str]]) -> list[Path]:
     found: dict[Path, None] = {}
     for source in sources:
         path = Path(source)
-        if path.is_dir():
+        if os.path.isdir(path):
             matches = [p for p in sorted(path.rglob("*")) if is_image_name(p)]
             problem = "a folder without pictures"
-        elif path.is_file():
+        elif os.path.isfile(path):
             matches, problem = [path], ""
         else:
             matches = [
-                p for p in map(Path, sorted(glob.glob(str(source), recursive=True)))
+                p
+                for p in map(Path, sorted(glob.glob(str(source), recursive=True)))
                 if is_image_name(p)
             ]
             problem = "no such file, and no picture matches it"

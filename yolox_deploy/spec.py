@@ -9,6 +9,7 @@ what its verification found.  It is stored as JSON under one key: ONNX keeps it 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, get_args
@@ -92,9 +93,9 @@ class ModelSpec:
             raise UsageError(
                 f"a model needs 1 to {LARGEST_CLASS_COUNT} class names, got {len(self.class_names)}"
             )
-        if not self.strides or not all(0 < s <= 1024 for s in self.strides):
-            raise UsageError(f"strides must lie in 1..1024, got {self.strides}")
-        check_size(self.height, self.width, max(self.strides))
+        if not 0 < len(self.strides) <= 8 or not all(4 <= s <= 1024 for s in self.strides):
+            raise UsageError(f"expected up to 8 strides of 4..1024, got {self.strides}")
+        check_size(self.height, self.width, math.lcm(*self.strides))
         if self.batch is not None and not 1 <= self.batch <= LARGEST_BATCH:
             raise UsageError(f"batch must lie in 1..{LARGEST_BATCH}, got {self.batch}")
         if self.output not in get_args(OutputKind):
@@ -105,8 +106,12 @@ class ModelSpec:
             raise UsageError(f"pad value must lie in 0..255, got {self.input.pad_value}")
         if self.input.colour_order not in ("BGR", "RGB"):
             raise UsageError(f"colour order must be BGR or RGB, got {self.input.colour_order!r}")
-        if not all(self.input.std):
-            raise UsageError(f"std must not contain zero, got {self.input.std}")
+        numbers = (self.input.scale, *self.input.mean, *self.input.std)
+        if not all(map(math.isfinite, numbers)) or not all(self.input.std):
+            raise UsageError(f"scale, mean and std must be finite and std not 0, got {numbers}")
+        for threshold in (self.score_threshold, self.iou_threshold):
+            if threshold is not None and not 0 <= threshold <= 1:
+                raise UsageError(f"thresholds must lie in 0..1, got {threshold}")
 
     @property
     def num_classes(self) -> int:
@@ -151,8 +156,9 @@ class ModelSpec:
             _integers([values["height"], values["width"], values["batch"] or 1])
             values["assumed"] = tuple(_strings(values.get("assumed", ())))
             values["input"] = _input_convention(values["input"])
+            _optional_kinds(values)
             return cls(**values)
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, ArithmeticError, RecursionError) as error:
             raise ArtifactError(
                 f"{where}: its yolox_deploy spec is damaged ({type(error).__name__}: {error}); "
                 "export the checkpoint again"
@@ -341,6 +347,27 @@ def _integers(values: Any) -> list[int]:
     if not isinstance(values, list) or not all(type(v) is int for v in values):
         raise TypeError(f"expected a list of integers, got {values!r:.60}")
     return values
+
+
+def _optional_kinds(values: dict[str, Any]) -> None:
+    """Raise ``TypeError`` where a field that is passed on unread has the wrong type."""
+    kinds: dict[str, tuple[type, ...]] = {
+        "name": (str,),
+        "output": (str,),
+        "precision": (str,),
+        "architecture": (str, type(None)),
+        "checkpoint_sha256": (str, type(None)),
+        "tools": (dict,),
+        "verification": (dict, type(None)),
+        "score_threshold": (int, float, type(None)),
+        "iou_threshold": (int, float, type(None)),
+    }
+    for key, kind in kinds.items():
+        if key in values and not isinstance(values[key], kind):
+            raise TypeError(f"{key} is {values[key]!r:.60}")
+    if "name" not in values:
+        raise KeyError("name")
+    _strings(list(values.get("tools", {}).values()))
 
 
 def _input_convention(values: Any) -> InputConvention:

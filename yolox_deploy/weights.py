@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import importlib.util
 import json
 import os
@@ -18,7 +19,6 @@ from yolox_deploy.errors import (
     DownloadError,
     InputFileError,
     MissingPackageError,
-    OutputError,
     suggest,
 )
 from yolox_deploy.files import cache_folder, make_folder, reported_as_output_error, sha256_of
@@ -35,6 +35,9 @@ PUBLISHED = {
     "yolox_darknet": "darknet53",
 }
 NAME_PATTERN = re.compile(r"[a-z0-9_-]+(\.pth)?")
+NEEDS_TORCH = (
+    'pip install "yolox-deploy[export]"; or run yolox-export elsewhere and bring the artifact'
+)
 CHUNK = 1 << 18
 TIMEOUT_S = 30
 
@@ -51,9 +54,10 @@ def find_model(model: str | os.PathLike[str]) -> Path:
     :class:`InputFileError` for neither a file nor a name, :class:`DownloadError` otherwise.
     """
     path = Path(model).expanduser()
-    if path.is_file():
+    # os.path, because pathlib raises for names that no file can have.
+    if os.path.isfile(path):
         return path
-    if path.is_dir():
+    if os.path.isdir(path):
         raise InputFileError(f"{path}: a folder; a model is one file (.onnx, .xml, .param, .pth)")
     word = str(model).lower().replace("-", "_").removesuffix(".pth")
     word = {"yolox_darknet53": "yolox_darknet", "yolov3": "yolox_darknet"}.get(word, word)
@@ -64,7 +68,7 @@ def find_model(model: str | os.PathLike[str]) -> Path:
             return fetch_weights(word, progress)
     hint = suggest(word, PUBLISHED) if NAME_PATTERN.fullmatch(str(model).lower()) else ""
     raise InputFileError(
-        f"{model}: no such file, and not the name of published weights "
+        f"{str(model)[:200]}: no such file, and not the name of published weights "
         f"({', '.join(PUBLISHED)}){hint}"
     )
 
@@ -81,6 +85,10 @@ def fetch_weights(name: str, progress: Progress | None = None, source: str = REL
     target = folder / f"{name}.pth"
     if target.is_file():
         return target
+    if importlib.util.find_spec("torch") is None:
+        raise MissingPackageError(
+            f"{name} would be a checkpoint, and reading one needs PyTorch: {NEEDS_TORCH}"
+        )
     part = folder / f"{name}.pth.part"
     url = f"{source}/{name}.pth"
     by_hand = f"fetch {url} on another machine and copy it to {target}"
@@ -88,14 +96,12 @@ def fetch_weights(name: str, progress: Progress | None = None, source: str = REL
         _transfer(url, part, progress)
     except urllib.error.HTTPError as error:
         raise DownloadError(f"{url}: the server answered {error.code} {error.reason}") from error
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+    except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)
         raise DownloadError(
             f"{name} is not in the cache and cannot be fetched ({reason}): is there a network? "
             f"Or {by_hand}"
         ) from error
-    except OSError as error:
-        raise OutputError(f"cannot write {part}: {error.strerror or error}") from error
     _check_weights(part, name, by_hand)
     with reported_as_output_error(target):
         part.replace(target)
@@ -117,9 +123,12 @@ def _transfer(url: str, part: Path, progress: Progress | None) -> None:
             done = 0
         length = answer.headers.get("Content-Length")
         total = done + int(length) if length and length.isdigit() else None
-        with part.open("ab" if done else "wb") as file:
+        with reported_as_output_error(part):
+            file = part.open("ab" if done else "wb")
+        with file:
             while block := answer.read(CHUNK):
-                file.write(block)
+                with reported_as_output_error(part):
+                    file.write(block)
                 done += len(block)
                 if progress:
                     progress(done, total)
@@ -151,9 +160,7 @@ def exported_once(checkpoint: Path, backend: str, hints: SpecHints) -> Path:
 
     if importlib.util.find_spec("torch") is None:
         raise MissingPackageError(
-            f"{checkpoint.name} is a checkpoint, and reading one needs PyTorch: "
-            'pip install "yolox-deploy[export]"; or run yolox-export elsewhere and bring the '
-            "artifact"
+            f"{checkpoint.name} is a checkpoint, and reading one needs PyTorch: {NEEDS_TORCH}"
         )
     from yolox_deploy.export import TARGETS, ExportOptions, export_model
 
@@ -171,5 +178,3 @@ def exported_once(checkpoint: Path, backend: str, hints: SpecHints) -> Path:
     if not artifact.is_file():
         export_model(checkpoint, [target.name], ExportOptions(hints=hints, dynamic=True), folder)
     return artifact
-
-

@@ -40,7 +40,9 @@ class BaseConv(nn.Module):
 class DWConv(nn.Module):
     """A depthwise convolution followed by a pointwise one."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, *, act: str) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, stride: int = 1, *, act: str
+    ) -> None:
         super().__init__()
         self.dconv = BaseConv(inputs, inputs, kernel, stride, groups=inputs, act=act)
         self.pconv = BaseConv(inputs, outputs, 1, act=act)

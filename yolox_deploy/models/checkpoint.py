@@ -7,6 +7,7 @@ the weights and is not a tensor (NumPy scalars, mostly) becomes an inert object.
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,14 +35,23 @@ from yolox_deploy.spec import (
     default_class_names,
 )
 
+# safe_globals changes state of the whole process.
+_LOADING = threading.Lock()
+
 # Averaged weights come first: they are what was evaluated.
 EMA_KEYS = ("ema", "ema_state_dict", "model_ema", "ema_model")
 WEIGHT_KEYS = ("model", "state_dict", "model_state_dict", "weights")
+# What DistributedDataParallel, torch.compile and others put before every key.
+WRAPPERS = ("module.", "_orig_mod.", "model.")
+# AveragedModel's counter beside the weights.
+COUNTERS = ("n_averaged",)
 
 CLASS_KEY = "head.cls_preds.0.weight"
 STEM_KEYS = ("backbone.backbone.stem.conv.conv.weight", "backbone.backbone.stem.0.conv.weight")
+# Of one stage; the largest published model has 12.
+MOST_BLOCKS = 300
 DEPTHWISE_MARK = ".dconv."
-BLOCKS_PATTERN = re.compile(r"backbone\.backbone\.dark3\.1\.m\.(\d+)\.conv1\.conv\.weight")
+BLOCKS_PATTERN = re.compile(r"backbone\.backbone\.dark3\.1\.m\.(\d{1,3})\.conv1\.conv\.weight")
 
 
 class _Inert:
@@ -135,13 +145,13 @@ def load_checkpoint(path: Path, arch: str | None = None) -> Checkpoint:
     row = architecture(arch) if arch else infer_architecture(shapes, path)
     with torch.device("meta"):
         network = build_network(row, num_classes)
+    for key in network.state_dict():
+        if key.endswith(".num_batches_tracked"):
+            # Plays no part in inference, and converters drop it.
+            weights.setdefault(key, torch.zeros((), dtype=torch.int64))
+            shapes.setdefault(key, ())
     check_fit(network, shapes, path, forced=arch is not None)
-    damaged = [key for key, value in weights.items() if not value.isfinite().all()]
-    if damaged:
-        raise CheckpointError(
-            f"{path}: {len(damaged)} tensors hold NaN or infinity, {damaged[0]} first; the "
-            "training diverged, use an earlier checkpoint"
-        )
+    check_values(weights, path)
     network.load_state_dict(
         {
             key: value.float() if value.is_floating_point() else value
@@ -171,18 +181,16 @@ def read_tensors_only(path: Path) -> Any:
     if not path.stat().st_size:
         raise CheckpointError(f"{path}: the file is empty")
     try:
-        with torch.serialization.safe_globals(INERT_GLOBALS):
+        with _LOADING, torch.serialization.safe_globals(INERT_GLOBALS):
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         # torch raises UnpicklingError, RuntimeError, EOFError, KeyError, ... by kind of damage.
-        text = " ".join(str(error).split())
-        refused = re.search(r"Unsupported (?:global|class|operand)[^.]*?([\w.]+\.[\w.]+)", text)
-        if "Unsupported" in text or "not an allowed" in text or "GLOBAL" in text:
-            what = f" ({refused.group(1)})" if refused else ""
+        text = " ".join(str(error).split()).split(" In PyTorch 2.6")[0]
+        if refused := re.search(r"GLOBAL ([\w.]+)", text):
             raise CheckpointError(
-                f"{path}: it holds more than tensors{what} and reading it could run code; it was "
-                "not loaded. Save the weights alone: torch.save({'model': model.state_dict()}, "
-                "'weights.pth')"
+                f"{path}: it holds more than tensors ({refused[1]}) and reading it could run code; "
+                "it was not loaded. Save the weights alone: "
+                "torch.save({'model': model.state_dict()}, 'weights.pth')"
             ) from error
         raise CheckpointError(
             f"{path}: not a PyTorch checkpoint, or a damaged one ({text[:160]}); compare its size "
@@ -192,37 +200,47 @@ def read_tensors_only(path: Path) -> Any:
 
 def find_weights(content: Any, path: Path) -> tuple[dict[str, Tensor], list[str]]:
     """Return the state dict inside ``content`` with plain keys, and notes about the choice."""
-    notes: list[str] = []
     if not isinstance(content, Mapping):
         raise CheckpointError(f"{path}: it holds a {type(content).__name__}, not a state dict")
-    ema = next((key for key in EMA_KEYS if _is_state_dict(content.get(key))), None)
-    plain = next((key for key in WEIGHT_KEYS if _is_state_dict(content.get(key))), None)
+    ema = next((key for key in EMA_KEYS if _state_dict(content.get(key))), None)
+    plain = next((key for key in WEIGHT_KEYS if _state_dict(content.get(key))), None)
     key = ema or plain
-    if ema and plain:
-        notes.append(f"{path.name} holds averaged weights ({ema!r}) beside {plain!r}: using {ema!r}")
-    found = content[key] if key else content
-    # Training wrappers nest ("module") and prefix ("module.") the network.
-    if _is_state_dict(found.get("module")):
-        found = found["module"]
-    if not _is_state_dict(found):
+    weights = _state_dict(content[key] if key else content)
+    if not weights:
         raise CheckpointError(
             f"{path}: no weights found; expected a state dict, or one under "
             f"{', '.join(map(repr, (*WEIGHT_KEYS, *EMA_KEYS)))}, got the keys "
             f"{', '.join(map(repr, list(content)[:6]))}"
         )
-    weights = {key: value for key, value in found.items() if isinstance(value, Tensor)}
-    for prefix in ("module.", "_orig_mod.", "model."):
-        if all(key.startswith(prefix) for key in weights):
-            weights = {key.removeprefix(prefix): value for key, value in weights.items()}
+    notes = []
+    if ema and plain:
+        notes.append(
+            f"{path.name} holds averaged weights ({ema!r}) beside {plain!r}: using {ema!r}"
+        )
     return weights, notes
 
 
-def _is_state_dict(value: Any) -> bool:
-    return (
-        isinstance(value, Mapping)
-        and any(isinstance(v, Tensor) for v in value.values())
-        and all(isinstance(k, str) for k in value)
-    )
+def _state_dict(value: Any) -> dict[str, Tensor]:
+    """Return the tensors of a state dict under plain keys, nothing if it is none.
+
+    Training wrappers nest the network ("module") or prefix its keys, several times over.
+    """
+    if isinstance(value, Mapping) and isinstance(value.get("module"), Mapping):
+        value = value["module"]
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        return {}
+    weights = {
+        key: tensor
+        for key, tensor in value.items()
+        if isinstance(tensor, Tensor) and key not in COUNTERS
+    }
+    while weights and (prefix := _common_prefix(weights)):
+        weights = {key.removeprefix(prefix): tensor for key, tensor in weights.items()}
+    return weights
+
+
+def _common_prefix(weights: Mapping[str, Tensor]) -> str:
+    return next((p for p in WRAPPERS if all(key.startswith(p) for key in weights)), "")
 
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -251,7 +269,7 @@ def infer_architecture(shapes: Shapes, path: Path) -> Architecture:
     if darknet is not None:
         return ARCHITECTURES["darknet53"]
     blocks = [int(m.group(1)) for m in map(BLOCKS_PATTERN.fullmatch, shapes) if m]
-    if not focus or not blocks or len(blocks) > 300:
+    if not focus or not focus[0] or not blocks or max(blocks) >= MOST_BLOCKS:
         raise CheckpointError(
             f"{path}: no YOLOX checkpoint, neither {STEM_KEYS[0]!r} with the blocks of "
             f"'backbone.backbone.dark3' nor {STEM_KEYS[1]!r} is in it"
@@ -297,6 +315,22 @@ def check_fit(network: YOLOX, shapes: Shapes, path: Path, *, forced: bool) -> No
     )
 
 
+def check_values(weights: Mapping[str, Tensor], path: Path) -> None:
+    """Raise :class:`CheckpointError` for weights that are no finite floating-point numbers."""
+    for key, value in weights.items():
+        if key.endswith(".num_batches_tracked"):
+            continue
+        if not value.is_floating_point() or value.is_meta or value.is_sparse:
+            raise CheckpointError(
+                f"{path}: {key} is {value.dtype} on {value.device}, expected floating-point weights"
+            )
+        if not value.isfinite().all():
+            raise CheckpointError(
+                f"{path}: {key} holds NaN or infinity; the training diverged, use an earlier "
+                "checkpoint"
+            )
+
+
 def _names(value: Any, count: int) -> tuple[str, ...] | None:
     good = isinstance(value, (list, tuple)) and len(value) == count
     return tuple(value) if good and all(isinstance(v, str) for v in value) else None
@@ -305,6 +339,6 @@ def _names(value: Any, count: int) -> tuple[str, ...] | None:
 def _imgsz(value: Any) -> tuple[int, int] | None:
     if isinstance(value, (list, tuple)) and len(value) == 2:
         height, width = value
-        if type(height) is int and type(width) is int:
+        if type(height) is int and type(width) is int and height > 0 < width:
             return height, width
     return None

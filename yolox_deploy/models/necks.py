@@ -19,9 +19,7 @@ class YOLOPAFPN(nn.Module):
         blocks = round(3 * depth)
 
         def csp(inputs: int, outputs: int) -> CSPLayer:
-            return CSPLayer(
-                inputs, outputs, blocks, shortcut=False, depthwise=depthwise, act=act
-            )
+            return CSPLayer(inputs, outputs, blocks, shortcut=False, depthwise=depthwise, act=act)
 
         self.backbone = CSPDarknet(depth, width, depthwise=depthwise, act=act)
         self.upsample = Upsample2x()

@@ -1,0 +1,158 @@
+"""What the commands share: arguments, one line for an error, exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import yolox_deploy
+from yolox_deploy.errors import UsageError, YoloxDeployError
+from yolox_deploy.files import cache_folder
+
+EXIT_CODES = """\
+exit codes:
+  0  done
+  1  an unexpected error (YOLOX_DEPLOY_DEBUG=1 shows where)
+  2  wrong usage
+  3  a file is missing, unreadable or not what it was taken for
+  4  a package is missing (the message has the pip line)
+  5  verification failed
+  6  done, but some pictures could not be read
+  7  a result could not be written
+  8  weights could not be fetched
+  9  a converter failed
+  130  interrupted
+"""
+SOME_UNREADABLE = 6
+INTERRUPTED = 130
+
+
+def make_parser(command: str, description: str, examples: str) -> argparse.ArgumentParser:
+    """Return a parser with the examples and exit codes at the end of its help."""
+    parser = argparse.ArgumentParser(
+        command,
+        description=description,
+        epilog=f"examples:\n{examples}\n{EXIT_CODES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--version", action="version", version=f"%(prog)s {yolox_deploy.__version__}"
+    )
+    return parser
+
+
+def run(command: str, work: Callable[[], int]) -> int:
+    """Do the work of a command; an error becomes one line and its exit code."""
+    try:
+        return work()
+    except YoloxDeployError as error:
+        print(f"{command}: {' '.join(str(error).split())}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print(f"{command}: interrupted; nothing was left half-written", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of a pipe has enough; keep the interpreter from complaining at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if os.environ.get("YOLOX_DEPLOY_DEBUG"):
+            raise
+        text = " ".join(str(error).split())
+        print(
+            f"{command}: unexpected {type(error).__name__}: {text} (YOLOX_DEPLOY_DEBUG=1 shows "
+            "where; please report it)",
+            file=sys.stderr,
+        )
+        return 1
+
+
+def add_model_hints(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments for what a model's file may not state."""
+    group = parser.add_argument_group("what the model's file may not state")
+    group.add_argument(
+        "--imgsz",
+        type=int,
+        nargs="+",
+        metavar="PIXELS",
+        help="input size: one side, or height and width (default: the model's test size)",
+    )
+    group.add_argument(
+        "--names",
+        metavar="FILE|A,B,C",
+        help="class names: a text file with one a line, or a comma-separated list",
+    )
+    group.add_argument(
+        "--legacy",
+        action="store_true",
+        default=None,
+        help="weights of release 0.1.0: RGB, /255, mean and std",
+    )
+    group.add_argument("--arch", metavar="NAME", help="architecture of a .pth (default: inferred)")
+
+
+def image_size(values: Sequence[int] | None) -> tuple[int, int] | None:
+    """Return ``--imgsz`` as (height, width); raises :class:`UsageError` for other counts."""
+    if values is None:
+        return None
+    if len(values) > 2:
+        raise UsageError(f"--imgsz takes one side, or height and width, got {len(values)} numbers")
+    return values[0], values[-1]
+
+
+def class_names(value: str | None) -> tuple[str, ...] | None:
+    """Return the names of ``--names``; raises :class:`UsageError` for an empty list."""
+    if value is None:
+        return None
+    path = Path(value)
+    if path.is_file():
+        try:
+            lines = path.read_text("utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"{path}: no text file with class names ({error})") from error
+    elif path.suffix == ".txt":
+        raise UsageError(f"--names {path}: no such file")
+    else:
+        lines = value.split(",")
+    names = tuple(line.strip() for line in lines if line.strip())
+    if not names:
+        raise UsageError(f"--names {value}: no class name in it")
+    return names
+
+
+def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add backend, device, threads and precision."""
+    group = parser.add_argument_group("engine")
+    group.add_argument(
+        "--backend", default="auto", help="auto, onnxruntime, openvino, ncnn or torch"
+    )
+    group.add_argument("--device", help="cpu (default), cuda, gpu, ... as the backend has it")
+    group.add_argument("--threads", type=int, help="CPU threads (default: the engine's choice)")
+    group.add_argument("--precision", help="what the engine computes in: fp32 (default), bf16, ...")
+
+
+def add_thresholds(parser: argparse.ArgumentParser, score: float, iou: float) -> None:
+    """Add score and IoU threshold with their defaults."""
+    parser.add_argument(
+        "--score-threshold",
+        type=float,
+        default=score,
+        metavar="S",
+        help=f"lowest score of a detection (default {score})",
+    )
+    parser.add_argument(
+        "--iou-threshold",
+        type=float,
+        default=iou,
+        metavar="T",
+        help=f"IoU above which the worse of two boxes goes (default {iou})",
+    )
+
+
+MODEL_HELP = (
+    "a checkpoint (.pth), an artifact (.onnx, .xml, .param) or published weights by name, such as "
+    f"yolox_s (kept in {cache_folder()})"
+)

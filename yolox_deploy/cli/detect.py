@@ -1,0 +1,175 @@
+"""``yolox-detect``: pictures in, annotated pictures and result files out."""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+from numpy.typing import NDArray
+
+from yolox_deploy.cli.common import (
+    MODEL_HELP,
+    SOME_UNREADABLE,
+    add_engine_arguments,
+    add_model_hints,
+    add_thresholds,
+    class_names,
+    image_size,
+    make_parser,
+    run,
+)
+from yolox_deploy.detector import IOU_THRESHOLD, SCORE_THRESHOLD, Detector
+from yolox_deploy.errors import ImageError
+from yolox_deploy.images import find_images, read_image
+from yolox_deploy.progress import say, track
+from yolox_deploy.sinks import CocoSink, CsvSink, JsonSink, PictureSink, Sink, YoloSink
+
+COMMAND = "yolox-detect"
+EXAMPLES = """\
+  yolox-detect street.jpg --model yolox_nano.onnx
+  yolox-detect photos/ "more/*.png" --model yolox_s.xml --score-threshold 0.4 --json found.json
+  yolox-detect photos/ --model my7.onnx --classes cat,dog --coco labels.json --no-draw
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command's parser."""
+    result = make_parser(
+        COMMAND, "Detect objects in pictures, folders of pictures, and globs.", EXAMPLES
+    )
+    result.add_argument("sources", nargs="+", metavar="PICTURE", help="picture, folder or glob")
+    result.add_argument("--model", required=True, help=MODEL_HELP)
+    add_thresholds(result, SCORE_THRESHOLD, IOU_THRESHOLD)
+    result.add_argument(
+        "--class-agnostic", action="store_true", help="suppress over all classes, not within each"
+    )
+    result.add_argument(
+        "--max-detections", type=int, default=300, metavar="N", help="most per picture (300)"
+    )
+    result.add_argument(
+        "--classes", metavar="A,B", help="look for these only: names or ids, with commas"
+    )
+    result.add_argument("--no-clip", action="store_true", help="let boxes reach beyond the picture")
+    result.add_argument("--batch", type=int, default=1, metavar="N", help="pictures a run (1)")
+    output = result.add_argument_group("output")
+    output.add_argument(
+        "--output",
+        type=Path,
+        default=Path("detections"),
+        metavar="DIR",
+        help="folder for annotated pictures (detections)",
+    )
+    output.add_argument("--no-draw", action="store_true", help="write no annotated pictures")
+    output.add_argument("--json", type=Path, metavar="FILE", help="detections as JSON")
+    output.add_argument("--csv", type=Path, metavar="FILE", help="one row a detection")
+    output.add_argument("--txt", type=Path, metavar="DIR", help="YOLO text files")
+    output.add_argument("--coco", type=Path, metavar="FILE", help="a COCO data set")
+    add_engine_arguments(result)
+    add_model_hints(result)
+    return result
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    arguments = parser().parse_args(argv)
+    return run(COMMAND, lambda: detect(arguments))
+
+
+def detect(arguments: argparse.Namespace) -> int:
+    """Detect in every picture; returns the exit code."""
+    paths = find_images(arguments.sources)
+    unreadable: list[str] = []
+    counts: Counter[str] = Counter()
+    with ExitStack() as stack:
+        detector = stack.enter_context(open_detector(arguments))
+        sinks = [stack.enter_context(sink) for sink in make_sinks(arguments)]
+        start = perf_counter()
+        readable = read_all(track(paths, len(paths)), unreadable)
+        for chunk in chunks(readable, max(1, arguments.batch)):
+            results = detector.batch(image for _, image in chunk)
+            for (path, image), found in zip(chunk, results, strict=True):
+                counts.update(d.name for d in found)
+                for sink in sinks:
+                    sink.add(path, image, found)
+                if len(paths) == 1:
+                    for d in found:
+                        x1, y1, x2, y2 = d.xyxy
+                        print(f"{d.name} {d.score:.3f}  {x1:.0f},{y1:.0f} to {x2:.0f},{y2:.0f}")
+        seconds = perf_counter() - start
+    good = len(paths) - len(unreadable)
+    shown = ", ".join(f"{count} {name}" for name, count in counts.most_common(10)) or "nothing"
+    print(
+        f"{good} pictures in {seconds:.1f} s ({good / seconds:.1f}/s) by {detector.backend}: {shown}"
+    )
+    for sink in sinks:
+        print(f"wrote {sink.path}")
+    for line in unreadable:
+        say(f"{COMMAND}: {line}")
+    return SOME_UNREADABLE if unreadable else 0
+
+
+def open_detector(arguments: argparse.Namespace) -> Detector:
+    """Return the detector that the arguments ask for."""
+    classes = arguments.classes.split(",") if arguments.classes else None
+    return Detector(
+        arguments.model,
+        arguments.backend,
+        arguments.score_threshold,
+        arguments.iou_threshold,
+        arguments.class_agnostic,
+        arguments.max_detections,
+        [int(c) if c.strip().isdigit() else c.strip() for c in classes] if classes else None,
+        arguments.device,
+        arguments.threads,
+        precision=arguments.precision,
+        clip=not arguments.no_clip,
+        imgsz=image_size(arguments.imgsz),
+        names=class_names(arguments.names),
+        legacy=arguments.legacy,
+        architecture=arguments.arch,
+    )
+
+
+def make_sinks(arguments: argparse.Namespace) -> Iterator[Sink]:
+    """Yield the sinks that the arguments ask for."""
+    if not arguments.no_draw:
+        yield PictureSink(arguments.output)
+    for kind, path in (
+        (JsonSink, arguments.json),
+        (CsvSink, arguments.csv),
+        (YoloSink, arguments.txt),
+        (CocoSink, arguments.coco),
+    ):
+        if path is not None:
+            yield kind(path)
+
+
+Picture = tuple[Path, NDArray[np.uint8]]
+
+
+def read_all(paths: Iterable[Path], unreadable: list[str]) -> Iterator[Picture]:
+    """Yield every picture that can be read; the others' errors go to ``unreadable``."""
+    for path in paths:
+        try:
+            image = read_image(path)
+        except ImageError as error:
+            unreadable.append(str(error))
+        else:
+            yield path, image
+
+
+def chunks(pictures: Iterable[Picture], size: int) -> Iterator[list[Picture]]:
+    """Yield the pictures in lists of ``size``, the last one shorter."""
+    chunk: list[Picture] = []
+    for picture in pictures:
+        chunk.append(picture)
+        if len(chunk) == size:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk

@@ -1,0 +1,111 @@
+"""``yolox-doctor``: what runs here, and what is missing for the rest."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import json
+import os
+import platform
+from collections.abc import Sequence
+
+import yolox_deploy
+from yolox_deploy.cli.common import make_parser, run
+from yolox_deploy.files import cache_folder
+from yolox_deploy.progress import print_table
+from yolox_deploy.runtimes import BACKENDS
+
+COMMAND = "yolox-doctor"
+EXAMPLES = """\
+  yolox-doctor
+  yolox-doctor --json
+"""
+
+# Package, what it is for, the extra that brings it.
+PACKAGES = (
+    ("torch", "reading checkpoints", "export"),
+    ("onnx", "writing ONNX", "export"),
+    ("onnxscript", "ONNX opset 18 and newer", "export"),
+    ("onnxsim", "simplifying ONNX", "export"),
+    ("pnnx", "writing NCNN", "ncnn"),
+    ("rich", "progress and tables", "export"),
+    ("pycocotools", "AP", "eval"),
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    parser = make_parser(COMMAND, "Say which backends and tools run here, and why not.", EXAMPLES)
+    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    arguments = parser.parse_args(argv)
+    return run(COMMAND, lambda: report(as_json=arguments.json))
+
+
+def report(*, as_json: bool) -> int:
+    """Print what was found; returns the exit code."""
+    backends = [
+        {"name": row.name, "opens": row.suffixes, **row.availability(try_import=True)._asdict()}
+        for row in BACKENDS.values()
+    ]
+    packages = [
+        {"name": name, "for": purpose, "version": version_of(name), "extra": extra}
+        for name, purpose, extra in PACKAGES
+    ]
+    about = machine()
+    if as_json:
+        print(json.dumps({**about, "backends": backends, "packages": packages}, indent=1))
+        return 0
+    print_table(["", ""], [[key, str(value)] for key, value in about.items()])
+    print()
+    print_table(
+        ["backend", "opens", "runs here", "version", "what to do"],
+        [
+            [
+                str(row["name"]),
+                " ".join(map(str, row["opens"])),
+                "yes" if row["ok"] else "no",
+                str(row["version"] or "-"),
+                str(row["reason"]),
+            ]
+            for row in backends
+        ],
+    )
+    print()
+    print_table(
+        ["package", "for", "version", "what to do"],
+        [
+            [
+                str(row["name"]),
+                str(row["for"]),
+                str(row["version"] or "-"),
+                "" if row["version"] else f'pip install "yolox-deploy[{row["extra"]}]"',
+            ]
+            for row in packages
+        ],
+    )
+    return 0
+
+
+def version_of(package: str) -> str | None:
+    """Return the installed version, ``None`` where the package is missing."""
+    if importlib.util.find_spec(package) is None:
+        return None
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"
+
+
+def machine() -> dict[str, object]:
+    """Return what is worth knowing of this machine and installation."""
+    return {
+        "yolox-deploy": yolox_deploy.__version__,
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "processors": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
+        "numpy": version_of("numpy"),
+        "opencv": importlib.metadata.version("opencv-python"),
+        "cache": str(cache_folder()),
+    }

@@ -1,0 +1,124 @@
+"""``yolox-eval``: COCO AP of checkpoints and artifacts, side by side."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from yolox_deploy.benchmarks.accuracy import (
+    IOU_THRESHOLD,
+    SCORE_THRESHOLD,
+    CocoDataset,
+    detect_dataset,
+    evaluation_detector,
+    write_results,
+)
+from yolox_deploy.cli.common import (
+    MODEL_HELP,
+    add_model_hints,
+    add_thresholds,
+    class_names,
+    image_size,
+    make_parser,
+    run,
+)
+from yolox_deploy.files import write_atomically
+from yolox_deploy.progress import print_table, say, track
+
+COMMAND = "yolox-eval"
+EXAMPLES = """\
+  yolox-eval --model yolox_nano.pth --backend torch --data val.json --images val2017/
+  yolox-eval --model yolox_nano.pth yolox_nano.onnx yolox_nano.ncnn.param --data val.json --images val2017/
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command's parser."""
+    result = make_parser(
+        COMMAND, "Measure COCO AP of models on any backend, side by side.", EXAMPLES
+    )
+    result.add_argument("--model", nargs="+", required=True, help=MODEL_HELP)
+    result.add_argument(
+        "--backend", default="auto", help="backends, with commas; auto opens a .pth with torch"
+    )
+    result.add_argument("--data", type=Path, required=True, metavar="JSON", help="COCO annotations")
+    result.add_argument("--images", type=Path, required=True, metavar="DIR", help="their pictures")
+    add_thresholds(result, SCORE_THRESHOLD, IOU_THRESHOLD)
+    result.add_argument(
+        "--clip", action="store_true", help="clip boxes to the picture (the original does not)"
+    )
+    result.add_argument("--threads", type=int, help="CPU threads (default: the engine's choice)")
+    result.add_argument("--precision", help="what the engine computes in")
+    result.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON")
+    result.add_argument(
+        "--results", type=Path, metavar="DIR", help="write each model's detections, COCO results"
+    )
+    add_model_hints(result)
+    return result
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    arguments = parser().parse_args(argv)
+    return run(COMMAND, lambda: evaluate(arguments))
+
+
+def evaluate(arguments: argparse.Namespace) -> int:
+    """Measure every model on every backend and print the table."""
+    dataset = CocoDataset(arguments.data, arguments.images)
+    rows: list[dict[str, Any]] = []
+    for model in arguments.model:
+        for backend in arguments.backend.split(","):
+            rows.append(measure(arguments, dataset, model, backend.strip()))
+    headers = ["model", "backend", "AP", "AP50", "AP75", "APs", "APm", "APl", "difference"]
+    first = rows[0]["ap"]
+    print_table(
+        headers,
+        [
+            [
+                row["model"],
+                row["backend"],
+                *(f"{row[key]:.4f}" for key in KEYS),
+                f"{row['ap'] - first:+.4f}",
+            ]
+            for row in rows
+        ],
+    )
+    if arguments.json:
+        write_atomically(arguments.json, json.dumps(rows, indent=1) + "\n")
+    return 0
+
+
+KEYS = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
+
+
+def measure(
+    arguments: argparse.Namespace, dataset: CocoDataset, model: str, backend: str
+) -> dict[str, Any]:
+    """Return one row of the table."""
+    if backend == "auto" and Path(model).suffix == ".pth":
+        backend = "torch"
+    with evaluation_detector(
+        model,
+        backend,
+        score_threshold=arguments.score_threshold,
+        iou_threshold=arguments.iou_threshold,
+        clip=arguments.clip,
+        threads=arguments.threads,
+        precision=arguments.precision,
+        imgsz=image_size(arguments.imgsz),
+        names=class_names(arguments.names),
+        legacy=arguments.legacy,
+        architecture=arguments.arch,
+    ) as detector:
+        say(f"{model} on {detector.backend}: {len(dataset.pictures)} pictures")
+        results = detect_dataset(detector, dataset, partial(track, total=len(dataset.pictures)))
+        found = {"model": Path(model).name, "backend": detector.backend}
+    if arguments.results:
+        name = f"{Path(model).name}.{found['backend']}.json"
+        write_results(results, arguments.results / name)
+    return {**found, **dataset.evaluate(results).as_dict()}

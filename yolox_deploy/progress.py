@@ -1,0 +1,121 @@
+"""What a person watches while something long runs, with rich where it is installed.
+
+Everything goes to the standard error, so that results can be piped.  Without rich, or where the
+output is no terminal, plain lines tell the same.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypeVar
+
+Item = TypeVar("Item")
+
+HAS_RICH = importlib.util.find_spec("rich") is not None
+
+
+def say(text: str) -> None:
+    """Print one line to the standard error."""
+    print(text, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def stages(title: str) -> Iterator[Callable[[str], None]]:
+    """Give a function that is told each stage as it begins; elapsed time is shown beside it."""
+    if not (HAS_RICH and sys.stderr.isatty()):
+        yield lambda stage: say(f"{title}: {stage}")
+        return
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(finished_text="[green]done[/]"), TextColumn("{task.description}"))
+    with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True)) as progress:
+        running: list[int] = []
+
+        def begin(stage: str) -> None:
+            if running:
+                progress.update(running[-1], total=1, completed=1)  # type: ignore[arg-type]
+            running.append(progress.add_task(stage, total=None))
+
+        yield begin
+        if running:
+            progress.update(running[-1], total=1, completed=1)  # type: ignore[arg-type]
+
+
+def track(items: Iterable[Item], total: int, unit: str = "pictures") -> Iterator[Item]:
+    """Yield ``items`` under a bar with how many a second pass."""
+    if not (HAS_RICH and sys.stderr.isatty()):
+        yield from items
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn(unit),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task(unit, total=total, rate="")
+        for item in items:
+            yield item
+            speed = progress.tasks[0].speed
+            progress.update(task, advance=1, rate=f"{speed:.1f}/s" if speed else "")
+
+
+@contextmanager
+def download_progress(name: str) -> Iterator[Callable[[int, int | None], None]]:
+    """Give a function that is told the bytes so far and in all of a download."""
+    if not (HAS_RICH and sys.stderr.isatty()):
+        say(f"fetching {name}")
+        yield lambda done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    columns = (
+        TextColumn(f"fetching {name}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task(name, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table to the standard output."""
+    if HAS_RICH and sys.stdout.isatty():
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(*headers)
+        for row in rows:
+            table.add_row(*(Text(cell) for cell in row))
+        Console().print(table)
+        return
+    widths = [max(len(row[i]) for row in (headers, *rows)) for i in range(len(headers))]
+    for row in (headers, ["-" * width for width in widths], *rows):
+        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        print(line.rstrip())
