@@ -1,0 +1,70 @@
+"""The main job in one go: export a checkpoint everywhere, verify, detect, and show one table."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import cv2
+from yolox_deploy.export import TARGETS, ExportOptions, export_model
+
+from yolox_deploy import Detector
+from yolox_deploy.cli.common import run
+from yolox_deploy.errors import OutputError
+from yolox_deploy.files import write_atomically
+from yolox_deploy.images import read_image
+from yolox_deploy.progress import print_table, stages
+from yolox_deploy.spec import SpecHints
+from yolox_deploy.weights import BUNDLED, find_model
+
+ASSETS = BUNDLED.parent
+
+
+def main() -> int:
+    """Run the demo; returns its exit code."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", help="checkpoint (default: the package's own model of digits)")
+    parser.add_argument("--image", type=Path, help="picture (default: one the package ships)")
+    parser.add_argument("--output", type=Path, default=Path("demo_output"))
+    parser.add_argument("--legacy", action="store_true", default=None)
+    arguments = parser.parse_args()
+    return run("demo", lambda: demo(arguments))
+
+
+def demo(arguments: argparse.Namespace) -> int:
+    """Export, verify, detect, draw."""
+    checkpoint = find_model(arguments.model)
+    picture = ASSETS / ("drawn_1.jpg" if arguments.model else "digits_1.jpg")
+    image = read_image(arguments.image or picture)
+    options = ExportOptions(hints=SpecHints(legacy=arguments.legacy))
+    with stages(checkpoint.name) as begin:
+        results = export_model(checkpoint, list(TARGETS), options, arguments.output, begin)
+    rows = []
+    for result in results:
+        with Detector(result.path) as detector:
+            found = detector(image)
+            milliseconds = 1e3 * sum(detector.stage_seconds)
+        drawing = arguments.output / f"{checkpoint.stem}.{result.target}.jpg"
+        good, data = cv2.imencode(".jpg", found.draw(image))
+        if not good:
+            raise OutputError(f"cannot write {drawing}: OpenCV cannot encode it")
+        write_atomically(drawing, data.tobytes())
+        rows.append(
+            [
+                result.target,
+                result.path.name,
+                f"{result.size / 1e6:.1f} MB",
+                "verified" if result.verification.status == "passed" else "NOT VERIFIED",
+                ", ".join(f"{d.name} {d.score:.3f}" for d in found) or "nothing",
+                f"{milliseconds:.0f} ms",
+                str(drawing),
+            ]
+        )
+    print_table(
+        ["target", "artifact", "size", "checked", "detections", "first run", "picture"], rows
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
