@@ -80,7 +80,8 @@ class CocoDataset:
                 return sorted(self.categories.values())
             raise UsageError(
                 f"the model's classes ({', '.join(names[:4])}, ...) and the data set's categories "
-                f"({', '.join(list(self.categories)[:4])}, ...) have no name in common: give --names"
+                f"({', '.join(list(self.categories)[:4])}, ...) have no name in common: "
+                "give --names"
             )
         defaults = default_category_ids(names)
         unused = max((*self.categories.values(), *defaults)) + 1

@@ -10,14 +10,17 @@ import contextlib
 import importlib.util
 import io
 import logging
+import tempfile
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import torch
+from numpy.typing import NDArray
 from onnx import compose, helper, numpy_helper
 from yolox_deploy.export.prepare import PreparedNetwork
 from yolox_deploy.runtimes.base import one_line
@@ -77,10 +80,14 @@ def make_hub(
 def _traced(network: PreparedNetwork, spec: ModelSpec, opset: int) -> onnx.ModelProto:
     """Run the exporter that can write the opset; both are silenced, their errors are not."""
     images = torch.zeros(spec.batch or 2, 3, spec.height, spec.width)
-    file = io.BytesIO()
-    names = {"input_names": [INPUT_NAME], "output_names": [OUTPUT_NAME], "opset_version": opset}
+    names: dict[str, Any] = {
+        "input_names": [INPUT_NAME],
+        "output_names": [OUTPUT_NAME],
+        "opset_version": opset,
+    }
     try:
-        with _quiet():
+        with _quiet(), tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "traced.onnx"
             if opset < DYNAMO_OPSET:
                 axes = {INPUT_NAME: {0: "batch"}, OUTPUT_NAME: {0: "batch"}}
                 torch.onnx.export(
@@ -103,11 +110,11 @@ def _traced(network: PreparedNetwork, spec: ModelSpec, opset: int) -> onnx.Model
                     dynamic_shapes=(batch,) if spec.batch is None else None,
                     **names,
                 )
+            return onnx.load_model(file)
     except Exception as error:
         raise ConversionError(
             f"PyTorch {torch.__version__} could not export opset {opset}: {one_line(error)}"
         ) from error
-    return onnx.load_from_string(file.getvalue())
 
 
 @contextlib.contextmanager
@@ -176,7 +183,7 @@ def with_tail(model: onnx.ModelProto, spec: ModelSpec) -> onnx.ModelProto:
 
 
 def _appended(model: onnx.ModelProto, tail: onnx.GraphProto, opset: int) -> onnx.ModelProto:
-    """Return ``model`` followed by ``tail``; the last output is the only one, and keeps its name."""
+    """Return ``model`` followed by ``tail``; its output is the only one, under the old name."""
     ending = helper.make_model(tail, opset_imports=[helper.make_opsetid("", opset)])
     ending.ir_version = model.ir_version
     ending = compose.add_prefix(ending, f"{tail.name}/")
@@ -268,17 +275,21 @@ def nms_graph(spec: ModelSpec) -> onnx.GraphProto:
         nothing=np.zeros(1, np.float32),
         a_half=np.full(1, 0.5, np.float32),
         most=_ints(spec.num_anchors),
-        iou_threshold=np.float32([spec.iou_threshold]),
-        score_threshold=np.nextafter(np.float32([spec.score_threshold]), np.float32(-1)),
+        iou_threshold=_floats(spec.iou_threshold),
+        score_threshold=np.nextafter(_floats(spec.score_threshold), np.float32(-1)),
     )
     return graph
 
 
-def _ints(*values: int) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
+def _ints(*values: int) -> NDArray[np.int64]:
     return np.array(values, np.int64)
 
 
-def _slices() -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.int64]]]:
+def _floats(*values: float | None) -> NDArray[np.float32]:
+    return np.array(values, np.float32)
+
+
+def _slices() -> dict[str, NDArray[np.int64]]:
     end = np.iinfo(np.int32).max
     return {
         "zero": _ints(0),
@@ -289,7 +300,7 @@ def _slices() -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.int64]]]:
     }
 
 
-def _add_constants(graph: onnx.GraphProto, **arrays: np.ndarray) -> None:  # type: ignore[type-arg]
+def _add_constants(graph: onnx.GraphProto, **arrays: NDArray[Any]) -> None:
     for name, array in arrays.items():
         graph.initializer.append(numpy_helper.from_array(array, name))
 
@@ -300,8 +311,3 @@ def embed_spec(model: onnx.ModelProto, spec: ModelSpec) -> None:
     entries[SPEC_KEY] = spec.to_json()
     del model.metadata_props[:]
     helper.set_model_props(model, entries)
-
-
-def save(model: onnx.ModelProto, path: Path) -> None:
-    """Write the graph to one file."""
-    onnx.save_model(model, path)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from yolox_deploy.models.backbones import CSPDarknet, Darknet53
 from yolox_deploy.models.blocks import BaseConv, Focus
 from yolox_deploy.models.zoo import YOLOX
 from yolox_deploy.spec import InputConvention
@@ -49,23 +50,29 @@ def prepare(
     for module in network.modules():
         if isinstance(module, BaseConv):
             fold_batch_norm(module)
-    backbone = network.backbone.backbone
-    if isinstance(backbone.stem, Focus):
-        first = focus_to_convolution(backbone.stem)
-        backbone.stem = first
-    else:
-        first = backbone.stem[0]
+    first = replace_stem(network.backbone.backbone)
     exponent = stem_exponent(convention) if scale_stem else 0
     with torch.no_grad():
         first.conv.weight.mul_(2.0**exponent)
     return PreparedNetwork(network, 2.0**-exponent).eval()
 
 
+def replace_stem(backbone: CSPDarknet | Darknet53) -> BaseConv:
+    """Replace a Focus stem, in place, and return the block that sees the picture first."""
+    if isinstance(backbone, CSPDarknet):
+        first = focus_to_convolution(backbone.stem)
+        setattr(backbone, "stem", first)  # noqa: B010 (declared as a Focus)
+        return first
+    block = backbone.stem[0]
+    assert isinstance(block, BaseConv)
+    return block
+
+
 def fold_batch_norm(block: BaseConv) -> None:
     """Fold the block's batch normalisation into its convolution, in place."""
     if isinstance(block.bn, nn.BatchNorm2d):
         block.conv = fuse_conv_bn_eval(block.conv, block.bn)
-        block.bn = nn.Identity()
+        setattr(block, "bn", nn.Identity())  # noqa: B010 (declared as a batch normalisation)
 
 
 def focus_to_convolution(focus: Focus) -> BaseConv:

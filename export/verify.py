@@ -1,4 +1,4 @@
-"""Verification: does the artifact detect what the checkpoint detects?
+"""Verification: proof that an artifact detects what its checkpoint detects.
 
 The artifact, run from its file by its engine, and the checkpoint, run by PyTorch on the unmodified
 graph in float32, see the same letterboxed pictures.  Compared are the head's output, the decoded
@@ -290,11 +290,12 @@ def compare(
     """Add to ``found`` how a batch's output differs from the reference's raw output (N, A, K)."""
     decoder = Decoder(spec.height, spec.width, spec.strides)
     decoded_reference = decoder.decode(reference)
+    judge = _Judge(tolerance, *thresholds(spec))
     if spec.output == "detections":
         for i, rows in enumerate(decoded_reference):
             mine = output[output[:, 0] == i]
             detections = Candidates(mine[:, 1:5], mine[:, 5], mine[:, 6].astype(np.int64))
-            _compare_detections(found, detections, None, _loose(rows, tolerance), tolerance)
+            judge.compare(found, detections, None, judge.candidates(rows))
         return
     same_kind = decoded_reference if spec.output == "decoded" else reference
     difference = np.abs(output - same_kind)
@@ -305,8 +306,8 @@ def compare(
     decoded = output if spec.output == "decoded" else decoder.decode(output)
     for rows, expected in zip(decoded, decoded_reference, strict=True):
         _compare_rows(found, rows, expected)
-        mine, theirs = _loose(rows, tolerance), _loose(expected, tolerance)
-        _compare_detections(found, suppressed(_strict(mine)), mine, theirs, tolerance)
+        candidates = judge.candidates(rows)
+        judge.compare(found, judge.detections(candidates), candidates, judge.candidates(expected))
 
 
 def _compare_rows(found: Comparison, rows: Array, expected: Array) -> None:
@@ -326,71 +327,87 @@ def _compare_boxes(found: Comparison, mine: Array, theirs: Array) -> None:
     found.largest(box_pixels=pixels.max(), box_difference=(pixels / sides).max())
 
 
-def _compare_detections(
-    found: Comparison,
-    mine: Candidates,
-    my_candidates: Candidates | None,
-    their_candidates: Candidates,
-    tolerance: Tolerance,
-) -> None:
-    """Match the artifact's detections with the reference's, class by class, best first.
+def thresholds(spec: ModelSpec) -> tuple[float, float]:
+    """Return the score and IoU threshold at which detections are compared."""
+    return (
+        SCORE_THRESHOLD if spec.score_threshold is None else spec.score_threshold,
+        IOU_THRESHOLD if spec.iou_threshold is None else spec.iou_threshold,
+    )
 
-    One without a partner is excused where the other side has it as a candidate and only the score
-    threshold or a tie in the NMS, within the tolerance, decided otherwise.
-    """
-    theirs = suppressed(_strict(their_candidates))
-    overlaps = _iou(theirs.xyxy, mine.xyxy)
-    overlaps *= theirs.class_ids[:, None] == mine.class_ids[None]
-    free = np.ones(len(mine.scores), bool)
-    found.detections += len(theirs.scores)
-    for row, score in enumerate(theirs.scores):
-        candidates = overlaps[row] * free
-        best = int(candidates.argmax()) if len(candidates) else -1
-        if best >= 0 and candidates[best] >= SAME_OBJECT_IOU:
+
+@dataclass(frozen=True)
+class _Judge:
+    """Compares the detections of one picture at two thresholds."""
+
+    tolerance: Tolerance
+    score: float
+    iou: float
+
+    def candidates(self, rows: Array) -> Candidates:
+        """Return the candidates of decoded rows (A, K), also those just below the threshold."""
+        return DECODED.candidates(rows, self.score - self.tolerance.score)
+
+    def detections(self, candidates: Candidates) -> Candidates:
+        """Return what the thresholds leave of the candidates, best first."""
+        return suppressed(_picked(candidates, candidates.scores >= self.score), self.iou)
+
+    def compare(
+        self,
+        found: Comparison,
+        mine: Candidates,
+        my_candidates: Candidates | None,
+        their_candidates: Candidates,
+    ) -> None:
+        """Match the artifact's detections with the reference's, class by class, best first.
+
+        One without a partner is excused where the other side has it as a candidate and only the
+        score threshold or a tie in the NMS, within the tolerance, decided otherwise.
+        """
+        theirs = self.detections(their_candidates)
+        overlaps = _iou(theirs.xyxy, mine.xyxy)
+        overlaps *= theirs.class_ids[:, None] == mine.class_ids[None]
+        free = np.ones(len(mine.scores), bool)
+        found.detections += len(theirs.scores)
+        for row, score in enumerate(theirs.scores):
+            partners = overlaps[row] * free
+            best = int(partners.argmax()) if len(partners) else -1
+            if best < 0 or partners[best] < SAME_OBJECT_IOU:
+                if self.excused(theirs, row, my_candidates):
+                    found.borderline += 1
+                else:
+                    found.missed += 1
+                continue
             free[best] = False
-            found.lowest_iou = min(found.lowest_iou, float(candidates[best]))
             change = abs(float(mine.scores[best] - score))
+            found.lowest_iou = min(found.lowest_iou, float(partners[best]))
             found.largest(largest_score_change=change)
             if my_candidates is None:
                 # After NMS in the graph the rows are gone: its detections are all there is.
                 found.largest(score_difference=change)
                 _compare_boxes(found, mine.xyxy[best : best + 1], theirs.xyxy[row : row + 1])
-        elif _excused(theirs, row, my_candidates, tolerance):
-            found.borderline += 1
-        else:
-            found.missed += 1
-    for row in np.flatnonzero(free):
-        if _excused(mine, int(row), their_candidates, tolerance):
-            found.borderline += 1
-        else:
-            found.extra += 1
+        for row in np.flatnonzero(free).tolist():
+            if self.excused(mine, row, their_candidates):
+                found.borderline += 1
+            else:
+                found.extra += 1
 
-
-def _excused(one: Candidates, row: int, others: Candidates | None, tolerance: Tolerance) -> bool:
-    """Whether ``others`` hold detection ``row`` too, within the tolerance."""
-    if others is None:
-        return bool(one.scores[row] < SCORE_THRESHOLD + tolerance.score)
-    close = np.abs(others.scores - one.scores[row]) <= tolerance.score
-    same = close & (others.class_ids == one.class_ids[row])
-    return bool((_iou(one.xyxy[row : row + 1], others.xyxy[same]) >= tolerance.iou).any())
-
-
-def _loose(rows: Array, tolerance: Tolerance) -> Candidates:
-    """Return the candidates of decoded rows (A, K), also those just below the threshold."""
-    return _DECODED.candidates(rows, SCORE_THRESHOLD - tolerance.score)
+    def excused(self, one: Candidates, row: int, others: Candidates | None) -> bool:
+        """Whether ``others`` hold detection ``row`` too, within the tolerance."""
+        if others is None:
+            return bool(one.scores[row] < self.score + self.tolerance.score)
+        close = np.abs(others.scores - one.scores[row]) <= self.tolerance.score
+        same = close & (others.class_ids == one.class_ids[row])
+        overlaps = _iou(one.xyxy[row : row + 1], others.xyxy[same])
+        return bool((overlaps >= self.tolerance.iou).any())
 
 
 # Decoded rows need no grid, so one decoder serves every input size.
-_DECODED = Decoder(32, 32, decoded=True)
+DECODED = Decoder(32, 32, decoded=True)
 
 
-def _strict(candidates: Candidates) -> Candidates:
-    return _picked(candidates, candidates.scores >= SCORE_THRESHOLD)
-
-
-def suppressed(candidates: Candidates) -> Candidates:
-    """Return what the default NMS leaves of the candidates, best first."""
-    return _picked(candidates, nms(*candidates, IOU_THRESHOLD))
+def suppressed(candidates: Candidates, iou_threshold: float = IOU_THRESHOLD) -> Candidates:
+    """Return what the NMS leaves of the candidates, best first."""
+    return _picked(candidates, nms(*candidates, iou_threshold))
 
 
 def _picked(candidates: Candidates, index: NDArray[Any]) -> Candidates:

@@ -14,6 +14,7 @@ from yolox_deploy.errors import ArtifactError, UsageError, YoloxDeployError, sug
 from yolox_deploy.spec import ModelSpec, SpecHints
 
 Array = NDArray[np.float32]
+Shape = tuple[int | None, ...]
 
 
 class Opened(NamedTuple):
@@ -23,8 +24,8 @@ class Opened(NamedTuple):
     """
 
     spec_json: str | None
-    input_shape: tuple[int | None, ...]
-    output_shape: tuple[int | None, ...]
+    input_shape: Shape
+    output_shape: Shape
 
 
 class Runtime(ABC):
@@ -96,8 +97,8 @@ class Runtime(ABC):
             )
         else:
             spec = ModelSpec.from_json(opened.spec_json, str(self.path))
-            expected_input = (spec.batch, 3, spec.height, spec.width)
-            expected_output = (spec.batch, spec.num_anchors, 5 + spec.num_classes)
+            expected_input: Shape = (spec.batch, 3, spec.height, spec.width)
+            expected_output: Shape = (spec.batch, spec.num_anchors, 5 + spec.num_classes)
             if spec.output == "detections":
                 expected_output = (None, 7)
             if not _shapes_agree(opened.input_shape, expected_input) or not _shapes_agree(
@@ -202,11 +203,11 @@ class Runtime(ABC):
     def _infer(self, images: Array) -> Array:
         """Run the engine on a batch that the artifact accepts, C-contiguous."""
 
-    def _close(self) -> None:
+    def _close(self) -> None:  # noqa: B027 (not every engine holds something)
         """Drop what ``_open`` made, which may be missing when it failed."""
 
 
-def _shapes_agree(found: tuple[int | None, ...], expected: tuple[int | None, ...]) -> bool:
+def _shapes_agree(found: Shape, expected: Shape) -> bool:
     """Whether a model of shape ``found`` can be served as ``expected``; it may state less."""
     return len(found) == len(expected) and all(
         a is None or a == b for a, b in zip(found, expected, strict=True)

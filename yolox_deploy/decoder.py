@@ -94,7 +94,7 @@ class Decoder:
             centre = (picked[:, :2] + self.grid[rows]) * self.stride[rows]
             with np.errstate(over="ignore"):
                 half = np.exp(picked[:, 2:4]) * (self.stride[rows] / 2)
-        xyxy = np.concatenate((centre - half, centre + half), 1)
+        xyxy: NDArray[np.float32] = np.concatenate((centre - half, centre + half), 1)
         # NaN fails the comparison too.
         sane = (np.abs(xyxy) < LARGEST_COORDINATE).all(1)
         if not sane.all():

@@ -44,9 +44,10 @@ class StageSeconds(NamedTuple):
 class Detector:
     """Detects objects with one model on one engine.
 
-    ``model`` is an artifact (``.onnx``, ``.xml``, ``.param``), a checkpoint (``.pth``), or the
-    name of published weights (``yolox_s``).  A checkpoint on another backend than ``torch`` is
-    exported and verified once, into the cache folder.
+    ``model`` is an artifact (``.onnx``, ``.xml``, ``.param``), a checkpoint (``.pth``), the name of
+    published weights (``yolox_s``), or ``None`` for the small model of digits in this package.  A
+    checkpoint on another backend than ``torch`` is exported and verified once, into the cache
+    folder.
 
     ``backend`` is ``auto`` or one of ``yolox_deploy.runtimes.BACKENDS``.  A detection has a
     ``score >= score_threshold``; of two boxes whose IoU is above ``iou_threshold`` the better one
@@ -71,7 +72,7 @@ class Detector:
 
     def __init__(
         self,
-        model: str | os.PathLike[str],
+        model: str | os.PathLike[str] | None = None,
         backend: str = "auto",
         score_threshold: float = SCORE_THRESHOLD,
         iou_threshold: float = IOU_THRESHOLD,
@@ -285,7 +286,7 @@ def as_size(imgsz: int | Sequence[int]) -> tuple[int, int]:
 
 
 def open_model(
-    model: str | os.PathLike[str],
+    model: str | os.PathLike[str] | None = None,
     backend: str = "auto",
     hints: SpecHints = SpecHints(),  # noqa: B008 (frozen)
     *,

@@ -25,7 +25,10 @@ def class_colour(class_id: int) -> tuple[int, int, int]:
 
 
 def draw_detections(image: ImageLike, detections: Detections) -> NDArray[np.uint8]:
-    """Return ``image`` (any kind that a detector takes) as (h, w, 3) uint8 BGR with every detection drawn, best on top."""
+    """Return ``image``, (h, w, 3) uint8 BGR, with every detection drawn in, best on top.
+
+    ``image`` is of any kind that a detector takes; it is not changed.
+    """
     canvas = as_bgr(image).copy()
     thickness = max(1, round(max(canvas.shape[:2]) / 400))
     scale = max(0.35, max(canvas.shape[:2]) / 1400)

@@ -32,7 +32,7 @@ class Sink(ABC):
     def add(self, source: Path, image: NDArray[np.uint8], found: Detections) -> None:
         """Take the detections of the picture ``image`` (h, w, 3) uint8 BGR read from ``source``."""
 
-    def finish(self) -> None:
+    def finish(self) -> None:  # noqa: B027 (some write as they go)
         """Write what was collected; raises :class:`OutputError`."""
 
     def __enter__(self) -> Self:

@@ -34,6 +34,8 @@ PUBLISHED = {
     "yolox_x": "x",
     "yolox_darknet": "darknet53",
 }
+# A small model of drawn digits that was trained for this package, see examples/digits.
+BUNDLED = Path(__file__).parent / "assets" / "digits_nano.pth"
 NAME_PATTERN = re.compile(r"[a-z0-9_-]+(\.pth)?")
 NEEDS_TORCH = (
     'pip install "yolox-deploy[export]"; or run yolox-export elsewhere and bring the artifact'
@@ -47,12 +49,15 @@ EXPORT_CACHE_VERSION = 1
 Progress = Callable[[int, int | None], None]
 
 
-def find_model(model: str | os.PathLike[str]) -> Path:
+def find_model(model: str | os.PathLike[str] | None) -> Path:
     """Return the file that ``model`` names: a path, or published weights such as ``yolox_s``.
 
-    Weights are looked for in the cache folder and fetched if they are not there.  Raises
-    :class:`InputFileError` for neither a file nor a name, :class:`DownloadError` otherwise.
+    ``None`` is the small model that ships with the package.  Weights are looked for in the cache
+    folder and fetched if they are not there.  Raises :class:`InputFileError` for neither a file
+    nor a name, :class:`DownloadError` where they cannot be had.
     """
+    if model is None:
+        return BUNDLED
     path = Path(model).expanduser()
     # os.path, because pathlib raises for names that no file can have.
     if os.path.isfile(path):
@@ -169,6 +174,7 @@ def exported_once(checkpoint: Path, backend: str, hints: SpecHints) -> Path:
     if not ready:
         if backend == "auto":
             return checkpoint
+        # Says which package is missing.
         BACKENDS[backend].runtime_class()
     target = ready[0]
     options = json.dumps([EXPORT_CACHE_VERSION, asdict(hints)], sort_keys=True)

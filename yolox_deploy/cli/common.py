@@ -154,5 +154,5 @@ def add_thresholds(parser: argparse.ArgumentParser, score: float, iou: float) ->
 
 MODEL_HELP = (
     "a checkpoint (.pth), an artifact (.onnx, .xml, .param) or published weights by name, such as "
-    f"yolox_s (kept in {cache_folder()})"
+    f"yolox_s (kept in {cache_folder()}); default: the small model of digits in this package"
 )

@@ -43,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
         COMMAND, "Detect objects in pictures, folders of pictures, and globs.", EXAMPLES
     )
     result.add_argument("sources", nargs="+", metavar="PICTURE", help="picture, folder or glob")
-    result.add_argument("--model", required=True, help=MODEL_HELP)
+    result.add_argument("--model", help=MODEL_HELP)
     add_thresholds(result, SCORE_THRESHOLD, IOU_THRESHOLD)
     result.add_argument(
         "--class-agnostic", action="store_true", help="suppress over all classes, not within each"
@@ -103,9 +103,8 @@ def detect(arguments: argparse.Namespace) -> int:
         seconds = perf_counter() - start
     good = len(paths) - len(unreadable)
     shown = ", ".join(f"{count} {name}" for name, count in counts.most_common(10)) or "nothing"
-    print(
-        f"{good} pictures in {seconds:.1f} s ({good / seconds:.1f}/s) by {detector.backend}: {shown}"
-    )
+    rate = f"{good / seconds:.1f}/s"
+    print(f"{good} pictures in {seconds:.1f} s ({rate}), {detector.backend}: {shown}")
     for sink in sinks:
         print(f"wrote {sink.path}")
     for line in unreadable:

@@ -32,7 +32,7 @@ from yolox_deploy.progress import print_table, say, track
 COMMAND = "yolox-eval"
 EXAMPLES = """\
   yolox-eval --model yolox_nano.pth --backend torch --data val.json --images val2017/
-  yolox-eval --model yolox_nano.pth yolox_nano.onnx yolox_nano.ncnn.param --data val.json --images val2017/
+  yolox-eval --model yolox_nano.pth yolox_nano.onnx --data val.json --images val2017/
 """
 
 
@@ -70,10 +70,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def evaluate(arguments: argparse.Namespace) -> int:
     """Measure every model on every backend and print the table."""
     dataset = CocoDataset(arguments.data, arguments.images)
-    rows: list[dict[str, Any]] = []
-    for model in arguments.model:
-        for backend in arguments.backend.split(","):
-            rows.append(measure(arguments, dataset, model, backend.strip()))
+    rows = [
+        measure(arguments, dataset, model, backend.strip())
+        for model in arguments.model
+        for backend in arguments.backend.split(",")
+    ]
     headers = ["model", "backend", "AP", "AP50", "AP75", "APs", "APm", "APl", "difference"]
     first = rows[0]["ap"]
     print_table(

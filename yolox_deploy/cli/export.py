@@ -115,8 +115,6 @@ def describe(arguments: argparse.Namespace) -> int:
 
 def export(arguments: argparse.Namespace) -> int:
     """Export, verify and print the table."""
-    if not arguments.model:
-        raise UsageError("which model? Give --model FILE.pth, or --describe FILE")
     if arguments.verify and arguments.no_verify:
         raise UsageError("--verify and --no-verify exclude each other")
     missing = [name for name in ("torch", "onnx") if importlib.util.find_spec(name) is None]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from yolox_deploy.models.blocks import (
+    Activation,
     BaseConv,
     CSPLayer,
     Focus,
@@ -17,7 +18,7 @@ from yolox_deploy.models.blocks import (
 class CSPDarknet(nn.Module):
     """The backbone of nano to x; ``width`` scales channels, ``depth`` the blocks a stage."""
 
-    def __init__(self, depth: float, width: float, *, depthwise: bool, act: str) -> None:
+    def __init__(self, depth: float, width: float, *, depthwise: bool, act: Activation) -> None:
         super().__init__()
         channels = int(64 * width)
         blocks = max(round(3 * depth), 1)
@@ -49,7 +50,7 @@ class CSPDarknet(nn.Module):
 class Darknet53(nn.Module):
     """Darknet-53 (YOLOv3) with spatial pyramid pooling in its last stage."""
 
-    def __init__(self, *, act: str) -> None:
+    def __init__(self, *, act: Activation) -> None:
         super().__init__()
 
         def stage(inputs: int, blocks: int) -> list[nn.Module]:

@@ -6,6 +6,8 @@ All tensors are float32 NCHW.
 
 from __future__ import annotations
 
+from typing import Literal, TypeAlias
+
 import torch
 from torch import Tensor, nn
 
@@ -13,17 +15,26 @@ from torch import Tensor, nn
 BN_EPS = 1e-3
 BN_MOMENTUM = 0.03
 
+Activation: TypeAlias = Literal["silu", "lrelu"]
 
-def activation(name: str) -> nn.Module:
+
+def activation(name: Activation) -> nn.Module:
     """Return the activation called ``silu`` or ``lrelu`` (slope 0.1)."""
-    return {"silu": nn.SiLU, "lrelu": lambda: nn.LeakyReLU(0.1)}[name]()
+    return nn.SiLU() if name == "silu" else nn.LeakyReLU(0.1)
 
 
 class BaseConv(nn.Module):
     """Convolution without bias, batch normalisation, activation ("same" padding)."""
 
     def __init__(
-        self, inputs: int, outputs: int, kernel: int, stride: int = 1, *, groups: int = 1, act: str
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int,
+        stride: int = 1,
+        *,
+        groups: int = 1,
+        act: Activation,
     ) -> None:
         super().__init__()
         self.conv = nn.Conv2d(
@@ -41,7 +52,7 @@ class DWConv(nn.Module):
     """A depthwise convolution followed by a pointwise one."""
 
     def __init__(
-        self, inputs: int, outputs: int, kernel: int, stride: int = 1, *, act: str
+        self, inputs: int, outputs: int, kernel: int, stride: int = 1, *, act: Activation
     ) -> None:
         super().__init__()
         self.dconv = BaseConv(inputs, inputs, kernel, stride, groups=inputs, act=act)
@@ -53,7 +64,7 @@ class DWConv(nn.Module):
 
 
 def spatial_conv(
-    inputs: int, outputs: int, stride: int = 1, *, depthwise: bool, act: str
+    inputs: int, outputs: int, stride: int = 1, *, depthwise: bool, act: Activation
 ) -> nn.Module:
     """Return a 3x3 convolution block, depthwise separable on request."""
     kind = DWConv if depthwise else BaseConv
@@ -61,12 +72,12 @@ def spatial_conv(
 
 
 class Focus(nn.Module):
-    """The stem: every 2x2 patch becomes four channels groups, then a 3x3 convolution.
+    """The stem: every 2x2 patch becomes four channel groups, then a 3x3 convolution.
 
     The patch order (top-left, bottom-left, top-right, bottom-right) is part of the weights.
     """
 
-    def __init__(self, inputs: int, outputs: int, *, act: str) -> None:
+    def __init__(self, inputs: int, outputs: int, *, act: Activation) -> None:
         super().__init__()
         self.conv = BaseConv(4 * inputs, outputs, 3, act=act)
 
@@ -84,7 +95,7 @@ class Focus(nn.Module):
 class Bottleneck(nn.Module):
     """1x1 then 3x3 convolution, with the input added when ``shortcut`` holds."""
 
-    def __init__(self, channels: int, *, shortcut: bool, depthwise: bool, act: str) -> None:
+    def __init__(self, channels: int, *, shortcut: bool, depthwise: bool, act: Activation) -> None:
         super().__init__()
         self.conv1 = BaseConv(channels, channels, 1, act=act)
         self.conv2 = spatial_conv(channels, channels, depthwise=depthwise, act=act)
@@ -106,7 +117,7 @@ class CSPLayer(nn.Module):
         *,
         shortcut: bool = True,
         depthwise: bool,
-        act: str,
+        act: Activation,
     ) -> None:
         super().__init__()
         hidden = outputs // 2
@@ -128,7 +139,7 @@ class CSPLayer(nn.Module):
 class SPPBottleneck(nn.Module):
     """Spatial pyramid pooling: the input beside its 5x5, 9x9 and 13x13 maxima."""
 
-    def __init__(self, inputs: int, outputs: int, hidden: int, *, act: str) -> None:
+    def __init__(self, inputs: int, outputs: int, hidden: int, *, act: Activation) -> None:
         super().__init__()
         self.conv1 = BaseConv(inputs, hidden, 1, act=act)
         self.m = nn.ModuleList(nn.MaxPool2d(k, 1, k // 2) for k in (5, 9, 13))
@@ -143,7 +154,7 @@ class SPPBottleneck(nn.Module):
 class ResLayer(nn.Module):
     """Darknet-53's residual block: 1x1 to half the channels, 3x3 back, input added."""
 
-    def __init__(self, channels: int, *, act: str) -> None:
+    def __init__(self, channels: int, *, act: Activation) -> None:
         super().__init__()
         self.layer1 = BaseConv(channels, channels // 2, 1, act=act)
         self.layer2 = BaseConv(channels // 2, channels, 3, act=act)

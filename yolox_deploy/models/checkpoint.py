@@ -68,7 +68,7 @@ def _inert(*args: Any) -> _Inert:
     return _Inert()
 
 
-INERT_GLOBALS = [
+INERT_GLOBALS: list[Any] = [
     (_Inert, "numpy.dtype"),
     (_Inert, "numpy.ndarray"),
     *(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from yolox_deploy.models.blocks import BaseConv, spatial_conv
+from yolox_deploy.models.blocks import Activation, BaseConv, spatial_conv
 
 
 class YOLOXHead(nn.Module):
@@ -20,7 +20,7 @@ class YOLOXHead(nn.Module):
         channels: Sequence[int],
         *,
         depthwise: bool,
-        act: str,
+        act: Activation,
     ) -> None:
         super().__init__()
         self.num_classes = num_classes

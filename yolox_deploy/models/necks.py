@@ -6,13 +6,13 @@ import torch
 from torch import Tensor, nn
 
 from yolox_deploy.models.backbones import CSPDarknet, Darknet53
-from yolox_deploy.models.blocks import BaseConv, CSPLayer, Upsample2x, spatial_conv
+from yolox_deploy.models.blocks import Activation, BaseConv, CSPLayer, Upsample2x, spatial_conv
 
 
 class YOLOPAFPN(nn.Module):
     """Path-aggregation pyramid: top-down, then bottom-up again."""
 
-    def __init__(self, depth: float, width: float, *, depthwise: bool, act: str) -> None:
+    def __init__(self, depth: float, width: float, *, depthwise: bool, act: Activation) -> None:
         super().__init__()
         c3, c4, c5 = (int(c * width) for c in (256, 512, 1024))
         self.channels = (c3, c4, c5)
@@ -49,7 +49,7 @@ class YOLOFPN(nn.Module):
 
     channels = (128, 256, 512)
 
-    def __init__(self, *, act: str) -> None:
+    def __init__(self, *, act: Activation) -> None:
         super().__init__()
 
         def embedding(inputs: int, outputs: int) -> nn.Sequential:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from torch import Tensor, nn
 
 from yolox_deploy.errors import UsageError, suggest
+from yolox_deploy.models.blocks import Activation
 from yolox_deploy.models.head import YOLOXHead
 from yolox_deploy.models.necks import YOLOFPN, YOLOPAFPN
 
@@ -36,7 +37,7 @@ class Architecture:
     release: str | None = None
 
     @property
-    def act(self) -> str:
+    def act(self) -> Activation:
         """The activation's name."""
         return "lrelu" if self.darknet53 else "silu"
 
