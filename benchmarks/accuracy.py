@@ -44,17 +44,12 @@ class CocoDataset:
     """
 
     def __init__(self, annotations: Path, images: Path) -> None:
-        try:
-            from pycocotools.coco import COCO
-        except ImportError as error:
-            raise MissingPackageError(
-                'AP is computed by pycocotools: pip install "yolox-deploy[eval]"'
-            ) from error
+        coco_class, _ = _pycocotools()
         if not images.is_dir():
             raise InputFileError(f"{images}: no such folder of pictures")
         try:
             with _quiet():
-                self.coco = COCO(str(annotations))
+                self.coco = coco_class(str(annotations))
             self.pictures = {
                 number: images / entry["file_name"] for number, entry in self.coco.imgs.items()
             }
@@ -89,16 +84,41 @@ class CocoDataset:
 
     def evaluate(self, results: Sequence[dict[str, Any]]) -> AveragePrecision:
         """Return AP of COCO result entries over all pictures of the data set."""
-        from pycocotools.cocoeval import COCOeval
+        return average_precision(self.coco, results)
 
-        if not results:
-            return AveragePrecision(0, 0, 0, 0, 0, 0)
-        with _quiet():
-            evaluation = COCOeval(self.coco, self.coco.loadRes(list(results)), "bbox")
-            evaluation.evaluate()
-            evaluation.accumulate()
-            evaluation.summarize()
-        return AveragePrecision(*(float(value) for value in evaluation.stats[:6]))
+
+def average_precision(truth: Any, results: Sequence[dict[str, Any]]) -> AveragePrecision:
+    """Return AP of COCO result entries, by COCO's own code.
+
+    ``truth`` is a ``pycocotools`` data set, or a COCO document (images, categories, annotations).
+    Figures that COCO leaves undefined, for want of such objects, are 0.  Raises
+    :class:`MissingPackageError` without pycocotools.
+    """
+    coco_class, evaluation_class = _pycocotools()
+    if not results:
+        return AveragePrecision(0, 0, 0, 0, 0, 0)
+    with _quiet():
+        if isinstance(truth, dict):
+            document, truth = truth, coco_class()
+            truth.dataset = {"info": {}, **document}
+            truth.createIndex()
+        evaluation = evaluation_class(truth, truth.loadRes(list(results)), "bbox")
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    return AveragePrecision(*(max(float(value), 0.0) for value in evaluation.stats[:6]))
+
+
+def _pycocotools() -> tuple[Any, Any]:
+    """Return COCO's data set and evaluation classes."""
+    try:
+        from pycocotools.coco import COCO
+        from pycocotools.cocoeval import COCOeval
+    except ImportError as error:
+        raise MissingPackageError(
+            'AP is computed by pycocotools: pip install "yolox-deploy[eval]"'
+        ) from error
+    return COCO, COCOeval
 
 
 def detect_dataset(

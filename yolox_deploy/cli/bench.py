@@ -13,9 +13,8 @@ from yolox_deploy.benchmarks.latency import HEADERS, Latency, measure
 from yolox_deploy.cli.common import (
     MODEL_HELP,
     add_model_hints,
-    class_names,
-    image_size,
     make_parser,
+    model_hints,
     run,
 )
 from yolox_deploy.detector import Detector
@@ -93,7 +92,7 @@ def bench(arguments: argparse.Namespace) -> int:
     print_table(HEADERS, [result.row() for result in results])
     if before is not None and before > 0.5:
         say(
-            f"note: the machine was busy before the run (load {before:.1f}): the figures are doubtful"
+            f"note: the machine was busy beforehand (load {before:.1f}), so the figures are doubtful"
         )
     if arguments.json:
         write_atomically(arguments.json, to_json(results))
@@ -108,10 +107,7 @@ def open_detector(arguments: argparse.Namespace, backend: str) -> Detector:
         device=arguments.device,
         threads=arguments.threads,
         precision=arguments.precision,
-        imgsz=image_size(arguments.imgsz),
-        names=class_names(arguments.names),
-        legacy=arguments.legacy,
-        architecture=arguments.arch,
+        **vars(model_hints(arguments)),
     )
 
 

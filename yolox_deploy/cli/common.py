@@ -11,6 +11,7 @@ from pathlib import Path
 import yolox_deploy
 from yolox_deploy.errors import UsageError, YoloxDeployError
 from yolox_deploy.files import cache_folder
+from yolox_deploy.spec import SpecHints
 
 EXIT_CODES = """\
 exit codes:
@@ -92,6 +93,16 @@ def add_model_hints(parser: argparse.ArgumentParser) -> None:
         help="weights of release 0.1.0: RGB, /255, mean and std",
     )
     group.add_argument("--arch", metavar="NAME", help="architecture of a .pth (default: inferred)")
+
+
+def model_hints(arguments: argparse.Namespace) -> SpecHints:
+    """Return what the arguments of :func:`add_model_hints` say of the model."""
+    return SpecHints(
+        imgsz=image_size(arguments.imgsz),
+        names=class_names(arguments.names),
+        legacy=arguments.legacy,
+        architecture=arguments.arch,
+    )
 
 
 def image_size(values: Sequence[int] | None) -> tuple[int, int] | None:

@@ -18,9 +18,8 @@ from yolox_deploy.cli.common import (
     add_engine_arguments,
     add_model_hints,
     add_thresholds,
-    class_names,
-    image_size,
     make_parser,
+    model_hints,
     run,
 )
 from yolox_deploy.detector import IOU_THRESHOLD, SCORE_THRESHOLD, Detector
@@ -127,10 +126,7 @@ def open_detector(arguments: argparse.Namespace) -> Detector:
         arguments.threads,
         precision=arguments.precision,
         clip=not arguments.no_clip,
-        imgsz=image_size(arguments.imgsz),
-        names=class_names(arguments.names),
-        legacy=arguments.legacy,
-        architecture=arguments.arch,
+        **vars(model_hints(arguments)),
     )
 
 

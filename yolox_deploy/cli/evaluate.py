@@ -21,9 +21,8 @@ from yolox_deploy.cli.common import (
     MODEL_HELP,
     add_model_hints,
     add_thresholds,
-    class_names,
-    image_size,
     make_parser,
+    model_hints,
     run,
 )
 from yolox_deploy.files import write_atomically
@@ -111,10 +110,7 @@ def measure(
         clip=arguments.clip,
         threads=arguments.threads,
         precision=arguments.precision,
-        imgsz=image_size(arguments.imgsz),
-        names=class_names(arguments.names),
-        legacy=arguments.legacy,
-        architecture=arguments.arch,
+        **vars(model_hints(arguments)),
     ) as detector:
         say(f"{model} on {detector.backend}: {len(dataset.pictures)} pictures")
         results = detect_dataset(detector, dataset, partial(track, total=len(dataset.pictures)))

@@ -12,15 +12,13 @@ from yolox_deploy.cli.common import (
     MODEL_HELP,
     add_model_hints,
     add_thresholds,
-    class_names,
-    image_size,
     make_parser,
+    model_hints,
     run,
 )
 from yolox_deploy.detector import IOU_THRESHOLD, SCORE_THRESHOLD
 from yolox_deploy.errors import InputFileError, MissingPackageError, UsageError
 from yolox_deploy.progress import print_table, say, stages
-from yolox_deploy.spec import SpecHints
 
 if TYPE_CHECKING:
     from yolox_deploy.export import ExportResult
@@ -105,7 +103,7 @@ def describe(arguments: argparse.Namespace) -> int:
     path: Path = arguments.describe
     if not path.is_file():
         raise InputFileError(f"{path}: no such file")
-    with backend_for(path).runtime_class()(path, hints=_hints(arguments)) as runtime:
+    with backend_for(path).runtime_class()(path, hints=model_hints(arguments)) as runtime:
         rows = runtime.spec.describe()
     width = max(len(label) for label, _ in rows)
     for label, text in rows:
@@ -129,7 +127,7 @@ def export(arguments: argparse.Namespace) -> int:
     checkpoint = find_model(arguments.model)
     if checkpoint.suffix in (".onnx", ".xml", ".param"):
         raise UsageError(f"{checkpoint} is an artifact already: --model takes the checkpoint")
-    hints = _hints(arguments)
+    hints = model_hints(arguments)
     options = ExportOptions(
         hints=hints,
         batch=arguments.batch,
@@ -173,12 +171,3 @@ def print_results(results: Sequence[ExportResult]) -> None:
         for r in results
     ]
     print_table(["target", "artifact", "size", "time", "verified"], rows)
-
-
-def _hints(arguments: argparse.Namespace) -> SpecHints:
-    return SpecHints(
-        imgsz=image_size(arguments.imgsz),
-        names=class_names(arguments.names),
-        legacy=arguments.legacy,
-        architecture=arguments.arch,
-    )
