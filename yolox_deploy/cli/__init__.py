@@ -1,0 +1,1 @@
+"""The commands: thin layers of arguments and tables over the library."""

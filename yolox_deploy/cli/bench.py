@@ -91,9 +91,7 @@ def bench(arguments: argparse.Namespace) -> int:
     )
     print_table(HEADERS, [result.row() for result in results])
     if before is not None and before > 0.5:
-        say(
-            f"note: the machine was busy beforehand (load {before:.1f}), so the figures are doubtful"
-        )
+        say(f"note: the figures are doubtful, the machine was busy before (load {before:.1f})")
     if arguments.json:
         write_atomically(arguments.json, to_json(results))
     return 0
