@@ -6,18 +6,16 @@ import argparse
 from pathlib import Path
 
 import cv2
-from yolox_deploy.export import TARGETS, ExportOptions, export_model
 
 from yolox_deploy import Detector
 from yolox_deploy.cli.common import run
 from yolox_deploy.errors import OutputError
-from yolox_deploy.files import write_atomically
+from yolox_deploy.export import TARGETS, ExportOptions, export_model
+from yolox_deploy.files import ASSETS, write_atomically
 from yolox_deploy.images import read_image
 from yolox_deploy.progress import print_table, stages
 from yolox_deploy.spec import SpecHints
-from yolox_deploy.weights import BUNDLED, find_model
-
-ASSETS = BUNDLED.parent
+from yolox_deploy.weights import find_model
 
 
 def main() -> int:

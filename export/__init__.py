@@ -1,5 +1,6 @@
 """Checkpoint to ONNX, ONNX to the other formats, and verification (needs PyTorch and ONNX)."""
 
+from yolox_deploy.export.compare import TOLERANCES, Comparison, Tolerance
 from yolox_deploy.export.pipeline import (
     ExportOptions,
     ExportResult,
@@ -7,7 +8,7 @@ from yolox_deploy.export.pipeline import (
     export_model,
 )
 from yolox_deploy.export.targets import TARGETS, Target, target
-from yolox_deploy.export.verify import TOLERANCES, Comparison, Tolerance, Verification
+from yolox_deploy.export.verify import Verification
 
 __all__ = [
     "TARGETS",

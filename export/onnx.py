@@ -22,11 +22,11 @@ import onnx
 import torch
 from numpy.typing import NDArray
 from onnx import compose, helper, numpy_helper
-from yolox_deploy.export.prepare import PreparedNetwork
-from yolox_deploy.runtimes.base import one_line
 
 from yolox_deploy.decoder import grid_and_strides
 from yolox_deploy.errors import ConversionError, UsageError
+from yolox_deploy.export.prepare import PreparedNetwork
+from yolox_deploy.runtimes.base import one_line
 from yolox_deploy.spec import SPEC_KEY, ModelSpec
 
 INPUT_NAME = "images"

@@ -8,17 +8,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
 
+from yolox_deploy.detector import IOU_THRESHOLD, SCORE_THRESHOLD
+from yolox_deploy.errors import MissingPackageError, UsageError, VerificationError
 from yolox_deploy.export.onnx import DEFAULT_OPSET, Hub, check_opset, make_hub, with_tail
 from yolox_deploy.export.precision import to_fp16
 from yolox_deploy.export.prepare import prepare
 from yolox_deploy.export.targets import Target, target
 from yolox_deploy.export.verify import Pictures, Reference, Verification, verify
-from yolox_deploy.runtimes.registry import BACKENDS
-
-from yolox_deploy.detector import IOU_THRESHOLD, SCORE_THRESHOLD
-from yolox_deploy.errors import MissingPackageError, UsageError, VerificationError
 from yolox_deploy.files import reported_as_output_error, workplace
 from yolox_deploy.models.checkpoint import Checkpoint, load_checkpoint
+from yolox_deploy.runtimes.registry import BACKENDS
 from yolox_deploy.spec import ModelSpec, SpecHints
 
 UNVERIFIED = ".unverified"

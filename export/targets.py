@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import ClassVar
 
 import onnx
-from yolox_deploy.export.onnx import embed_spec
-from yolox_deploy.runtimes.base import one_line
 
 from yolox_deploy.errors import ConversionError, MissingPackageError, UsageError, suggest
+from yolox_deploy.export.onnx import embed_spec
+from yolox_deploy.runtimes.base import one_line
 from yolox_deploy.spec import SPEC_KEY, ModelSpec, OutputKind
 
 PNNX_TIMEOUT_S = 1800

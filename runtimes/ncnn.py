@@ -7,9 +7,9 @@ from pathlib import Path
 
 import ncnn
 import numpy as np
-from yolox_deploy.runtimes.base import Array, Opened, Runtime
 
 from yolox_deploy.errors import ArtifactError
+from yolox_deploy.runtimes.base import Array, Opened, Runtime
 from yolox_deploy.spec import ModelSpec
 
 PARAM_MAGIC = b"7767517"

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import openvino
-from yolox_deploy.runtimes.base import Array, Opened, Runtime
 
 from yolox_deploy.errors import ArtifactError, UsageError
+from yolox_deploy.runtimes.base import Array, Opened, Runtime
 from yolox_deploy.spec import SPEC_KEY
 
 ELEMENT_TYPES = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}

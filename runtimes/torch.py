@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from yolox_deploy.runtimes.base import Array, Opened, Runtime
 
 from yolox_deploy.errors import UsageError
 from yolox_deploy.models.checkpoint import load_checkpoint
+from yolox_deploy.runtimes.base import Array, Opened, Runtime
 
 
 class TorchRuntime(Runtime):

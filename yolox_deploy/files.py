@@ -13,6 +13,9 @@ from pathlib import Path
 
 from yolox_deploy.errors import OutputError
 
+# Pictures and the small model that ship with the package.
+ASSETS = Path(__file__).parent / "assets"
+
 
 def cache_folder() -> Path:
     """Return the folder for fetched weights and exports of ``Detector("x.pth")``.

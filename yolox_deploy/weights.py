@@ -21,7 +21,13 @@ from yolox_deploy.errors import (
     MissingPackageError,
     suggest,
 )
-from yolox_deploy.files import cache_folder, make_folder, reported_as_output_error, sha256_of
+from yolox_deploy.files import (
+    ASSETS,
+    cache_folder,
+    make_folder,
+    reported_as_output_error,
+    sha256_of,
+)
 from yolox_deploy.spec import SpecHints
 
 RELEASE = "https://github.com/Megvii-BaseDetection/YOLOX/releases/download/0.1.1rc0"
@@ -35,7 +41,7 @@ PUBLISHED = {
     "yolox_darknet": "darknet53",
 }
 # A small model of drawn digits that was trained for this package, see examples/digits.
-BUNDLED = Path(__file__).parent / "assets" / "digits_nano.pth"
+BUNDLED = ASSETS / "digits_nano.pth"
 NAME_PATTERN = re.compile(r"[a-z0-9_-]+(\.pth)?")
 NEEDS_TORCH = (
     'pip install "yolox-deploy[export]"; or run yolox-export elsewhere and bring the artifact'

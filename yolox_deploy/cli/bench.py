@@ -18,11 +18,10 @@ from yolox_deploy.cli.common import (
     run,
 )
 from yolox_deploy.detector import Detector
-from yolox_deploy.files import write_atomically
+from yolox_deploy.files import ASSETS, write_atomically
 from yolox_deploy.images import find_images, read_image
 from yolox_deploy.progress import print_table, say, stages
 from yolox_deploy.runtimes import BACKENDS
-from yolox_deploy.weights import BUNDLED
 
 COMMAND = "yolox-bench"
 EXAMPLES = """\
@@ -72,7 +71,7 @@ def bench(arguments: argparse.Namespace) -> int:
     names = [name.strip() for name in arguments.backend.split(",")]
     if names == ["all"]:
         names = [row.name for row in BACKENDS.values() if row.availability().ok]
-    images = [read_image(path) for path in find_images(arguments.images or [BUNDLED.parent])]
+    images = [read_image(path) for path in find_images(arguments.images or [ASSETS])]
     before = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     with ExitStack() as stack:
         with stages(COMMAND) as begin:
