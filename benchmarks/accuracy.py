@@ -54,10 +54,12 @@ class CocoDataset:
                 number: images / entry["file_name"] for number, entry in self.coco.imgs.items()
             }
             self.categories = {entry["name"]: i for i, entry in self.coco.cats.items()}
-        except FileNotFoundError as error:
-            raise InputFileError(f"{annotations}: no such file") from error
+        except OSError as error:
+            raise InputFileError(f"{annotations}: {error.strerror}") from error
         except (ValueError, KeyError, TypeError, AssertionError) as error:
             raise InputFileError(f"{annotations}: no COCO data set ({error!r:.120})") from error
+        if not self.pictures or not self.categories:
+            raise InputFileError(f"{annotations}: no COCO data set (no picture, or no category)")
         missing = [path for path in self.pictures.values() if not path.is_file()]
         if missing:
             raise InputFileError(

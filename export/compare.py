@@ -18,8 +18,6 @@ from yolox_deploy.spec import ModelSpec, Precision
 
 Array = NDArray[np.float32]
 
-# Rows whose score the reference puts below this never become detections: boxes are not compared.
-RELEVANT_SCORE = 0.05
 # Box differences are relative to the longer side, but not to less than this many pixels.
 SMALLEST_SIDE = 32
 # Below this overlap two boxes are not the same object at all.
@@ -30,65 +28,97 @@ SAME_OBJECT_IOU = 0.5
 class Tolerance:
     """How far an artifact of one precision may be from its checkpoint, and why that far.
 
-    ``score`` bounds every row's score for every class (0..1), ``box`` the edges of relevant boxes
-    relative to the box's longer side (with a floor of 32 px), ``iou`` the overlap of matched
-    detections; detections missed or extra are not tolerated, except where the score's tolerance
-    alone explains them.
+    ``raw`` bounds the root mean square of the differences of the raw boxes (cells and logarithms
+    of sizes, all rows); ``score_mean`` and ``box`` concern the rows that the reference detects:
+    their mean change of score, and the largest change of a box's edge relative to its longer
+    side.  ``score`` bounds the score (0..1) of every row for every class, ``probability`` its two
+    factors, objectness and class probability, each by itself, ``iou`` the overlap of matched
+    detections.  ``share`` is the share of detections that may be missed or extra, apart
+    from those which the tolerances themselves explain.
     """
 
+    raw: float
+    score_mean: float
     score: float
+    probability: float
     box: float
     iou: float
+    share: float
     reason: str
 
     def problems(self, found: Comparison) -> list[str]:
         """Return what exceeds the tolerance, one sentence a finding."""
+        strays = int(self.share * found.detections)
         checks = (
+            (found.raw_rms, self.raw, "raw boxes differ by {:.2g} (RMS)"),
+            (found.score_mean, self.score_mean, "scores of detections differ by {:.2g} on average"),
             (found.score_difference, self.score, "scores differ by up to {:.2g}"),
+            (
+                found.probability_difference,
+                self.probability,
+                "objectness or class probabilities differ by up to {:.2g}",
+            ),
             (found.box_difference, self.box, "boxes differ by up to {:.2g} of their size"),
-            (found.missed, 0, "{} detections are missed"),
-            (found.extra, 0, "{} detections are extra"),
+            (found.missed, strays, "{} detections are missed"),
+            (found.extra, strays, "{} detections are extra"),
         )
         result = [
-            text.format(value) + (f" (tolerated {limit:g})" if limit else "")
+            f"{text.format(value)} (tolerated {limit:g})"
             # Written so that NaN fails.
             for value, limit, text in checks
             if not value <= limit
         ]
         if not found.lowest_iou >= self.iou:
-            result.append(f"matched boxes overlap by {found.lowest_iou:.3f} only, not {self.iou:g}")
+            result.append(
+                f"matched boxes overlap by {found.lowest_iou:.3f} (tolerated {self.iou:g})"
+            )
         return result
 
 
+# What was seen is YOLOX-Nano's COCO weights on 64 pictures of COCO and on the drawn ones.
 TOLERANCES: dict[Precision, Tolerance] = {
     "fp32": Tolerance(
-        score=2e-3,
+        raw=1e-4,
+        score_mean=1e-4,
+        score=1e-3,
+        probability=1e-3,
         box=2e-3,
         iou=0.99,
-        reason="engines reorder float32 sums; seen on real weights: scores within 2e-4",
+        share=0.0,
+        reason="engines only reorder float32 sums: raw boxes were seen within 6e-6 and scores "
+        "within 4e-5, and one flipped weight in the middle of the network moves them further",
     ),
     "fp16": Tolerance(
-        score=5e-2,
-        box=2e-2,
-        iou=0.95,
-        reason="weights rounded to 11 bits; seen on real weights: scores within 0.02, and 0.4 "
-        "where subnormals are flushed",
+        raw=3e-2,
+        score_mean=1e-2,
+        score=0.15,
+        probability=0.5,
+        box=0.1,
+        iou=0.6,
+        share=0.01,
+        reason="weights and activations rounded to 11 bits: raw boxes were seen within 8e-3, "
+        "scores within 2e-3 on average and 0.09 at worst, at no loss of AP; where subnormals "
+        "are flushed 0.17, 5e-2 and 0.9, at a loss of 1.2 AP",
     ),
 }
 
 
 @dataclass
 class Comparison:
-    """The largest differences over all pictures; see :class:`Tolerance` for the units.
+    """The differences over all pictures; see :class:`Tolerance` for the units.
 
-    ``raw_absolute`` and ``raw_relative`` (to the reference's largest magnitude) concern the
-    head's output as the artifact returns it; ``box_pixels`` the relevant boxes' edges in pixels;
-    ``borderline`` counts detections that one side has and the other has only just not.
+    ``raw_absolute`` and ``raw_relative`` (to the reference's largest magnitude) are the largest
+    differences of the output as the artifact returns it; ``box_pixels`` that of detected boxes'
+    edges in pixels; ``borderline`` counts detections that one side has and the other has only
+    just not.
     """
 
     raw_absolute: float = 0.0
     raw_relative: float = 0.0
+    raw_rms: float = 0.0
+    score_mean: float = 0.0
     score_difference: float = 0.0
+    probability_difference: float = 0.0
     box_pixels: float = 0.0
     box_difference: float = 0.0
     detections: int = 0
@@ -96,7 +126,8 @@ class Comparison:
     extra: int = 0
     borderline: int = 0
     lowest_iou: float = 1.0
-    largest_score_change: float = 0.0
+    raw_count: int = 0
+    score_count: int = 0
 
     def largest(self, **values: float) -> None:
         """Keep the larger of what is there and what comes; NaN counts as the largest."""
@@ -105,48 +136,45 @@ class Comparison:
             if not value <= kept and not np.isnan(kept):
                 setattr(self, key, float(value))
 
+    def add_raw(self, differences: Array) -> None:
+        """Take differences of raw boxes into the root mean square."""
+        count = self.raw_count + differences.size
+        total = self.raw_rms**2 * self.raw_count + float(np.square(differences, dtype=float).sum())
+        self.raw_rms, self.raw_count = (total / count) ** 0.5, count
+
+    def add_scores(self, differences: Array) -> None:
+        """Take changes of detections' scores into the mean."""
+        if differences.size:
+            count = self.score_count + differences.size
+            total = self.score_mean * self.score_count + float(np.abs(differences).sum())
+            self.score_mean, self.score_count = total / count, count
+
 
 def compare(
     found: Comparison, spec: ModelSpec, output: Array, reference: Array, tolerance: Tolerance
 ) -> None:
     """Add to ``found`` how a batch's output differs from the reference's raw output (N, A, K)."""
     decoder = Decoder(spec.height, spec.width, spec.strides)
-    decoded_reference = decoder.decode(reference)
     judge = _Judge(tolerance, *thresholds(spec))
+    decoded_reference = decoder.decode(reference)
     if spec.output == "detections":
         for i, rows in enumerate(decoded_reference):
             mine = output[output[:, 0] == i]
             detections = Candidates(mine[:, 1:5], mine[:, 5], mine[:, 6].astype(np.int64))
             judge.compare(found, detections, None, judge.candidates(rows))
         return
-    same_kind = decoded_reference if spec.output == "decoded" else reference
-    difference = np.abs(output - same_kind)
-    found.largest(
-        raw_absolute=difference.max(),
-        raw_relative=difference.max() / np.abs(same_kind).max(),
-    )
     decoded = output if spec.output == "decoded" else decoder.decode(output)
+    same_kind = decoded_reference if spec.output == "decoded" else reference
+    difference = np.abs(output - same_kind).max()
+    found.largest(raw_absolute=difference, raw_relative=difference / np.abs(same_kind).max())
+    with np.errstate(divide="ignore", invalid="ignore"):
+        sizes = np.log(decoded[..., 2:4] / decoded_reference[..., 2:4])
+    found.add_raw((decoded[..., :2] - decoded_reference[..., :2]) / decoder.stride)
+    found.add_raw(sizes)
     for rows, expected in zip(decoded, decoded_reference, strict=True):
-        _compare_rows(found, rows, expected)
+        judge.compare_rows(found, rows, expected)
         candidates = judge.candidates(rows)
         judge.compare(found, judge.detections(candidates), candidates, judge.candidates(expected))
-
-
-def _compare_rows(found: Comparison, rows: Array, expected: Array) -> None:
-    """Compare scores of all rows, and boxes (centre and size) of those that can matter."""
-    scores = rows[:, 4:5] * rows[:, 5:]
-    expected_scores = expected[:, 4:5] * expected[:, 5:]
-    found.largest(score_difference=np.abs(scores - expected_scores).max())
-    relevant = expected_scores.max(1) >= RELEVANT_SCORE
-    if relevant.any():
-        _compare_boxes(found, _corners(rows[relevant]), _corners(expected[relevant]))
-
-
-def _compare_boxes(found: Comparison, mine: Array, theirs: Array) -> None:
-    """Compare boxes (N, 4) xyxy row by row."""
-    pixels = np.abs(mine - theirs).max(1)
-    sides = np.maximum((theirs[:, 2:] - theirs[:, :2]).max(1), SMALLEST_SIDE)
-    found.largest(box_pixels=pixels.max(), box_difference=(pixels / sides).max())
 
 
 def thresholds(spec: ModelSpec) -> tuple[float, float]:
@@ -172,6 +200,19 @@ class _Judge:
     def detections(self, candidates: Candidates) -> Candidates:
         """Return what the thresholds leave of the candidates, best first."""
         return suppressed(_picked(candidates, candidates.scores >= self.score), self.iou)
+
+    def compare_rows(self, found: Comparison, rows: Array, expected: Array) -> None:
+        """Compare decoded rows (A, K): every score, and the boxes of those that are detected."""
+        scores, expected_scores = (r[:, 4:5] * r[:, 5:] for r in (rows, expected))
+        differences = np.abs(scores - expected_scores).max(1)
+        found.largest(
+            score_difference=differences.max(),
+            probability_difference=np.abs(rows[:, 4:] - expected[:, 4:]).max(),
+        )
+        detected = expected_scores.max(1) >= self.score
+        found.add_scores(differences[detected])
+        if detected.any():
+            _compare_boxes(found, _corners(rows[detected]), _corners(expected[detected]))
 
     def compare(
         self,
@@ -200,12 +241,12 @@ class _Judge:
                     found.missed += 1
                 continue
             free[best] = False
-            change = abs(float(mine.scores[best] - score))
             found.lowest_iou = min(found.lowest_iou, float(partners[best]))
-            found.largest(largest_score_change=change)
             if my_candidates is None:
                 # After NMS in the graph the rows are gone: its detections are all there is.
-                found.largest(score_difference=change)
+                change = np.abs(mine.scores[best : best + 1] - score)
+                found.largest(score_difference=float(change[0]))
+                found.add_scores(change)
                 _compare_boxes(found, mine.xyxy[best : best + 1], theirs.xyxy[row : row + 1])
         for row in np.flatnonzero(free).tolist():
             if self.excused(mine, row, their_candidates):
@@ -221,6 +262,13 @@ class _Judge:
         same = close & (others.class_ids == one.class_ids[row])
         overlaps = iou(one.xyxy[row : row + 1], others.xyxy[same])
         return bool((overlaps >= self.tolerance.iou).any())
+
+
+def _compare_boxes(found: Comparison, mine: Array, theirs: Array) -> None:
+    """Compare boxes (N, 4) xyxy row by row."""
+    pixels = np.abs(mine - theirs).max(1)
+    sides = np.maximum((theirs[:, 2:] - theirs[:, :2]).max(1), SMALLEST_SIDE)
+    found.largest(box_pixels=pixels.max(), box_difference=(pixels / sides).max())
 
 
 # Decoded rows need no grid, so one decoder serves every input size.

@@ -193,6 +193,9 @@ def _appended(model: onnx.ModelProto, tail: onnx.GraphProto, opset: int) -> onnx
     _rename(first.graph, OUTPUT_NAME, joint)
     joined = compose.merge_models(first, ending, io_map=[(joint, joint)])
     joined.producer_name, joined.producer_version = model.producer_name, model.producer_version
+    # Merging adds an entry each time; the standard has one a domain.
+    del joined.opset_import[:]
+    joined.opset_import.append(helper.make_opsetid("", opset))
     _rename(joined.graph, joined.graph.output[0].name, OUTPUT_NAME)
     return joined
 
@@ -239,9 +242,9 @@ def nms_graph(spec: ModelSpec) -> onnx.GraphProto:
             objectness = Slice (decoded, four, five, last)
             classes = Slice (decoded, five, end, last)
             best, best_id = TopK <axis = 2> (classes, one)
-            others = Less (classes, best)
+            is_best = Equal (class_ids, best_id)
             every_score = Mul (objectness, classes)
-            best_scores = Where (others, nothing, every_score)
+            best_scores = Where (is_best, every_score, nothing)
             scores = Transpose <perm = [0, 2, 1]> (best_scores)
             picked = NonMaxSuppression <center_point_box = 1>
                 (boxes, scores, most, iou_threshold, score_threshold)
@@ -272,6 +275,7 @@ def nms_graph(spec: ModelSpec) -> onnx.GraphProto:
         five=_ints(5),
         second=_ints(1),
         column=_ints(-1, 1),
+        class_ids=np.arange(spec.num_classes, dtype=np.int64)[None, None],
         nothing=np.zeros(1, np.float32),
         a_half=np.full(1, 0.5, np.float32),
         most=_ints(spec.num_anchors),

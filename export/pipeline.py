@@ -91,8 +91,9 @@ def export_model(
     whole and verified; an artifact that fails keeps a name with ``.unverified`` in it unless
     ``options.allow_unverified``.
 
-    Raises :class:`UnverifiedError` (with all results) when an artifact failed, and other
-    :class:`~yolox_deploy.errors.YoloxDeployError` before anything is written.
+    Raises :class:`UnverifiedError` (with all results) when an artifact failed.  Anything that can
+    be known beforehand is refused before anything is written; a converter that fails raises
+    :class:`~yolox_deploy.errors.ConversionError` and leaves the targets before it in place.
     """
     rows = [target(name) for name in dict.fromkeys(targets)]
     if not rows:
@@ -105,8 +106,11 @@ def export_model(
         row.check(spec)
         if options.verify:
             _check_engine(row)
+    if options.verify:
+        report("running the checkpoint on the verification pictures")
+    reference = _reference(loaded, spec, options)
     with workplace(output) as place:
-        exporter = _Exporter(loaded, spec, options, place, report)
+        exporter = _Exporter(loaded, spec, options, reference, place, report)
         results = [exporter.export(row, output) for row in rows]
     failed = [r for r in results if r.verification.status == "failed"]
     if failed and not options.allow_unverified:
@@ -150,6 +154,13 @@ def _check_engine(row: Target) -> None:
         )
 
 
+def _reference(checkpoint: Checkpoint, spec: ModelSpec, options: ExportOptions) -> Reference | None:
+    """Return what artifacts are compared with, ``None`` where verification is turned off."""
+    if not options.verify:
+        return None
+    return Reference(checkpoint.network, spec, Pictures.load(options.pictures))
+
+
 class _Exporter:
     """Holds what the targets of one export share: hubs by batch, and the reference outputs."""
 
@@ -158,6 +169,7 @@ class _Exporter:
         checkpoint: Checkpoint,
         spec: ModelSpec,
         options: ExportOptions,
+        reference: Reference | None,
         place: Path,
         report: Report,
     ) -> None:
@@ -167,13 +179,8 @@ class _Exporter:
         self.place = place
         self.report = report
         self.hubs: dict[int | None, Hub] = {}
-        self.reference: Reference | None = None
-        self.input_problem: str | None = None
-        if options.verify:
-            report("running the checkpoint on the verification pictures")
-            pictures = Pictures.load(options.pictures)
-            self.reference = Reference(checkpoint.network, spec, pictures)
-            self.input_problem = self.reference.input_problem()
+        self.reference = reference
+        self.input_problem = reference.input_problem() if reference else None
 
     def hub(self, batch: int | None) -> Hub:
         if batch not in self.hubs:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import subprocess
-import sysconfig
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import ClassVar
@@ -159,18 +157,18 @@ class NcnnTarget(Target):
 
 
 def pnnx_program() -> Path:
-    """Return pnnx's program, which its package puts beside the interpreter's scripts."""
-    for name in ("pnnx", "pnnx.exe"):
-        program = Path(sysconfig.get_path("scripts")) / name
-        if program.is_file():
-            return program
+    """Return pnnx's program; the script of that name only starts it, and outlives it when killed.
+
+    Raises :class:`ConversionError` where the package came without it.
+    """
     import pnnx
 
-    with contextlib.suppress(AttributeError):
-        return Path(pnnx.EXEC_PATH)
-    raise ConversionError(
-        "pnnx is installed without its program: pip install --force-reinstall pnnx"
-    )
+    program = Path(pnnx.EXEC_PATH)
+    if not program.is_file():
+        raise ConversionError(
+            f"pnnx is installed without its program ({program}): pip install --force-reinstall pnnx"
+        )
+    return program
 
 
 TARGETS: dict[str, Target] = {

@@ -157,8 +157,8 @@ class Runtime(ABC):
         """Run one batch and check what comes back."""
         spec, count = self.spec, len(images)
         try:
-            # Engines read memory from the pointer on and ignore strides.
-            result = self._infer(np.ascontiguousarray(images))
+            # Engines read memory from the pointer on: strides are ignored, PyTorch wants to write.
+            result = self._infer(np.require(images, requirements=("C", "W")))
         except YoloxDeployError:
             raise
         except Exception as error:

@@ -93,8 +93,8 @@ class Detector:
         for word, value in (("score", score_threshold), ("iou", iou_threshold)):
             if not 0 <= value <= 1:
                 raise UsageError(f"{word}_threshold must lie in 0..1, got {value}")
-        if max_detections is not None and operator.index(max_detections) < 1:
-            raise UsageError(f"max_detections must be at least 1 or None, got {max_detections}")
+        if max_detections is not None and not (_is_integer(max_detections) and max_detections > 0):
+            raise UsageError(f"max_detections must be at least 1 or None, got {max_detections!r}")
         hints = SpecHints(
             None if imgsz is None else as_size(imgsz),
             tuple(names) if names else None,
@@ -258,10 +258,10 @@ class Detector:
                 if item not in self.names:
                     raise UsageError(f"the model has no class {item!r}" + suggest(item, self.names))
                 wanted[self.names.index(item)] = True
-            elif 0 <= operator.index(item) < len(wanted):
+            elif _is_integer(item) and 0 <= item < len(wanted):
                 wanted[item] = True
             else:
-                raise UsageError(f"class id {item} is not in 0..{len(wanted) - 1}")
+                raise UsageError(f"class id {item!r} is not in 0..{len(wanted) - 1}")
         return wanted
 
 
@@ -272,6 +272,10 @@ def _split_detections(output: NDArray[np.float32], count: int) -> list[Candidate
         Candidates(rows[:, 1:5], rows[:, 5], rows[:, 6].astype(np.int64))
         for rows in (output[pictures == i] for i in range(count))
     ]
+
+
+def _is_integer(value: object) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
 def as_size(imgsz: int | Sequence[int]) -> tuple[int, int]:

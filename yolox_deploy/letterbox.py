@@ -30,8 +30,9 @@ class Letterbox:
             values /= np.float32(255)
         else:
             values *= np.float32(convention.scale)
-        values -= np.asarray(convention.mean, np.float32)[:, None]
-        values /= np.asarray(convention.std, np.float32)[:, None]
+        # In place with float64 operands: computed in float64 and rounded after each step.
+        values -= np.asarray(convention.mean)[:, None]
+        values /= np.asarray(convention.std)[:, None]
         self.table: NDArray[np.float32] = values
         self.plain = bool((values == np.arange(256)).all())
         self.pad: NDArray[np.float32] = values[:, convention.pad_value].copy()

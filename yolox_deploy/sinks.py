@@ -9,7 +9,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Self
 
@@ -27,6 +29,10 @@ class Sink(ABC):
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        # Now, not after an hour of work.
+        make_folder(path.parent)
+        if path.is_dir() and not isinstance(self, FolderSink):
+            raise UsageError(f"{path} is a folder: name a file to write")
 
     @abstractmethod
     def add(self, source: Path, image: NDArray[np.uint8], found: Detections) -> None:
@@ -44,22 +50,26 @@ class Sink(ABC):
 
 
 class FolderSink(Sink):
-    """One file a picture, named like it; a second picture of the same name gets a number."""
+    """One file a picture, named like it; a second picture of the same name gets a number.
 
-    def __init__(self, path: Path) -> None:
+    ``sources`` are all pictures of the run: none of them is ever overwritten.
+    """
+
+    def __init__(self, path: Path, sources: Iterable[Path] = ()) -> None:
         super().__init__(make_folder(path))
         self.taken: set[str] = set()
+        self.protected = {source.resolve() for source in sources}
 
     def file_for(self, source: Path, suffix: str) -> Path:
-        """Return the file to write; raises :class:`UsageError` if it were the picture itself."""
+        """Return the file to write; raises :class:`UsageError` if it were one of the pictures."""
         name, number = f"{source.stem}{suffix}", 1
         while name in self.taken:
             number += 1
             name = f"{source.stem}_{number}{suffix}"
         self.taken.add(name)
         file = self.path / name
-        if file.exists() and source.exists() and file.samefile(source):
-            raise UsageError(f"{file} would overwrite the picture it comes from: choose --output")
+        if file.resolve() in self.protected:
+            raise UsageError(f"{file} is one of the pictures to look at: choose another --output")
         return file
 
 
@@ -121,11 +131,14 @@ class CsvSink(Sink):
 class CocoSink(Sink):
     """A COCO data set (images, annotations, categories), as the trainer reads it.
 
-    Every annotation carries its score beside COCO's own fields.
+    Every annotation carries its score beside COCO's own fields.  File names are relative to the
+    folder that all ``sources`` have in common.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, sources: Iterable[Path] = ()) -> None:
         super().__init__(path)
+        parents = [source.resolve().parent for source in sources]
+        self.root = Path(os.path.commonpath(parents)) if parents else None
         self.images: list[dict[str, Any]] = []
         self.annotations: list[dict[str, Any]] = []
         self.names: tuple[str, ...] = ()
@@ -135,13 +148,19 @@ class CocoSink(Sink):
         height, width = image.shape[:2]
         number = len(self.images) + 1
         self.images.append(
-            {"id": number, "file_name": source.name, "height": height, "width": width}
+            {"id": number, "file_name": self.name_of(source), "height": height, "width": width}
         )
         for entry in found.to_coco(number):
             area = entry["bbox"][2] * entry["bbox"][3]
             self.annotations.append(
                 {"id": len(self.annotations) + 1, **entry, "area": area, "iscrowd": 0}
             )
+
+    def name_of(self, source: Path) -> str:
+        """Return the picture's name in the data set."""
+        if self.root is None:
+            return source.name
+        return source.resolve().relative_to(self.root).as_posix()
 
     def finish(self) -> None:
         categories = [

@@ -86,7 +86,7 @@ def detect(arguments: argparse.Namespace) -> int:
     counts: Counter[str] = Counter()
     with ExitStack() as stack:
         detector = stack.enter_context(open_detector(arguments))
-        sinks = [stack.enter_context(sink) for sink in make_sinks(arguments)]
+        sinks = [stack.enter_context(sink) for sink in make_sinks(arguments, paths)]
         start = perf_counter()
         readable = read_all(track(paths, len(paths)), unreadable)
         for chunk in chunks(readable, max(1, arguments.batch)):
@@ -130,18 +130,18 @@ def open_detector(arguments: argparse.Namespace) -> Detector:
     )
 
 
-def make_sinks(arguments: argparse.Namespace) -> Iterator[Sink]:
+def make_sinks(arguments: argparse.Namespace, paths: Sequence[Path]) -> Iterator[Sink]:
     """Yield the sinks that the arguments ask for."""
     if not arguments.no_draw:
-        yield PictureSink(arguments.output)
-    for kind, path in (
-        (JsonSink, arguments.json),
-        (CsvSink, arguments.csv),
-        (YoloSink, arguments.txt),
-        (CocoSink, arguments.coco),
-    ):
-        if path is not None:
-            yield kind(path)
+        yield PictureSink(arguments.output, paths)
+    if arguments.json:
+        yield JsonSink(arguments.json)
+    if arguments.csv:
+        yield CsvSink(arguments.csv)
+    if arguments.txt:
+        yield YoloSink(arguments.txt, paths)
+    if arguments.coco:
+        yield CocoSink(arguments.coco, paths)
 
 
 Picture = tuple[Path, NDArray[np.uint8]]

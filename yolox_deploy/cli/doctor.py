@@ -9,6 +9,8 @@ import os
 import platform
 from collections.abc import Sequence
 
+import cv2
+
 import yolox_deploy
 from yolox_deploy.cli.common import make_parser, run
 from yolox_deploy.files import cache_folder
@@ -106,6 +108,6 @@ def machine() -> dict[str, object]:
         if hasattr(os, "sched_getaffinity")
         else os.cpu_count(),
         "numpy": version_of("numpy"),
-        "opencv": importlib.metadata.version("opencv-python"),
+        "opencv": cv2.__version__,
         "cache": str(cache_folder()),
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 from collections.abc import Sequence
 from functools import partial
@@ -27,6 +28,8 @@ from yolox_deploy.cli.common import (
 )
 from yolox_deploy.files import write_atomically
 from yolox_deploy.progress import print_table, say, track
+from yolox_deploy.runtimes import CHECKPOINT_SUFFIXES
+from yolox_deploy.weights import find_model
 
 COMMAND = "yolox-eval"
 EXAMPLES = """\
@@ -69,10 +72,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def evaluate(arguments: argparse.Namespace) -> int:
     """Measure every model on every backend and print the table."""
     dataset = CocoDataset(arguments.data, arguments.images)
+    backends = [name.strip() for name in arguments.backend.split(",")]
+    runs = itertools.product(arguments.model, backends)
     rows = [
-        measure(arguments, dataset, model, backend.strip())
-        for model in arguments.model
-        for backend in arguments.backend.split(",")
+        measure(arguments, dataset, model, backend, number)
+        for number, (model, backend) in enumerate(runs, 1)
     ]
     headers = ["model", "backend", "AP", "AP50", "AP75", "APs", "APm", "APl", "difference"]
     first = rows[0]["ap"]
@@ -97,10 +101,10 @@ KEYS = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
 
 
 def measure(
-    arguments: argparse.Namespace, dataset: CocoDataset, model: str, backend: str
+    arguments: argparse.Namespace, dataset: CocoDataset, model: str, backend: str, number: int
 ) -> dict[str, Any]:
     """Return one row of the table."""
-    if backend == "auto" and Path(model).suffix == ".pth":
+    if backend == "auto" and find_model(model).suffix.lower() in CHECKPOINT_SUFFIXES:
         backend = "torch"
     with evaluation_detector(
         model,
@@ -116,6 +120,6 @@ def measure(
         results = detect_dataset(detector, dataset, partial(track, total=len(dataset.pictures)))
         found = {"model": Path(model).name, "backend": detector.backend}
     if arguments.results:
-        name = f"{Path(model).name}.{found['backend']}.json"
+        name = f"{number}_{Path(model).name}.{found['backend']}.json"
         write_results(results, arguments.results / name)
     return {**found, **dataset.evaluate(results).as_dict()}

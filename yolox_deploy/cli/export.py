@@ -115,6 +115,10 @@ def export(arguments: argparse.Namespace) -> int:
     """Export, verify and print the table."""
     if arguments.verify and arguments.no_verify:
         raise UsageError("--verify and --no-verify exclude each other")
+    if not arguments.nms and (
+        arguments.score_threshold != SCORE_THRESHOLD or arguments.iou_threshold != IOU_THRESHOLD
+    ):
+        raise UsageError("thresholds belong to an artifact only with --nms: add it, or drop them")
     missing = [name for name in ("torch", "onnx") if importlib.util.find_spec(name) is None]
     if missing:
         raise MissingPackageError(

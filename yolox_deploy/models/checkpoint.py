@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,8 @@ from yolox_deploy.spec import (
     SpecHints,
     default_class_names,
 )
+
+ANSI_COLOUR = re.compile(r"\x1b\[\d*m")
 
 # safe_globals changes state of the whole process.
 _LOADING = threading.Lock()
@@ -185,7 +187,7 @@ def read_tensors_only(path: Path) -> Any:
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         # torch raises UnpicklingError, RuntimeError, EOFError, KeyError, ... by kind of damage.
-        text = " ".join(str(error).split()).split(" In PyTorch 2.6")[0]
+        text = " ".join(ANSI_COLOUR.sub("", str(error)).split())
         if refused := re.search(r"GLOBAL ([\w.]+)", text):
             raise CheckpointError(
                 f"{path}: it holds more than tensors ({refused[1]}) and reading it could run code; "
@@ -193,7 +195,8 @@ def read_tensors_only(path: Path) -> Any:
                 "torch.save({'model': model.state_dict()}, 'weights.pth')"
             ) from error
         raise CheckpointError(
-            f"{path}: not a PyTorch checkpoint, or a damaged one ({text[:160]}); compare its size "
+            f"{path}: not a PyTorch checkpoint, or a damaged one "
+            f"({text.split(' In PyTorch 2.6')[0][:160]}); compare its size "
             "with the original's and copy it again"
         ) from error
 
@@ -252,7 +255,7 @@ def infer_num_classes(shapes: Shapes, path: Path) -> int:
     if shape is None:
         raise CheckpointError(
             f"{path}: no YOLOX checkpoint, it has no tensor {CLASS_KEY!r}; its "
-            f"{len(shapes)} tensors begin with {', '.join(map(repr, list(shapes)[:3]))}"
+            f"{len(shapes)} tensors begin with {_shortened(list(shapes))}"
         )
     if not shape or not 0 < shape[0] <= LARGEST_CLASS_COUNT:
         raise CheckpointError(f"{path}: {CLASS_KEY!r} has the shape {shape}, expected (C, ...)")
@@ -299,9 +302,9 @@ def check_fit(network: YOLOX, shapes: Shapes, path: Path, *, forced: bool) -> No
         return
     parts = []
     if missing:
-        parts.append(f"{len(missing)} tensors are missing ({', '.join(missing[:3])})")
+        parts.append(f"{len(missing)} tensors are missing ({_shortened(missing)})")
     if extra:
-        parts.append(f"{len(extra)} do not belong to it ({', '.join(extra[:3])})")
+        parts.append(f"{len(extra)} do not belong to it ({_shortened(extra)})")
     if changed:
         parts.append(
             f"{len(changed)} have another shape ("
@@ -313,6 +316,11 @@ def check_fit(network: YOLOX, shapes: Shapes, path: Path, *, forced: bool) -> No
         f"{path}: fits no YOLOX network; {relation} is {network.arch.name} with "
         f"{network.num_classes} classes, and of its {len(expected)} tensors {'; '.join(parts)}"
     )
+
+
+def _shortened(keys: Sequence[str]) -> str:
+    """Return the first keys, each cut to a readable length."""
+    return ", ".join(key[:80] for key in keys[:3])
 
 
 def check_values(weights: Mapping[str, Tensor], path: Path) -> None:
