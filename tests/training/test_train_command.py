@@ -1,0 +1,53 @@
+"""``yolox-train`` from the outside: one line and an exit code for everything that is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from yolox_deploy.cli.train import main
+from yolox_deploy.training import Source
+
+Draw = Callable[..., Source]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        ([], 2, "what to train on?"),
+        (["--data", "{data}"], 2, "which network?"),
+        (["--data", "{data}", "--arch", "nanoo"], 2, "did you mean 'nano'?"),
+        (["--data", "gone.json", "--arch", "nano"], 3, "gone.json: cannot be read"),
+        (["--data", "gone.yaml", "--arch", "nano"], 3, "gone.yaml: cannot be read"),
+        (["--data", "{data}", "--arch", "nano", "--images", "a", "b"], 2, "2 image folders"),
+        (["--data", "{data}", "--arch", "nano", "--images", "."], 3, "48 missing pictures"),
+        (["--data", "{data}", "--arch", "nano", "--imgsz", "100"], 2, "use 96 or 128"),
+        (["--data", "{data}", "--arch", "nano", "--set", "flip_prob"], 2, "KNOB=NUMBER"),
+        (["--data", "{data}", "--arch", "nano", "--set", "flips=1"], 2, "no knob 'flips'"),
+        (["--data", "{data}", "--arch", "nano", "--batch", "0"], 2, "batch must be 1 or more"),
+        (["--data", "{data}", "--arch", "nano", "--precision", "fp16"], 2, "needs CUDA"),
+        (["--data", "{data}", "--weights", "gone.pth"], 3, "gone.pth"),
+        (["--data", "{data}", "--arch", "nano", "--output", "{data}"], 7, "cannot write"),
+        (["--resume"], 2, "--resume needs --output"),
+        (["--resume", "--output", "nowhere"], 3, "no run to resume"),
+        (["--resume", "--output", ".", "--lr", "1"], 2, "leave out --lr"),
+    ],
+)
+def test_a_mistake_is_told_in_one_line(
+    draw_digits: Draw,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    code: int,
+    words: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    data = str(draw_digits().annotations)
+    with_cpu = [*arguments, "--device", "cpu"]
+    assert main([data if word == "{data}" else word for word in with_cpu]) == code
+    told = capsys.readouterr().err.splitlines()
+    assert [line for line in told if line.startswith("yolox-train: ")] == told[-1:]
+    assert words in told[-1]

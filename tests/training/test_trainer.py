@@ -1,0 +1,208 @@
+"""Whole runs on drawn digits: they learn, survive being killed, and never lose a checkpoint."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from yolox_deploy.cli.train import main
+from yolox_deploy.errors import OutputError, UsageError
+from yolox_deploy.letterbox import Letterbox
+from yolox_deploy.models.checkpoint import load_checkpoint
+from yolox_deploy.spec import LEGACY_INPUT, RAW_INPUT
+from yolox_deploy.training import DivergedError, Recipe, Reporter, Settings, Source, Trainer, recipe
+from yolox_deploy.training.data import CocoPictures
+from yolox_deploy.training.evaluation import average_precision
+
+DataFile = Callable[[str], Path]
+Draw = Callable[..., Source]
+
+# Upright digits of one size, and few of them: no mirror, no mosaic, a short memory.
+DIGITS = recipe("nano").but(flip_prob=0.0, mosaic_prob=0.0, multiscale=0, ema_decay=0.99, lr=0.04)
+COMMAND = [sys.executable, "-m", "yolox_deploy.cli.train"]
+
+
+class Notes(Reporter):
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def message(self, text: str) -> None:
+        self.texts.append(text)
+
+
+def quick(draw_digits: Draw, epochs: int = 1) -> Settings:
+    """A run of a second or two an epoch, with every augmentation."""
+    data = draw_digits(24, 64)
+    every = Recipe(epochs=epochs, warmup_epochs=0, plain_epochs=min(epochs - 1, 1), lr=0.02)
+    return Settings("nano", [data], recipe=every, imgsz=(64, 64), batch=8, workers=0, threads=1)
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    content = torch.load(path, weights_only=True)
+    return {f"{part}.{k}": v for part in ("model", "raw_model") for k, v in content[part].items()}
+
+
+def assert_same_weights(first: Path, second: Path) -> None:
+    a, b = weights(first), weights(second)
+    assert a.keys() == b.keys()
+    assert [key for key in a if not torch.equal(a[key], b[key])] == []
+
+
+def test_a_short_run_finds_digits(draw_digits: Draw, tmp_path: Path) -> None:
+    settings = Settings(
+        "nano",
+        train=[draw_digits(192, seed=0)],
+        val=[draw_digits(24, seed=1)],
+        recipe=DIGITS.but(epochs=14, warmup_epochs=1, plain_epochs=2, eval_every=14),
+        imgsz=(96, 96),
+        batch=8,
+        workers=1,
+    )
+    history = Trainer(settings, tmp_path).fit()
+    assert history[-1].total - history[-1].l1 < 0.4 * history[0].total
+    assert history[-1].ap50 is not None
+    assert history[-1].ap50 > 0.8
+
+    best = load_checkpoint(tmp_path / "best.pth")
+    assert best.names == ("digit 0", "digit 1", "digit 2")
+    assert (best.arch.name, best.imgsz, best.legacy) == ("nano", (96, 96), False)
+    assert len((tmp_path / "results.csv").read_text().splitlines()) == 15
+    assert json.loads((tmp_path / "results.json").read_text())["epochs"][-1]["ap50"] > 0.8
+    assert (tmp_path / "results.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGKILL])
+def test_a_killed_run_resumes_to_the_weights_of_an_unbroken_one(
+    draw_digits: Draw, tmp_path: Path, kind: signal.Signals
+) -> None:
+    data = draw_digits(40, 64)
+    run = ["--arch", "nano", "--data", str(data.annotations), "--imgsz", "64", "--batch", "8"]
+    run += ["--epochs", "5", "--seed", "3", "--threads", "1", "--workers", "1"]
+    unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
+    assert main([*run, "--output", str(unbroken)]) == 0
+
+    process = subprocess.Popen(
+        [*COMMAND, *run, "--output", str(broken)], stderr=subprocess.PIPE, text=True
+    )
+    while not (broken / "last.pth").exists() and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(kind)
+    _, told = process.communicate(timeout=60)
+    if kind == signal.SIGINT:
+        assert process.returncode == 130
+        assert f"yolox-train --resume --output {broken}" in told
+        assert "Traceback" not in told
+    else:
+        assert process.returncode == -signal.SIGKILL
+    done = torch.load(broken / "last.pth", weights_only=True)["start_epoch"]
+    assert 1 <= done < 5
+
+    assert main(["--resume", "--output", str(broken), "--workers", "0"]) == 0
+    assert_same_weights(unbroken / "last.pth", broken / "last.pth")
+
+
+def test_the_same_seed_gives_the_same_losses(draw_digits: Draw, tmp_path: Path) -> None:
+    settings = quick(draw_digits)
+    losses = [Trainer(settings, tmp_path / str(i)).fit()[0].total for i in range(2)]
+    assert losses[0] == losses[1]
+
+
+def test_bf16_learns_nearly_like_fp32(draw_digits: Draw, tmp_path: Path) -> None:
+    settings = quick(draw_digits)
+    runs = (replace(settings, precision=name) for name in ("fp32", "bf16"))
+    exact, rough = (Trainer(run, tmp_path / str(run.precision)).fit()[0].total for run in runs)
+    assert rough != exact
+    assert rough == pytest.approx(exact, rel=0.05)
+
+
+def test_a_diverged_loss_stops_the_run_and_leaves_the_checkpoint(
+    draw_digits: Draw, tmp_path: Path
+) -> None:
+    settings = quick(draw_digits)
+    Trainer(settings, tmp_path).fit()
+    before = (tmp_path / "last.pth").read_bytes()
+    mad = Recipe(epochs=3, warmup_epochs=0, plain_epochs=1, lr=1e30)
+    trainer = Trainer.resume(tmp_path, recipe=mad)
+    with pytest.raises(DivergedError, match=r"the loss is (nan|inf) in epoch 2, step \d"):
+        trainer.fit()
+    assert (tmp_path / "last.pth").read_bytes() == before
+
+
+def test_a_run_is_never_overwritten(draw_digits: Draw, tmp_path: Path) -> None:
+    settings = quick(draw_digits)
+    Trainer(settings, tmp_path).fit()
+    with pytest.raises(OutputError, match=r"holds the last\.pth of another run"):
+        Trainer(settings, tmp_path).fit()
+
+
+def test_two_processes_train_together(draw_digits: Draw, tmp_path: Path) -> None:
+    data = draw_digits(64, 64)
+    launch = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+    ]
+    run = ["-m", "yolox_deploy.cli.train", "--arch", "nano", "--data", str(data.annotations)]
+    run += ["--val", str(data.annotations), "--imgsz", "64", "--batch", "8", "--epochs", "4"]
+    run += ["--set", "lr=0.04", "flip_prob=0", "mosaic_prob=0", "plain_epochs=1"]
+    run += ["--workers", "0", "--device", "cpu", "--output", str(tmp_path)]
+    done = subprocess.run([*launch, *run], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("epoch   4") == 1
+    rows = json.loads((tmp_path / "results.json").read_text())["epochs"]
+    assert rows[2]["total"] < 0.95 * rows[0]["total"]
+    load_checkpoint(tmp_path / "best.pth")
+
+
+def test_fine_tuning_keeps_what_fits_and_says_what_does_not(
+    draw_digits: Draw, tmp_path: Path, data_file: DataFile, dog: NDArray[np.uint8]
+) -> None:
+    path = data_file("weights/yolox_nano_legacy.pth")
+    notes = Notes()
+    settings = Settings("nano", [draw_digits(8)], weights=path, legacy=True, imgsz=(128, 128))
+    trainer = Trainer(settings, tmp_path, reporter=notes)
+    given, own = load_checkpoint(path).network.state_dict(), trainer.network.state_dict()
+    fresh = {key for key in own if own[key].shape != given[key].shape}
+    assert fresh == {f"head.cls_preds.{i}.{kind}" for i in range(3) for kind in ("weight", "bias")}
+    assert all(torch.equal(own[key], given[key]) for key in own.keys() - fresh)
+    told = next(text for text in notes.texts if "kept 636 of 642 tensors" in text)
+    assert all(key in told for key in fresh)
+
+    # What training feeds the network is what deployment will feed it.
+    expected, raw = np.empty((2, 3, 128, 128), np.float32)
+    Letterbox(128, 128, LEGACY_INPUT)(dog, expected)
+    Letterbox(128, 128, RAW_INPUT)(dog, raw)
+    found = trainer._prepared(torch.from_numpy(raw.transpose(1, 2, 0).astype(np.uint8))[None])
+    np.testing.assert_allclose(found[0].numpy(), expected, atol=1e-6)
+
+
+def test_folded_weights_come_with_a_warning(
+    draw_digits: Draw, tmp_path: Path, nano_pth: Path
+) -> None:
+    notes = Notes()
+    Trainer(Settings("nano", [draw_digits(8)], weights=nano_pth), tmp_path, reporter=notes)
+    assert any("batch norm statistics are the identity" in text for text in notes.texts)
+    with pytest.raises(UsageError, match="holds a YOLOX nano, the run asks for tiny"):
+        Trainer(Settings("tiny", [draw_digits(8)], weights=nano_pth), tmp_path)
+
+
+def test_average_precision_is_that_of_the_original(data_file: DataFile) -> None:
+    annotations = data_file("coco_val/instances_val2017_subset206.json")
+    data = CocoPictures.read([Source(annotations, annotations.parent / "images")])
+    network = load_checkpoint(data_file("weights/yolox_nano_legacy.pth")).network
+    found = average_precision(network, data, (416, 416), LEGACY_INPUT, torch.device("cpu"))
+    assert (found.ap, found.ap50, found.ap75) == pytest.approx((0.2826, 0.4470, 0.2984), abs=5e-4)

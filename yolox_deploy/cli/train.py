@@ -1,0 +1,206 @@
+"""``yolox-train``: train or fine-tune a YOLOX network on COCO-format data."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from yolox_deploy.cli.common import image_size, make_parser, run
+from yolox_deploy.errors import MissingPackageError, UsageError
+
+if TYPE_CHECKING:
+    from yolox_deploy.training import Recipe, Reporter, Settings, Trainer
+    from yolox_deploy.training.distributed import Processes
+    from yolox_deploy.training.sources import DataFiles
+
+COMMAND = "yolox-train"
+EXAMPLES = """\
+  yolox-train --arch nano --data train.json --val val.json --epochs 50
+  yolox-train --data real.json pseudo.json --weights yolox_nano.pth --set flip_prob=0
+  yolox-train --resume --output runs/nano
+  torchrun --nproc-per-node 4 -m yolox_deploy.cli.train --arch s --data data.yaml --batch 64
+
+data.yaml (paths are relative to it, images may be left out where they are easily found):
+  train: [{annotations: real.json, images: real}, {annotations: pseudo.json, images: more}]
+  val: [{annotations: val.json, images: val}]
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command's parser."""
+    result = make_parser(
+        COMMAND, "Train or fine-tune a YOLOX network on COCO-format data.", EXAMPLES
+    )
+    data = result.add_argument_group("data")
+    many: dict[str, Any] = {"nargs": "+", "type": Path, "default": [], "metavar": "PATH"}
+    data.add_argument("--data", help="data.yaml, or COCO JSON files", **many)
+    data.add_argument("--images", help="picture folders of --data, in its order", **many)
+    data.add_argument("--val", help="COCO JSON files to measure AP on", **many)
+    data.add_argument("--val-images", help="picture folders of --val, in its order", **many)
+
+    model = result.add_argument_group("model")
+    model.add_argument(
+        "--arch", help="nano, tiny, s, m, l, x or darknet53 (default: what --weights holds)"
+    )
+    model.add_argument("--weights", help="checkpoint, or name of published weights, to start from")
+    model.add_argument(
+        "--legacy", action="store_true", default=None, help="input as release 0.1.0 wants it"
+    )
+    model.add_argument(
+        "--imgsz", type=int, nargs="+", metavar="PIXELS", help="one side, or height and width"
+    )
+
+    recipe = result.add_argument_group("recipe")
+    recipe.add_argument("--epochs", type=int, help="length; the phases shrink in proportion")
+    recipe.add_argument("--batch", type=int, help="pictures a step, all processes together (16)")
+    recipe.add_argument("--lr", type=float, help="learning rate for a batch of 64, scaled with it")
+    recipe.add_argument("--seed", type=int, help="same seed, same losses (0)")
+    recipe.add_argument(
+        "--set", nargs="+", metavar="KNOB=VALUE", help="any other knob of the recipe"
+    )
+
+    machine = result.add_argument_group("machine")
+    machine.add_argument("--device", default="auto", help="auto (default), cpu or cuda")
+    machine.add_argument(
+        "--precision", choices=("fp32", "bf16", "fp16"), help="default: fp16 on CUDA, else fp32"
+    )
+    machine.add_argument("--workers", type=int, help="processes that make batches (2)")
+    machine.add_argument("--threads", type=int, help="CPU threads (default: the cores less one)")
+    machine.add_argument("--output", type=Path, metavar="DIR", help="default: runs/ARCH")
+    machine.add_argument("--resume", action="store_true", help="go on with the run in --output")
+    return result
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    arguments = parser().parse_args(argv)
+    return run(COMMAND, lambda: train(arguments))
+
+
+def train(arguments: argparse.Namespace) -> int:
+    """Train, or go on training, and show it."""
+    # Read when PyTorch is loaded: a waiting OpenMP thread then gives its core to the data workers
+    # instead of spinning on it.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    try:
+        from yolox_deploy.training.console import ConsoleReporter
+        from yolox_deploy.training.distributed import processes
+    except ImportError as error:
+        raise MissingPackageError(
+            f'training needs {error.name}: pip install "yolox-deploy[train]"'
+        ) from error
+    with processes(arguments.device) as group, ConsoleReporter(silent=not group.first) as reporter:
+        trainer = open_trainer(arguments, group, reporter)
+        try:
+            trainer.fit()
+        except KeyboardInterrupt:
+            done = len(trainer.history)
+            resume = f": go on with {COMMAND} --resume --output {trainer.output}" if done else ""
+            reporter.message(f"stopped after {done} complete epochs{resume}")
+            raise
+        reporter.message(f"{trainer.output} holds best.pth, last.pth and results.csv, .json, .png")
+    return 0
+
+
+def open_trainer(arguments: argparse.Namespace, group: Processes, reporter: Reporter) -> Trainer:
+    """Return the trainer that the arguments ask for."""
+    from yolox_deploy.training import Trainer
+
+    if arguments.resume:
+        return Trainer.resume(_output_to_resume(arguments), group, reporter, **_changes(arguments))
+    settings = _settings(arguments)
+    return Trainer(settings, arguments.output or Path("runs", settings.arch), group, reporter)
+
+
+def _output_to_resume(arguments: argparse.Namespace) -> Path:
+    fixed = ("arch", "weights", "legacy", "imgsz", "epochs", "batch", "lr", "seed", "set")
+    machine = ("precision", "threads")
+    given = [f"--{name}" for name in (*fixed, *machine) if getattr(arguments, name) is not None]
+    if given:
+        raise UsageError(f"a resumed run keeps its settings: leave out {', '.join(given)}")
+    output: Path | None = arguments.output
+    if output is None:
+        raise UsageError("--resume needs --output, the folder of the run")
+    return output
+
+
+def _changes(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return what may be given anew to a resumed run: where its data are, and the workers."""
+    files = _data_files(arguments)
+    moved = {"train": files.train, "val": files.val}
+    return {key: value for key, value in moved.items() if value} | _given(arguments, "workers")
+
+
+def _data_files(arguments: argparse.Namespace) -> DataFiles:
+    from yolox_deploy.training.sources import data_files
+
+    return data_files(arguments.data, arguments.val, arguments.images, arguments.val_images)
+
+
+def _settings(arguments: argparse.Namespace) -> Settings:
+    from yolox_deploy.training import Settings
+    from yolox_deploy.weights import find_model
+
+    if not arguments.data:
+        raise UsageError("what to train on? Give --data train.json, or --data data.yaml")
+    weights = find_model(arguments.weights) if arguments.weights else None
+    arch = arguments.arch or _arch_of(weights)
+    files = _data_files(arguments)
+    return Settings(
+        arch=arch,
+        train=files.train,
+        val=files.val,
+        recipe=_recipe(arguments, arch),
+        imgsz=image_size(arguments.imgsz),
+        **_given(arguments, "batch", "seed", "workers"),
+        weights=weights,
+        legacy=arguments.legacy,
+        names=files.names,
+        precision=arguments.precision,
+        threads=arguments.threads,
+    )
+
+
+def _given(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """Return the arguments that were given, so that the others keep the settings' defaults."""
+    pairs = ((name, getattr(arguments, name)) for name in names)
+    return {name: value for name, value in pairs if value is not None}
+
+
+def _arch_of(weights: Path | None) -> str:
+    from yolox_deploy.models.checkpoint import load_checkpoint
+
+    if weights is None:
+        raise UsageError("which network? Give --arch nano, or --weights to start from")
+    return load_checkpoint(weights).arch.name
+
+
+def _recipe(arguments: argparse.Namespace, arch: str) -> Recipe:
+    from yolox_deploy.training import recipe
+
+    result = recipe(arch)
+    if arguments.epochs is not None:
+        result = result.fitted(arguments.epochs)
+    if arguments.lr is not None:
+        result = result.but(lr=arguments.lr)
+    return result.but(**dict(map(_knob, arguments.set or [])))
+
+
+def _knob(text: str) -> tuple[str, Any]:
+    """Return name and value of ``KNOB=VALUE``; ranges are written ``scale=[0.5,1.5]``."""
+    name, equals, value = text.partition("=")
+    try:
+        parsed = json.loads(value)
+    except ValueError:
+        equals = ""
+    if not equals:
+        raise UsageError(f"--set {text}: expected KNOB=NUMBER or KNOB=[NUMBER,NUMBER]")
+    return name, tuple(parsed) if isinstance(parsed, list) else parsed
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

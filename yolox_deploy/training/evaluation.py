@@ -1,0 +1,126 @@
+"""AP of a network on a COCO-format data set, computed by COCO's own code."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from yolox_deploy.decoder import Decoder
+from yolox_deploy.errors import MissingPackageError
+from yolox_deploy.letterbox import Letterbox
+from yolox_deploy.models import YOLOX
+from yolox_deploy.nms import nms
+from yolox_deploy.spec import InputConvention
+from yolox_deploy.training.augment import Size
+from yolox_deploy.training.data import CocoPictures, Picture
+
+SCORE_THRESHOLD = 0.001
+IOU_THRESHOLD = 0.65
+BATCH = 16
+
+
+@dataclass(frozen=True)
+class AveragePrecision:
+    """COCO's figures, 0..1: AP over IoU 0.50 to 0.95, at 0.50 and at 0.75."""
+
+    ap: float
+    ap50: float
+    ap75: float
+
+
+def require_pycocotools() -> None:
+    """Raise :class:`MissingPackageError` unless COCO's evaluation code is installed."""
+    try:
+        import pycocotools.cocoeval  # noqa: F401
+    except ImportError as error:
+        raise MissingPackageError(
+            'measuring AP needs pycocotools: pip install "yolox-deploy[train]"'
+        ) from error
+
+
+def average_precision(
+    network: YOLOX,
+    data: CocoPictures,
+    size: Size,
+    convention: InputConvention,
+    device: torch.device,
+) -> AveragePrecision:
+    """Return the AP of a network in evaluation mode at an input of (height, width)."""
+    decoder = Decoder(*size)
+    found = []
+    for pictures, images, ratios in _batches(data.pictures, size, convention):
+        with torch.inference_mode():
+            inputs = torch.from_numpy(images).to(device, memory_format=torch.channels_last)
+            outputs = network(inputs).float().cpu().numpy()
+        for picture, output, ratio in zip(pictures, outputs, ratios, strict=True):
+            xyxy, scores, classes = decoder.candidates(output, SCORE_THRESHOLD)
+            keep = nms(xyxy, scores, classes, IOU_THRESHOLD)
+            found += _rows(picture.image_id, xyxy[keep] / ratio, classes[keep], scores[keep])
+    return _coco_summary(data, found)
+
+
+def _batches(
+    pictures: list[Picture], size: Size, convention: InputConvention
+) -> Iterator[tuple[list[Picture], NDArray[np.float32], list[float]]]:
+    """Yield pictures with their input (N, 3, H, W) and letterbox ratios; decoding runs ahead."""
+    letterbox = Letterbox(*size, convention)
+
+    def load(chunk: list[Picture]) -> tuple[list[Picture], NDArray[np.float32], list[float]]:
+        images = np.empty((len(chunk), 3, *size), np.float32)
+        ratios = [
+            letterbox(picture.read(), out) for picture, out in zip(chunk, images, strict=True)
+        ]
+        return chunk, images, ratios
+
+    chunks = [pictures[i : i + BATCH] for i in range(0, len(pictures), BATCH)]
+    with ThreadPoolExecutor(1) as pool:
+        ahead = [pool.submit(load, chunk) for chunk in chunks[:1]]
+        for following in [*chunks[1:], None]:
+            ready = ahead.pop().result()
+            if following is not None:
+                ahead.append(pool.submit(load, following))
+            yield ready
+
+
+def _rows(
+    image_id: int,
+    xyxy: NDArray[np.float32],
+    classes: NDArray[np.int64],
+    scores: NDArray[np.float32],
+) -> list[dict[str, Any]]:
+    boxes = np.column_stack((xyxy[:, :2], xyxy[:, 2:] - xyxy[:, :2])).tolist()
+    return [
+        {"image_id": image_id, "category_id": label, "bbox": box, "score": score}
+        for box, label, score in zip(boxes, classes.tolist(), scores.tolist(), strict=True)
+    ]
+
+
+def _coco_summary(data: CocoPictures, found: list[dict[str, Any]]) -> AveragePrecision:
+    """Compare detections with the annotations of ``data``; class indices are the category ids."""
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    if not found:
+        return AveragePrecision(0.0, 0.0, 0.0)
+    truth = COCO()
+    truth.dataset = {
+        "info": {},
+        "images": [{"id": picture.image_id} for picture in data.pictures],
+        "categories": [{"id": i, "name": name} for i, name in enumerate(data.names)],
+        "annotations": data.truth,
+    }
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth.createIndex()
+        run = COCOeval(truth, truth.loadRes(found), "bbox")
+        run.evaluate()
+        run.accumulate()
+        run.summarize()
+    return AveragePrecision(*(max(float(figure), 0.0) for figure in run.stats[:3]))

@@ -1,0 +1,121 @@
+"""How to train: every knob of the YOLOX recipe in one object, and a preset for each model size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self
+
+from yolox_deploy.errors import UsageError, suggest
+from yolox_deploy.models import architecture
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Optimisation and augmentation; the defaults are those of the paper (arXiv 2107.08430).
+
+    Epochs, learning rate and evaluation:
+
+    * ``epochs`` in all, the first ``warmup_epochs`` of which raise the learning rate and the last
+      ``plain_epochs`` of which see unmixed pictures, a constant rate and the additional L1 loss;
+    * ``lr`` is the learning rate for a batch of 64 and is scaled with the batch; ``lr_floor`` is
+      the share of it that the cosine ends at;
+    * ``ema_decay`` of the averaged weights, ``eval_every`` so many epochs AP is measured.
+
+    Augmentation (``*_prob`` are probabilities, ranges are uniform):
+
+    * ``mosaic_prob`` that a picture becomes a mosaic of four, turned by up to ``degrees``, sheared
+      by up to ``shear`` degrees, scaled by ``scale``, shifted by up to ``translate`` of its size;
+    * ``mixup_prob`` that a mosaic is blended with a picture scaled by ``mixup_scale``;
+    * ``hsv_prob`` of colour jitter of up to ``hsv`` (hue in degrees / 2, saturation, value);
+    * ``flip_prob`` of a left-right flip;
+    * ``multiscale``: the input side varies by up to so many steps of 32 pixels (at 640 pixels; by
+      fewer in proportion for smaller inputs).
+    """
+
+    epochs: int = 300
+    warmup_epochs: int = 5
+    plain_epochs: int = 15
+    lr: float = 0.01
+    lr_floor: float = 0.05
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    ema_decay: float = 0.9998
+    eval_every: int = 10
+
+    mosaic_prob: float = 1.0
+    degrees: float = 10.0
+    shear: float = 2.0
+    scale: tuple[float, float] = (0.1, 2.0)
+    translate: float = 0.1
+    mixup_prob: float = 1.0
+    mixup_scale: tuple[float, float] = (0.5, 1.5)
+    hsv_prob: float = 1.0
+    hsv: tuple[int, int, int] = (5, 30, 30)
+    flip_prob: float = 0.5
+    multiscale: int = 5
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1:
+            raise UsageError(f"epochs must be 1 or more, not {self.epochs}")
+        if self.warmup_epochs + self.plain_epochs > self.epochs:
+            raise UsageError(
+                f"warmup_epochs {self.warmup_epochs} and plain_epochs {self.plain_epochs} do not"
+                f" fit into {self.epochs} epochs"
+            )
+        if not self.lr > 0 or self.eval_every < 1:
+            raise UsageError("lr must be above 0 and eval_every 1 or more")
+
+    def but(self, **changes: Any) -> Self:
+        """Return a copy with some knobs changed.
+
+        Raises :class:`UsageError` for an unknown knob, or a value that makes no sense for it.
+        """
+        for name, value in changes.items():
+            known = [field.name for field in fields(self)]
+            if name not in known:
+                raise UsageError(
+                    f"a recipe has no knob {name!r}{suggest(name, known)}; it has"
+                    f" {', '.join(known)}"
+                )
+            if not _alike(value, getattr(self, name)):
+                raise UsageError(f"{name} must be like {getattr(self, name)!r}, not {value!r}")
+        return replace(self, **changes)
+
+    def fitted(self, epochs: int) -> Self:
+        """Return the recipe for a run of another length, its phases shrunk in proportion."""
+        share = min(epochs / self.epochs, 1.0)
+        return self.but(
+            epochs=epochs,
+            warmup_epochs=min(max(round(self.warmup_epochs * share), 1), epochs // 2),
+            plain_epochs=round(self.plain_epochs * share),
+            eval_every=max(round(self.eval_every * share), 1),
+        )
+
+
+def _alike(value: Any, example: Any) -> bool:
+    """Whether a value has the shape of another: a number, or as many numbers."""
+    if isinstance(example, tuple):
+        good = isinstance(value, tuple) and len(value) == len(example)
+        return good and all(_alike(number, 0.0) for number in value)
+    kinds = int if isinstance(example, int) else (int, float)
+    return isinstance(value, kinds) and not isinstance(value, bool)
+
+
+LARGE = Recipe()
+# Strong augmentation hurts small models (paper, table 5): no MixUp, and a narrower scale.
+SMALL = Recipe(mixup_prob=0.0, scale=(0.5, 1.5))
+
+RECIPES: dict[str, Recipe] = {
+    "nano": SMALL.but(mosaic_prob=0.5),
+    "tiny": SMALL,
+    "s": SMALL,
+    "m": LARGE,
+    "l": LARGE,
+    "x": LARGE,
+    "darknet53": LARGE,
+}
+
+
+def recipe(arch: str) -> Recipe:
+    """Return the preset for an architecture (any name :func:`architecture` understands)."""
+    return RECIPES[architecture(arch).name]

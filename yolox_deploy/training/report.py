@@ -1,0 +1,112 @@
+"""What a run tells: to whoever watches it, and to the results files beside the checkpoints."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from yolox_deploy.files import write_atomically
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """One row of the results: mean losses of an epoch, its speed, and AP where it was measured.
+
+    ``positives`` is the mean number of positives a box, ``learning_rate`` that of the last step.
+    """
+
+    epoch: int
+    total: float
+    iou: float
+    objectness: float
+    classes: float
+    l1: float
+    positives: float
+    learning_rate: float
+    images_per_second: float
+    seconds: float
+    ap: float | None = None
+    ap50: float | None = None
+    ap75: float | None = None
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """Where a run is: ``epoch`` and ``step`` count from 1, ``losses`` are means of this epoch.
+
+    ``seconds_left`` is for the steps that are left at this epoch's speed, without evaluations.
+    """
+
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    losses: dict[str, float]
+    learning_rate: float
+    images_per_second: float
+    seconds_left: float
+
+
+class Reporter:
+    """Hears what a run does; this one keeps silent.  Override what you want to show."""
+
+    def message(self, text: str) -> None:
+        """Hear a sentence about data, weights or files."""
+
+    def step(self, result: StepResult) -> None:
+        """Hear of a finished step."""
+
+    def epoch(self, result: EpochResult) -> None:
+        """Hear of a finished epoch."""
+
+
+def write_results(folder: Path, settings: dict[str, Any], history: Sequence[EpochResult]) -> None:
+    """Write ``results.csv``, ``results.json`` and ``results.png`` (if matplotlib is there).
+
+    Raises :class:`OutputError`.
+    """
+    rows = [asdict(result) for result in history]
+    table = io.StringIO()
+    writer = csv.DictWriter(table, [field.name for field in fields(EpochResult)])
+    writer.writeheader()
+    writer.writerows(rows)
+    document = {"settings": settings, "epochs": rows}
+    write_atomically(folder / "results.csv", table.getvalue())
+    write_atomically(folder / "results.json", json.dumps(document, indent=1))
+    picture = plot(history)
+    if picture is not None:
+        write_atomically(folder / "results.png", picture)
+
+
+def plot(history: Sequence[EpochResult]) -> bytes | None:
+    """Return a PNG of losses and AP over the epochs, ``None`` without matplotlib."""
+    try:
+        from matplotlib.figure import Figure
+        from matplotlib.ticker import MaxNLocator
+    except ImportError:
+        return None
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    losses, precision = figure.subplots(1, 2)
+    epochs = [row.epoch for row in history]
+    for name in ("total", "iou", "objectness", "classes", "l1"):
+        values = [getattr(row, name) or math.nan for row in history]  # l1 is 0 until the end
+        losses.plot(epochs, values, marker=".", label=name)
+    losses.set(title="training loss", xlabel="epoch", yscale="log")
+    measured = [row for row in history if row.ap is not None]
+    for name, label in (("ap", "AP"), ("ap50", "AP50"), ("ap75", "AP75")):
+        values = [getattr(row, name) for row in measured]
+        precision.plot([row.epoch for row in measured], values, marker=".", label=label)
+    precision.set(title="average precision, validation set", xlabel="epoch", ylim=(0, 1))
+    for axes in (losses, precision):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(alpha=0.3)
+        axes.legend(frameon=False)
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=120)
+    return stream.getvalue()

@@ -1,0 +1,150 @@
+"""What determines a training run, in one object that travels in its checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from yolox_deploy.errors import UsageError
+from yolox_deploy.models import architecture
+from yolox_deploy.models.checkpoint import Checkpoint, load_checkpoint
+from yolox_deploy.spec import check_size
+from yolox_deploy.training.augment import Size
+from yolox_deploy.training.data import Source
+from yolox_deploy.training.recipes import Recipe, recipe
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A run, as asked for; ``None`` means the default.
+
+    * ``train``, ``val``: the data; without ``val`` no AP is measured;
+    * ``recipe``: default the preset of the architecture;
+    * ``imgsz``: (height, width) in pixels, default what ``weights`` state, else the published size;
+    * ``batch``: pictures a step, over all processes;
+    * ``weights``: a checkpoint to start from instead of random weights;
+    * ``legacy``: input of the 0.1.0 weights, default what ``weights`` state, else not;
+    * ``names``: the classes, default those of the first file of ``train``;
+    * ``precision``: ``fp32``, ``bf16`` or ``fp16``, default fp16 (mixed) on CUDA, fp32 elsewhere;
+    * ``workers``: processes that make batches; changes nothing but the speed;
+    * ``threads``: that compute on a CPU, default one less than there are cores, for the workers.
+      Like every thread count it decides the last bits of sums, so a resumed run keeps it.
+    """
+
+    arch: str
+    train: Sequence[Source]
+    val: Sequence[Source] = ()
+    recipe: Recipe | None = None
+    imgsz: Size | None = None
+    batch: int = 16
+    seed: int = 0
+    workers: int = 2
+    weights: Path | None = None
+    legacy: bool | None = None
+    names: Sequence[str] | None = None
+    precision: str | None = None
+    threads: int | None = None
+
+    def resolved(self, device: torch.device) -> Run:
+        """Return the run with every default filled in; raises :class:`UsageError`."""
+        arch = architecture(self.arch)
+        if self.batch < 1 or self.workers < 0 or self.seed < 0:
+            raise UsageError("batch must be 1 or more, workers and seed 0 or more")
+        if not self.train:
+            raise UsageError("no training data: give at least one COCO annotation file")
+        weights = _weights(self.weights, arch.name, self.legacy)
+        size = self.imgsz or (weights and weights.imgsz) or (arch.test_size, arch.test_size)
+        check_size(*size)
+        precision = self.precision or ("fp16" if device.type == "cuda" else "fp32")
+        if precision not in PRECISIONS:
+            raise UsageError(f"precision must be one of {', '.join(PRECISIONS)}, not {precision!r}")
+        if precision == "fp16" and device.type != "cuda":
+            raise UsageError("training in fp16 needs CUDA; use fp32 or bf16")
+        spare = 1 if self.workers else 0
+        return Run(
+            replace(self, arch=arch.name),
+            self.recipe or recipe(arch.name),
+            size,
+            bool(weights.legacy if weights and weights.legacy is not None else self.legacy),
+            precision,
+            self.threads or max(torch.get_num_threads() - spare, 1),
+            weights,
+        )
+
+
+@dataclass(frozen=True)
+class Run:
+    """Settings with nothing left open; ``weights`` is the opened checkpoint to start from."""
+
+    settings: Settings
+    recipe: Recipe
+    size: Size
+    legacy: bool
+    precision: str
+    threads: int
+    weights: Checkpoint | None
+
+    def plain(self) -> dict[str, Any]:
+        """Return the run as plain values, for checkpoints and results."""
+        asked, names = self.settings, self.settings.names
+        return {
+            "arch": asked.arch,
+            "train": [_plain_source(source) for source in asked.train],
+            "val": [_plain_source(source) for source in asked.val],
+            "recipe": {
+                key: list(value) if isinstance(value, tuple) else value
+                for key, value in asdict(self.recipe).items()
+            },
+            "imgsz": list(self.size),
+            "batch": asked.batch,
+            "seed": asked.seed,
+            "workers": asked.workers,
+            "weights": str(asked.weights) if asked.weights else None,
+            "legacy": self.legacy,
+            "names": None if names is None else list(names),
+            "precision": self.precision,
+            "threads": self.threads,
+        }
+
+
+def settings_from_plain(values: dict[str, Any]) -> Settings:
+    """Return the settings that lead to the run whose :meth:`Run.plain` gave ``values``."""
+    knobs: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value
+        for key, value in values["recipe"].items()
+    }
+    parts: dict[str, Any] = {
+        "train": [_source(row) for row in values["train"]],
+        "val": [_source(row) for row in values["val"]],
+        "recipe": Recipe(**knobs),
+        "imgsz": tuple(values["imgsz"]),
+        "weights": Path(values["weights"]) if values["weights"] else None,
+    }
+    return Settings(**values | parts)
+
+
+def _plain_source(source: Source) -> dict[str, str]:
+    return {"annotations": str(source.annotations), "images": str(source.images)}
+
+
+def _source(row: dict[str, str]) -> Source:
+    return Source(Path(row["annotations"]), Path(row["images"]))
+
+
+def _weights(path: Path | None, arch: str, legacy: bool | None) -> Checkpoint | None:
+    """Return the opened checkpoint, checked against what the run asks for."""
+    if path is None:
+        return None
+    weights = load_checkpoint(path)
+    if weights.arch.name != arch:
+        raise UsageError(f"{path} holds a YOLOX {weights.arch.name}, the run asks for {arch}")
+    if legacy is not None and weights.legacy not in (None, legacy):
+        stated = "legacy" if weights.legacy else "not legacy"
+        raise UsageError(f"{path} states that its input is {stated}, the run asks otherwise")
+    return weights
