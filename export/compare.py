@@ -20,6 +20,11 @@ Array = NDArray[np.float32]
 
 # Box differences are relative to the longer side, but not to less than this many pixels.
 SMALLEST_SIDE = 32
+# An overlap this close to the NMS' threshold is at it.
+IOU_MARGIN = 0.02
+# Detections that rounding may decide: so many in any case, and this share of many.
+MOST_BORDERLINE = 3
+BORDERLINE_SHARE = 0.1
 # Below this overlap two boxes are not the same object at all.
 SAME_OBJECT_IOU = 0.5
 
@@ -46,6 +51,11 @@ class Tolerance:
     share: float
     reason: str
 
+    @property
+    def margin(self) -> float:
+        """How close to a threshold, or to each other, scores are a matter of rounding."""
+        return 5 * self.score_mean
+
     def problems(self, found: Comparison) -> list[str]:
         """Return what exceeds the tolerance, one sentence a finding."""
         strays = int(self.share * found.detections)
@@ -61,6 +71,11 @@ class Tolerance:
             (found.box_difference, self.box, "boxes differ by up to {:.2g} of their size"),
             (found.missed, strays, "{} detections are missed"),
             (found.extra, strays, "{} detections are extra"),
+            (
+                found.borderline,
+                max(MOST_BORDERLINE, int(BORDERLINE_SHARE * found.detections)),
+                "{} detections differ at the thresholds",
+            ),
         )
         result = [
             f"{text.format(value)} (tolerated {limit:g})"
@@ -161,7 +176,7 @@ def compare(
         for i, rows in enumerate(decoded_reference):
             mine = output[output[:, 0] == i]
             detections = Candidates(mine[:, 1:5], mine[:, 5], mine[:, 6].astype(np.int64))
-            judge.compare(found, detections, None, judge.candidates(rows))
+            judge.compare(found, detections, judge.detections(rows), rows=False)
         return
     decoded = output if spec.output == "decoded" else decoder.decode(output)
     same_kind = decoded_reference if spec.output == "decoded" else reference
@@ -173,8 +188,7 @@ def compare(
     found.add_raw(sizes)
     for rows, expected in zip(decoded, decoded_reference, strict=True):
         judge.compare_rows(found, rows, expected)
-        candidates = judge.candidates(rows)
-        judge.compare(found, judge.detections(candidates), candidates, judge.candidates(expected))
+        judge.compare(found, judge.detections(rows), judge.detections(expected), rows=True)
 
 
 def thresholds(spec: ModelSpec) -> tuple[float, float]:
@@ -187,19 +201,15 @@ def thresholds(spec: ModelSpec) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class _Judge:
-    """Compares the detections of one picture at two thresholds."""
+    """Compares the outputs for one picture at two thresholds."""
 
     tolerance: Tolerance
     score: float
     iou: float
 
-    def candidates(self, rows: Array) -> Candidates:
-        """Return the candidates of decoded rows (A, K), also those just below the threshold."""
-        return DECODED.candidates(rows, self.score - self.tolerance.score)
-
-    def detections(self, candidates: Candidates) -> Candidates:
-        """Return what the thresholds leave of the candidates, best first."""
-        return suppressed(_picked(candidates, candidates.scores >= self.score), self.iou)
+    def detections(self, rows: Array) -> Candidates:
+        """Return what is detected in decoded rows (A, K), best first."""
+        return suppressed(DECODED.candidates(rows, self.score), self.iou)
 
     def compare_rows(self, found: Comparison, rows: Array, expected: Array) -> None:
         """Compare decoded rows (A, K): every score, and the boxes of those that are detected."""
@@ -215,18 +225,12 @@ class _Judge:
             _compare_boxes(found, _corners(rows[detected]), _corners(expected[detected]))
 
     def compare(
-        self,
-        found: Comparison,
-        mine: Candidates,
-        my_candidates: Candidates | None,
-        their_candidates: Candidates,
+        self, found: Comparison, mine: Candidates, theirs: Candidates, *, rows: bool
     ) -> None:
         """Match the artifact's detections with the reference's, class by class, best first.
 
-        One without a partner is excused where the other side has it as a candidate and only the
-        score threshold or a tie in the NMS, within the tolerance, decided otherwise.
+        ``rows`` says that scores and boxes were compared row by row already.
         """
-        theirs = self.detections(their_candidates)
         overlaps = iou(theirs.xyxy, mine.xyxy)
         overlaps *= theirs.class_ids[:, None] == mine.class_ids[None]
         free = np.ones(len(mine.scores), bool)
@@ -235,33 +239,42 @@ class _Judge:
             partners = overlaps[row] * free
             best = int(partners.argmax()) if len(partners) else -1
             if best < 0 or partners[best] < SAME_OBJECT_IOU:
-                if self.excused(theirs, row, my_candidates):
+                if self.on_the_border(theirs, row, mine):
                     found.borderline += 1
                 else:
                     found.missed += 1
                 continue
             free[best] = False
+            change = np.abs(mine.scores[best : best + 1] - score)
+            if partners[best] < self.tolerance.iou and change[0] <= self.tolerance.margin:
+                # Two boxes of one object with equal scores: each side kept another one.
+                found.borderline += 1
+                continue
             found.lowest_iou = min(found.lowest_iou, float(partners[best]))
-            if my_candidates is None:
-                # After NMS in the graph the rows are gone: its detections are all there is.
-                change = np.abs(mine.scores[best : best + 1] - score)
+            if not rows:
                 found.largest(score_difference=float(change[0]))
                 found.add_scores(change)
                 _compare_boxes(found, mine.xyxy[best : best + 1], theirs.xyxy[row : row + 1])
         for row in np.flatnonzero(free).tolist():
-            if self.excused(mine, row, their_candidates):
+            if self.on_the_border(mine, row, theirs):
                 found.borderline += 1
             else:
                 found.extra += 1
 
-    def excused(self, one: Candidates, row: int, others: Candidates | None) -> bool:
-        """Whether ``others`` hold detection ``row`` too, within the tolerance."""
-        if others is None:
-            return bool(one.scores[row] < self.score + self.tolerance.score)
-        close = np.abs(others.scores - one.scores[row]) <= self.tolerance.score
-        same = close & (others.class_ids == one.class_ids[row])
-        overlaps = iou(one.xyxy[row : row + 1], others.xyxy[same])
-        return bool((overlaps >= self.tolerance.iou).any())
+    def on_the_border(self, one: Candidates, row: int, others: Candidates) -> bool:
+        """Whether rounding alone may have decided that only one side keeps a detection.
+
+        Its score is at the threshold; or the other side keeps a rival of the same class that has
+        the same score, or whose overlap is at the threshold of the NMS.
+        """
+        margin = self.tolerance.margin
+        if one.scores[row] <= self.score + margin:
+            return True
+        rivals = others.class_ids == one.class_ids[row]
+        overlaps = iou(one.xyxy[row : row + 1], others.xyxy[rivals])[0]
+        same_score = np.abs(others.scores[rivals] - one.scores[row]) <= margin
+        at_threshold = np.abs(overlaps - self.iou) <= IOU_MARGIN
+        return bool((at_threshold | (same_score & (overlaps > self.iou))).any())
 
 
 def _compare_boxes(found: Comparison, mine: Array, theirs: Array) -> None:

@@ -217,7 +217,6 @@ class _Exporter:
             row.convert(with_tail(graph, spec), spec, main)
             spec = replace(spec, tools=_tool_versions(row))
             row.embed(main, spec)
-            self.report(f"verifying {row.name}")
             verification = self.verify(row, main)
             spec = replace(spec, verification=verification.record())
             row.embed(main, spec)
@@ -229,6 +228,7 @@ class _Exporter:
         precision = self.spec.precision
         if self.reference is None:
             return Verification("not run", (), None, 0, precision, ("turned off",))
+        self.report(f"verifying {row.name}")
         runtime = BACKENDS[row.backend].runtime_class()
         with runtime(main) as opened:
             found = verify(opened, self.reference, precision)

@@ -97,14 +97,18 @@ class NcnnRuntime(Runtime):
         return np.stack([self._one(image) for image in images])
 
     def _one(self, image: Array) -> Array:
-        extractor = self.net.create_extractor()
-        # Cloned: the graph's first layer works in place, and a Mat that borrows NumPy's memory
-        # has no reference count for ncnn to consult (it crashes).
-        extractor.input(self.input_name, ncnn.Mat(image).clone())
-        status, result = extractor.extract(self.output_name)
-        if status:
-            raise ArtifactError(f"{self.path}: ncnn failed to compute its output (code {status})")
-        return np.array(result, np.float32)
+        extractor, result = self.net.create_extractor(), None
+        try:
+            # Cloned: the graph's first layer works in place, and a Mat that borrows NumPy's memory
+            # has no reference count for ncnn to consult (it crashes).
+            extractor.input(self.input_name, ncnn.Mat(image).clone())
+            status, result = extractor.extract(self.output_name)
+            if status:
+                raise ArtifactError(f"{self.path}: ncnn could not compute its output ({status})")
+            return np.array(result, np.float32)
+        finally:
+            # They must go before the net does, also when a traceback holds this frame.
+            del extractor, result
 
     def _close(self) -> None:
         net = self.__dict__.pop("net", None)

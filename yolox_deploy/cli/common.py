@@ -48,7 +48,10 @@ def make_parser(command: str, description: str, examples: str) -> argparse.Argum
 def run(command: str, work: Callable[[], int]) -> int:
     """Do the work of a command; an error becomes one line and its exit code."""
     try:
-        return work()
+        code = work()
+        # Here, where a reader that has gone away can still be forgiven.
+        sys.stdout.flush()
+        return code
     except YoloxDeployError as error:
         print(f"{command}: {' '.join(str(error).split())}", file=sys.stderr)
         return error.exit_code
