@@ -1,0 +1,137 @@
+"""Test data, real artifacts, and what must not leak from one test into another.
+
+Data lies in the folder named by ``YOLOX_DEPLOY_TEST_DATA`` (default: ``../shared`` beside the
+repository).  A test that needs a file which is not there is skipped and says which one.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import settings
+from numpy.typing import NDArray
+
+ROOT = Path(__file__).parents[1]
+DATA = Path(os.environ.get("YOLOX_DEPLOY_TEST_DATA", ROOT.parent / "shared"))
+
+# Reproducible, without a database in the working folder, and patient with a busy machine.
+settings.register_profile("suite", deadline=None, derandomize=True, database=None)
+settings.load_profile("suite")
+
+DataFile = Callable[[str], Path]
+
+
+@pytest.fixture(scope="session")
+def data_file() -> DataFile:
+    """Give the path of a test data file, skipping the test where it is missing."""
+
+    def find(name: str) -> Path:
+        path = DATA / name
+        if not path.exists():
+            pytest.skip(f"test data {path} is missing (see YOLOX_DEPLOY_TEST_DATA)")
+        return path
+
+    return find
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep fetched weights and cached exports out of the user's cache folder."""
+    monkeypatch.setenv("YOLOX_DEPLOY_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture(scope="session")
+def dog_path(data_file: DataFile) -> Path:
+    return data_file("images/dog.jpg")
+
+
+@pytest.fixture(scope="session")
+def dog(dog_path: Path) -> NDArray[np.uint8]:
+    image = cv2.imread(str(dog_path))
+    assert image is not None
+    return np.asarray(image, np.uint8)
+
+
+@pytest.fixture(scope="session")
+def mixed_pictures(data_file: DataFile, dog_path: Path) -> list[Path]:
+    """Eight pictures, no two neighbours of the same size."""
+    pictures = sorted(data_file("coco_val/images").glob("*.jpg"))
+    chosen, last = [dog_path], cv2.imread(str(dog_path)).shape
+    for path in pictures:
+        shape = cv2.imread(str(path)).shape
+        if shape != last:
+            chosen.append(path)
+            last = shape
+        if len(chosen) == 8:
+            return chosen
+    pytest.skip(f"{DATA / 'coco_val/images'} holds too few pictures of different sizes")
+
+
+@pytest.fixture(scope="session")
+def nano_pth(data_file: DataFile) -> Path:
+    return data_file("weights/yolox_nano.pth")
+
+
+@pytest.fixture(scope="session")
+def nano_onnx(data_file: DataFile) -> Path:
+    return data_file("onnx/yolox_nano_official.onnx")
+
+
+@pytest.fixture(scope="session")
+def reference_weights(data_file: DataFile) -> ModuleType:
+    """The functions that make the reference weights and inputs."""
+    path = data_file("reference/reference_weights.py")
+    spec = importlib.util.spec_from_file_location("reference_weights", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+class Model(NamedTuple):
+    """A model's file, and the arguments that ``Detector`` needs to open it as intended."""
+
+    path: Path
+    arguments: dict[str, Any]
+
+
+ModelFor = Callable[..., Model]
+
+
+@pytest.fixture(scope="session")
+def model_for(nano_pth: Path, tmp_path_factory: pytest.TempPathFactory) -> ModelFor:
+    """Give the real nano for a backend: ``model_for(backend, size=(416, 416), **options)``.
+
+    The checkpoint itself for ``torch``; for the others this project's export, not verified, made
+    once a set of options (``batch``, ``dynamic``, ``decode``, ``nms``) for all that carry it.
+    """
+    made: dict[str, dict[str, Path]] = {}
+
+    def give(backend: str, size: tuple[int, int] = (416, 416), **options: Any) -> Model:
+        from yolox_deploy.export import TARGETS, ExportOptions, export_model
+        from yolox_deploy.spec import SpecHints
+
+        # One thread: several would wait for each other on a busy machine.
+        arguments = {"backend": backend, "threads": 1}
+        if backend == "torch":
+            return Model(nano_pth, {**arguments, "imgsz": size})
+        key = f"{size} {sorted(options.items())}"
+        if key not in made:
+            carried = "detections" if options.get("nms") else "raw"
+            names = [name for name, row in TARGETS.items() if carried in row.outputs]
+            request = ExportOptions(hints=SpecHints(imgsz=size), verify=False, **options)
+            results = export_model(nano_pth, names, request, tmp_path_factory.mktemp("exported"))
+            made[key] = {TARGETS[r.target].backend: r.path for r in results}
+        assert backend in made[key], f"no export target makes such files for backend {backend}"
+        return Model(made[key][backend], arguments)
+
+    return give

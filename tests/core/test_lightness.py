@@ -1,0 +1,114 @@
+"""What importing costs, and what is said where an optional package is missing.
+
+A fresh interpreter each; a package is hidden as if it had never been installed.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HEAVY = ("torch", "onnx", "onnxruntime", "openvino", "ncnn", "PIL", "supervision", "rich")
+
+
+def run(code: str, *arguments: object, hidden: tuple[str, ...] = ()) -> str:
+    hide = "".join(f"sys.modules[{name!r}] = None\n" for name in hidden)
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys\n{hide}{code}", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_importing_the_package_loads_no_engine() -> None:
+    code = f"import yolox_deploy\nprint([m for m in {HEAVY} if m in sys.modules])"
+    assert run(code).strip() == "[]"
+
+
+def test_the_core_and_the_registry_import_where_nothing_optional_is_installed() -> None:
+    code = (
+        "import importlib, pkgutil, yolox_deploy, yolox_deploy.runtimes\n"
+        "rooms = ('models', 'export', 'benchmarks', 'training', 'cli', 'progress')\n"
+        "names = [m.name for m in pkgutil.iter_modules(yolox_deploy.__path__)]\n"
+        "names = [n for n in names if n not in rooms]\n"
+        "for name in names: importlib.import_module('yolox_deploy.' + name)\n"
+        "print(*sorted(names))"
+    )
+    names = run(code, hidden=HEAVY).split()
+    assert {"detector", "spec", "letterbox", "decoder", "nms", "detections"} <= set(names)
+
+
+def test_an_onnx_file_runs_where_only_onnxruntime_is_installed(
+    nano_onnx: Path, dog_path: Path
+) -> None:
+    code = (
+        "from yolox_deploy import Detector\n"
+        "print(Detector(sys.argv[1])(sys.argv[2]))\n"
+        "print([m for m in ('torch', 'onnx', 'openvino', 'ncnn') if sys.modules.get(m)])"
+    )
+    hidden = tuple(m for m in HEAVY if m != "onnxruntime")
+    out = run(code, nano_onnx, dog_path, hidden=hidden).splitlines()
+    assert out[0].startswith("Detections(5: dog 0.855, bicycle 0.803, car 0.798")
+    assert out[1] == "[]"
+
+
+ATTEMPT = (
+    "from yolox_deploy import Detector\n"
+    "from yolox_deploy.errors import MissingPackageError\n"
+    "try: Detector(sys.argv[1], sys.argv[2])\n"
+    "except MissingPackageError as error: print(error)"
+)
+
+
+@pytest.mark.parametrize(
+    ("model", "backend", "hidden", "expected"),
+    [
+        ("x.onnx", "onnxruntime", ("onnxruntime",), 'pip install "yolox-deploy[onnxruntime]"'),
+        ("x.onnx", "openvino", ("openvino",), 'pip install "yolox-deploy[openvino]"'),
+        ("x.onnx", "auto", ("onnxruntime", "openvino"), 'pip install "yolox-deploy[onnxruntime]"'),
+        ("x.xml", "auto", ("openvino",), 'pip install "yolox-deploy[openvino]"'),
+        ("x.param", "ncnn", ("ncnn",), 'pip install "yolox-deploy[ncnn]"'),
+        ("x.pth", "torch", ("torch",), 'pip install "yolox-deploy[export]"'),
+        ("x.pth", "auto", ("torch",), 'pip install "yolox-deploy[export]"'),
+        ("x.pth", "onnxruntime", ("torch",), 'pip install "yolox-deploy[export]"'),
+        ("yolox_nano", "auto", ("torch",), 'pip install "yolox-deploy[export]"'),
+    ],
+)
+def test_a_missing_package_is_named_with_the_line_that_installs_it(
+    model: str, backend: str, hidden: tuple[str, ...], expected: str, tmp_path: Path
+) -> None:
+    path = tmp_path / model
+    if path.suffix:
+        path.write_bytes(b"x")
+    given = path if path.suffix else model
+    out = run(ATTEMPT, given, backend, hidden=hidden)
+    assert expected in out
+    assert len(out.splitlines()) == 1
+
+
+def test_supervision_is_asked_for_by_name() -> None:
+    code = (
+        "from yolox_deploy import Detections\n"
+        "from yolox_deploy.errors import MissingPackageError\n"
+        "try: Detections.empty().to_supervision()\n"
+        "except MissingPackageError as error: print(error)"
+    )
+    assert "pip install supervision" in run(code, hidden=("supervision",))
+
+
+def test_an_engine_that_is_installed_but_broken_is_reported_as_such(tmp_path: Path) -> None:
+    package = tmp_path / "site" / "onnxruntime"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("raise ImportError('libfoo.so.1: cannot\\nopen')")
+    (tmp_path / "x.onnx").write_bytes(b"x")
+    code = f"sys.path.insert(0, {str(package.parent)!r})\n{ATTEMPT}"
+    out = run(code, tmp_path / "x.onnx", "onnxruntime")
+    assert "libfoo.so.1" in out
+    assert "reinstall" in out
+    assert len(out.splitlines()) == 1
