@@ -37,9 +37,10 @@ class Tolerance:
     of sizes, all rows); ``score_mean`` and ``box`` concern the rows that the reference detects:
     their mean change of score, and the largest change of a box's edge relative to its longer
     side.  ``score`` bounds the score (0..1) of every row for every class, ``probability`` its two
-    factors, objectness and class probability, each by itself, ``iou`` the overlap of matched
-    detections.  ``share`` is the share of detections that may be missed or extra, apart
-    from those which the tolerances themselves explain.
+    factors, objectness and class probability, each by itself.  Matched detections that overlap by
+    less than ``iou`` lie elsewhere.  ``share`` is the share of detections that may be missed, be
+    extra or lie elsewhere, apart from the few that rounding decides: among hundreds of boxes one
+    tie in the NMS decides others.
     """
 
     raw: float
@@ -71,23 +72,19 @@ class Tolerance:
             (found.box_difference, self.box, "boxes differ by up to {:.2g} of their size"),
             (found.missed, strays, "{} detections are missed"),
             (found.extra, strays, "{} detections are extra"),
+            (found.shifted, strays, "{} detections lie elsewhere"),
             (
                 found.borderline,
                 max(MOST_BORDERLINE, int(BORDERLINE_SHARE * found.detections)),
                 "{} detections differ at the thresholds",
             ),
         )
-        result = [
+        return [
             f"{text.format(value)} (tolerated {limit:g})"
             # Written so that NaN fails.
             for value, limit, text in checks
             if not value <= limit
         ]
-        if not found.lowest_iou >= self.iou:
-            result.append(
-                f"matched boxes overlap by {found.lowest_iou:.3f} (tolerated {self.iou:g})"
-            )
-        return result
 
 
 # What was seen is YOLOX-Nano's COCO weights on 64 pictures of COCO and on the drawn ones.
@@ -99,7 +96,7 @@ TOLERANCES: dict[Precision, Tolerance] = {
         probability=1e-3,
         box=2e-3,
         iou=0.99,
-        share=0.0,
+        share=0.01,
         reason="engines only reorder float32 sums: raw boxes were seen within 6e-6 and scores "
         "within 4e-5, and one flipped weight in the middle of the network moves them further",
     ),
@@ -124,8 +121,8 @@ class Comparison:
 
     ``raw_absolute`` and ``raw_relative`` (to the reference's largest magnitude) are the largest
     differences of the output as the artifact returns it; ``box_pixels`` that of detected boxes'
-    edges in pixels; ``borderline`` counts detections that one side has and the other has only
-    just not.
+    edges in pixels; ``shifted`` counts matched detections that lie elsewhere, ``borderline`` those
+    that one side has and the other has only just not.
     """
 
     raw_absolute: float = 0.0
@@ -139,6 +136,7 @@ class Comparison:
     detections: int = 0
     missed: int = 0
     extra: int = 0
+    shifted: int = 0
     borderline: int = 0
     lowest_iou: float = 1.0
     raw_count: int = 0
@@ -246,11 +244,13 @@ class _Judge:
                 continue
             free[best] = False
             change = np.abs(mine.scores[best : best + 1] - score)
-            if partners[best] < self.tolerance.iou and change[0] <= self.tolerance.margin:
+            tie = partners[best] < self.tolerance.iou and change[0] <= self.tolerance.margin
+            if tie and rows:
                 # Two boxes of one object with equal scores: each side kept another one.
                 found.borderline += 1
                 continue
             found.lowest_iou = min(found.lowest_iou, float(partners[best]))
+            found.shifted += bool(partners[best] < self.tolerance.iou)
             if not rows:
                 found.largest(score_difference=float(change[0]))
                 found.add_scores(change)

@@ -99,13 +99,15 @@ def export_model(
     if not rows:
         raise UsageError("no target was named")
     check_opset(options.opset)
+    for row in rows:
+        row.load()
+        if options.verify:
+            _check_engine(row)
     report("reading the checkpoint")
     loaded = load_checkpoint(checkpoint, options.hints.architecture)
     spec = requested_spec(loaded, options)
     for row in rows:
         row.check(spec)
-        if options.verify:
-            _check_engine(row)
     if options.verify:
         report("running the checkpoint on the verification pictures")
     reference = _reference(loaded, spec, options)
@@ -147,7 +149,8 @@ def artifact_name(spec: ModelSpec) -> str:
 
 
 def _check_engine(row: Target) -> None:
-    available = BACKENDS[row.backend].availability()
+    """Import the engine that verifies a target; raises :class:`MissingPackageError`."""
+    available = BACKENDS[row.backend].availability(try_import=True)
     if not available.ok:
         raise MissingPackageError(
             f"verifying target {row.name} needs its engine: {available.reason}; or --no-verify"

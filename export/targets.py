@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import subprocess
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -25,23 +25,29 @@ class Target(ABC):
     suffix: ClassVar[str]
     backend: ClassVar[str]
     package: ClassVar[str]
+    extra: ClassVar[str]
     outputs: ClassVar[tuple[OutputKind, ...]] = ("raw", "decoded", "detections")
     # Formats without batches are exported for one picture; their runtime loops.
     batches: ClassVar[bool] = True
     # Whether FP16 is a matter of the graph given to ``convert``, or of ``convert`` itself.
     fp16_in_graph: ClassVar[bool] = False
 
+    def load(self) -> None:
+        """Import the converter, before any work is done; raises :class:`MissingPackageError`."""
+        try:
+            importlib.import_module(self.package)
+        except ImportError as error:
+            raise MissingPackageError(
+                f"target {self.name} needs the package {self.package}: "
+                f'pip install "yolox-deploy[{self.extra}]"'
+            ) from error
+
     def check(self, spec: ModelSpec) -> None:
-        """Raise, before any work is done, where this format cannot carry the request."""
+        """Raise :class:`UsageError` where this format cannot carry the request."""
         if spec.output not in self.outputs:
             raise UsageError(
                 f"target {self.name} cannot carry NMS, only {' or '.join(self.outputs)} output: "
                 "leave --nms out for it, Detector does the NMS"
-            )
-        if importlib.util.find_spec(self.package) is None:
-            raise MissingPackageError(
-                f"target {self.name} needs the package {self.package}: "
-                f'pip install "yolox-deploy[{self.name if self.name != "onnx" else "export"}]"'
             )
 
     def files(self, main: Path) -> tuple[Path, ...]:
@@ -67,6 +73,7 @@ class OnnxTarget(Target):
     suffix = ".onnx"
     backend = "onnxruntime"
     package = "onnx"
+    extra = "export"
     fp16_in_graph = True
 
     def convert(self, graph: onnx.ModelProto, spec: ModelSpec, main: Path) -> None:
@@ -85,6 +92,7 @@ class OpenVINOTarget(Target):
     suffix = ".xml"
     backend = "openvino"
     package = "openvino"
+    extra = "openvino"
 
     def files(self, main: Path) -> tuple[Path, ...]:
         return main.with_suffix(".bin"), main
@@ -120,6 +128,7 @@ class NcnnTarget(Target):
     suffix = ".ncnn.param"
     backend = "ncnn"
     package = "pnnx"
+    extra = "ncnn"
     outputs = ("raw", "decoded")
     batches = False
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -57,6 +58,10 @@ def run(command: str, work: Callable[[], int]) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         print(f"{command}: interrupted; nothing was left half-written", file=sys.stderr)
+        if any(not t.daemon and t is not threading.main_thread() for t in threading.enumerate()):
+            # A library's worker that the interrupt left waiting would keep the process for ever.
+            sys.stderr.flush()
+            os._exit(INTERRUPTED)
         return INTERRUPTED
     except BrokenPipeError:
         # The reader of a pipe has enough; keep the interpreter from complaining at exit.
@@ -122,7 +127,8 @@ def class_names(value: str | None) -> tuple[str, ...] | None:
     if value is None:
         return None
     path = Path(value)
-    if path.is_file():
+    # os.path, because a long list of names is no possible file name.
+    if os.path.isfile(value):
         try:
             lines = path.read_text("utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:

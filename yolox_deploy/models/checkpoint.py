@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import threading
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,12 @@ from yolox_deploy.spec import (
 )
 
 ANSI_COLOUR = re.compile(r"\x1b\[\d*m")
+
+PICKLE_MAGIC = 0x80
+UNSAFE = (
+    "reading it could run code; it was not loaded. Save the weights alone: "
+    "torch.save({'model': model.state_dict()}, 'weights.pth')"
+)
 
 # safe_globals changes state of the whole process.
 _LOADING = threading.Lock()
@@ -183,22 +190,32 @@ def read_tensors_only(path: Path) -> Any:
     if not path.stat().st_size:
         raise CheckpointError(f"{path}: the file is empty")
     try:
-        with _LOADING, torch.serialization.safe_globals(INERT_GLOBALS):
+        with _LOADING, torch.serialization.safe_globals(INERT_GLOBALS), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         # torch raises UnpicklingError, RuntimeError, EOFError, KeyError, ... by kind of damage.
         text = " ".join(ANSI_COLOUR.sub("", str(error)).split())
         if refused := re.search(r"GLOBAL ([\w.]+)", text):
             raise CheckpointError(
-                f"{path}: it holds more than tensors ({refused[1]}) and reading it could run code; "
-                "it was not loaded. Save the weights alone: "
-                "torch.save({'model': model.state_dict()}, 'weights.pth')"
+                f"{path}: it holds more than tensors ({refused[1]}) and {UNSAFE}"
             ) from error
+        if "Unsupported operand" in text and is_pickle(path):
+            raise CheckpointError(
+                f"{path}: a pickle that torch.save did not write, and {UNSAFE}"
+            ) from error
+        reason = text.rpartition("WeightsUnpickler error: ")[2].partition(" Check the doc")[0]
         raise CheckpointError(
-            f"{path}: not a PyTorch checkpoint, or a damaged one "
-            f"({text.split(' In PyTorch 2.6')[0][:160]}); compare its size "
-            "with the original's and copy it again"
+            f"{path}: not a PyTorch checkpoint, or a damaged one ({reason[:160]}); compare its "
+            "size with the original's and copy it again"
         ) from error
+
+
+def is_pickle(path: Path) -> bool:
+    """Whether the file begins like a pickle of protocol 2 or newer."""
+    with path.open("rb") as file:
+        start = file.read(2)
+    return len(start) == 2 and start[0] == PICKLE_MAGIC and 2 <= start[1] <= 5
 
 
 def find_weights(content: Any, path: Path) -> tuple[dict[str, Tensor], list[str]]:

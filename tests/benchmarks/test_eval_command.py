@@ -1,0 +1,129 @@
+"""``yolox-eval``: models side by side."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from yolox_deploy.cli.evaluate import main
+
+pytest.importorskip("pycocotools")
+Few = tuple[Path, Path]
+
+
+def run(*arguments: object) -> int:
+    return main([str(a) for a in arguments])
+
+
+def test_models_and_backends_are_put_side_by_side_with_their_difference(
+    few_pictures: Few, nano_onnx: Path, data_file: Any, tmp_path: Path, capsys: Any
+) -> None:
+    wide = data_file("onnx/yolox_nano_384x640_official.onnx")
+    data, images = few_pictures
+    code = run(
+        *("--model", nano_onnx, wide, "--backend", "onnxruntime, openvino"),
+        *("--data", data, "--images", images, "--threads", 2),
+        *("--json", tmp_path / "ap.json", "--results", tmp_path / "results"),
+    )
+    printed = capsys.readouterr()
+    assert code == 0, printed.err
+    header, _, *rows = printed.out.splitlines()
+    assert " ".join(header.split()) == "model backend AP AP50 AP75 APs APm APl difference"
+    cells = [row.split() for row in rows]
+    assert [c[:2] for c in cells] == [
+        [path.name, backend]
+        for path in (nano_onnx, wide)
+        for backend in ("onnxruntime", "openvino")
+    ]
+    content = json.loads((tmp_path / "ap.json").read_text())
+    for cell, figures in zip(cells, content, strict=True):
+        assert [figures["model"], figures["backend"]] == cell[:2]
+        assert float(cell[2]) == pytest.approx(figures["ap"], abs=6e-5)
+        assert float(cell[-1]) == pytest.approx(figures["ap"] - content[0]["ap"], abs=6e-5)
+        assert cell[-1][0] in "+-"
+        assert figures["ap_large"] > figures["ap"] > 0.1
+    assert content[1]["ap"] == pytest.approx(content[0]["ap"], abs=2e-3)
+    assert abs(content[2]["ap"] - content[0]["ap"]) > 1e-3
+    assert len(list((tmp_path / "results").iterdir())) == 4
+    assert f"{nano_onnx} on openvino: 12 pictures" in printed.err
+
+
+def test_thresholds_and_clipping_reach_the_evaluation(
+    few_pictures: Few, nano_onnx: Path, tmp_path: Path
+) -> None:
+    data, images = few_pictures
+    base = ("--model", nano_onnx, "--data", data, "--images", images, "--json", tmp_path / "r")
+
+    def ap(*more: object) -> float:
+        assert run(*base, *more) == 0
+        (row,) = json.loads((tmp_path / "r").read_text())
+        value: float = row["ap"]
+        return value
+
+    plain = ap()
+    assert ap("--score-threshold", 0.3) < plain - 0.01
+    assert ap("--iou-threshold", 0.2) != plain
+    assert ap("--clip") != plain
+
+
+def test_a_checkpoint_is_opened_by_torch(
+    few_pictures: Few, nano_pth: Path, tmp_path: Path, capsys: Any
+) -> None:
+    data, images = few_pictures
+    assert run("--model", nano_pth, "--data", data, "--images", images) == 0
+    assert capsys.readouterr().out.splitlines()[2].split()[:2] == ["yolox_nano.pth", "torch"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "word"),
+    [
+        ({"--data": "missing.json"}, 3, "missing.json: "),
+        ({"--images": "missing"}, 3, "missing: no such folder"),
+        ({"--model": "missing.onnx"}, 3, "missing.onnx"),
+        ({"--backend": "opnvino"}, 2, "did you mean 'openvino'?"),
+        ({"--names": ",".join(f"n{i}" for i in range(79))}, 2, "79 class names"),
+        ({"--score-threshold": 7}, 2, "score_threshold"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,
+)
+def test_bad_requests_are_one_line(
+    changes: dict[str, Any], code: int, word: str, few_pictures: Few, nano_onnx: Path, capsys: Any
+) -> None:
+    given = {"--model": nano_onnx, "--data": few_pictures[0], "--images": few_pictures[1]}
+    assert run(*(x for pair in {**given, **changes}.items() for x in pair)) == code
+    printed = capsys.readouterr()
+    (line,) = printed.err.splitlines()
+    assert line.startswith("yolox-eval: ")
+    assert word in line
+    assert printed.out == ""
+
+
+def test_a_data_set_of_other_things_is_refused(
+    few_pictures: Few, nano_onnx: Path, tmp_path: Path, capsys: Any
+) -> None:
+    content = json.loads(few_pictures[0].read_text())
+    content["categories"] = [{"id": 1, "name": "screw"}, {"id": 2, "name": "nail"}]
+    content["annotations"] = []
+    (tmp_path / "other.json").write_text(json.dumps(content))
+    code = run("--model", nano_onnx, "--data", tmp_path / "other.json", "--images", few_pictures[1])
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert code == 2
+    assert "no name in common" in last
+    assert "screw" in last
+    assert "--names" in last
+
+
+def test_figures_that_cannot_be_written_are_an_output_error(
+    few_pictures: Few, nano_onnx: Path, tmp_path: Path, capsys: Any
+) -> None:
+    (tmp_path / "file").touch()
+    data, images = few_pictures
+    code = run(
+        *("--model", nano_onnx, "--data", data, "--images", images),
+        *("--json", tmp_path / "file" / "ap.json"),
+    )
+    assert code == 7
+    assert "cannot write" in capsys.readouterr().err.splitlines()[-1]

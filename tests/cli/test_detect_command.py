@@ -1,0 +1,247 @@
+"""``yolox-detect`` from pictures to result files, with the real nano."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from yolox_deploy import Detector
+
+DOG = {"dog": 0.855, "bicycle": 0.803, "car": 0.798, "truck": 0.306, "cat": 0.260}
+
+
+@pytest.fixture
+def photos(tmp_path: Path, mixed_pictures: list[Path]) -> Path:
+    """A folder with three pictures, one of them in a folder of its own."""
+    folder = tmp_path / "photos"
+    (folder / "more").mkdir(parents=True)
+    for path, name in zip(mixed_pictures, ("dog.jpg", "b.jpg", "more/c.jpg"), strict=False):
+        shutil.copy(path, folder / name)
+    return folder
+
+
+def test_one_picture_is_annotated_and_its_detections_are_printed(
+    command: Any, onnx_nano: Path, dog_path: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    found = command("yolox-detect", dog_path, "--model", onnx_nano, "--output", out)
+    assert (found.code, found.err) == (0, "")
+    lines = found.out.splitlines()
+    printed = {line.split()[0]: float(line.split()[1]) for line in lines[:5]}
+    assert printed == pytest.approx(DOG, abs=0.002)
+    assert "1 pictures in" in lines[5]
+    assert "onnxruntime: 1 dog, 1 bicycle, 1 car, 1 truck, 1 cat" in lines[5]
+    assert lines[6] == f"wrote {out}"
+    drawn, plain = cv2.imread(str(out / "dog.jpg")), cv2.imread(str(dog_path))
+    assert drawn.shape == plain.shape
+    changed = np.abs(drawn.astype(int) - plain).max(2) > 60
+    # The dog's box is 133,207 to 326,543.
+    assert changed[375, 131:136].any()
+    assert changed[541:546, 230].any()
+    assert changed.mean() < 0.2
+
+
+def test_every_kind_of_result_says_the_same(
+    command: Any, onnx_nano: Path, photos: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    found = command(
+        *("yolox-detect", photos, "--model", onnx_nano, "--no-draw"),
+        *("--json", out / "r.json", "--csv", out / "r.csv"),
+        *("--txt", out / "labels", "--coco", out / "coco.json"),
+    )
+    assert found.code == 0, found.err
+    assert "3 pictures in" in found.out
+    with Detector(onnx_nano) as detector:
+        paths = [photos / "b.jpg", photos / "dog.jpg", photos / "more/c.jpg"]
+        expected = [detector(path) for path in paths]
+    total = sum(map(len, expected))
+
+    pictures = json.loads((out / "r.json").read_text())
+    assert [p["image"] for p in pictures] == list(map(str, paths))
+    assert [p["detections"] for p in pictures] == [e.to_dict() for e in expected]
+    assert [(p["height"], p["width"]) for p in pictures] == [e.image_size for e in expected]
+
+    with (out / "r.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == total
+    first = rows[len(expected[0])]
+    assert (first["image"], first["name"]) == (str(photos / "dog.jpg"), "dog")
+    assert float(first["score"]) == pytest.approx(0.855, abs=0.002)
+    assert [float(first[k]) for k in ("x1", "y1", "x2", "y2")] == pytest.approx(
+        [132.8, 206.6, 325.7, 543.1], abs=0.2
+    )
+
+    assert {p.name for p in (out / "labels").iterdir()} == {"b.txt", "dog.txt", "c.txt"}
+    label, x, y, w, h, score = map(float, (out / "labels/dog.txt").read_text().split()[:6])
+    assert (label, score) == (16, pytest.approx(0.855, abs=0.002))
+    assert [x * 768, y * 576] == pytest.approx([229.2, 374.9], abs=0.3)
+    assert [w * 768, h * 576] == pytest.approx([192.9, 336.5], abs=0.3)
+
+    coco_module = pytest.importorskip("pycocotools.coco")
+    data = coco_module.COCO(str(out / "coco.json"))
+    assert len(data.imgs) == 3
+    assert len(data.anns) == total
+    (dogs,) = data.getCatIds(["dog"])
+    assert dogs == 18
+    (dog_number,) = (i for i, image in data.imgs.items() if image["file_name"] == "dog.jpg")
+    (dog,) = data.loadAnns(data.getAnnIds([dog_number], [dogs]))
+    assert dog["bbox"] == pytest.approx([132.8, 206.6, 192.9, 336.5], abs=0.3)
+    assert dog["area"] == pytest.approx(192.9 * 336.5, rel=0.01)
+    # Their evaluation takes the file as truth; the same boxes as results are perfect.
+    evaluation = pytest.importorskip("pycocotools.cocoeval").COCOeval(
+        data, data.loadRes(json.loads((out / "coco.json").read_text())["annotations"]), "bbox"
+    )
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    assert evaluation.stats[0] == pytest.approx(1)
+
+
+def test_unreadable_pictures_are_reported_at_the_end_and_the_rest_is_done(
+    command: Any, onnx_nano: Path, photos: Path, tmp_path: Path
+) -> None:
+    (photos / "a_text.jpg").write_text("no picture")
+    (photos / "empty.png").touch()
+    out = tmp_path / "out"
+    found = command("yolox-detect", photos, "--model", onnx_nano, "--output", out)
+    assert found.code == 6
+    assert "3 pictures in" in found.out
+    first, second = found.err.splitlines()
+    assert first.startswith(f"yolox-detect: {photos / 'a_text.jpg'}: not a picture")
+    assert second == f"yolox-detect: {photos / 'empty.png'}: the file is empty"
+    assert {p.name for p in out.iterdir()} == {"dog.jpg", "b.jpg", "c.jpg"}
+
+
+def test_nothing_readable_ends_the_same_way(command: Any, onnx_nano: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_text("no picture")
+    found = command(
+        *("yolox-detect", tmp_path / "a.jpg", "--model", onnx_nano, "--output", tmp_path / "out"),
+        *("--coco", tmp_path / "coco.json", "--json", tmp_path / "r.json"),
+    )
+    assert found.code == 6
+    assert "0 pictures" in found.out
+    assert json.loads((tmp_path / "r.json").read_text()) == []
+    assert json.loads((tmp_path / "coco.json").read_text())["images"] == []
+
+
+def test_pictures_of_the_same_name_do_not_overwrite_each_other(
+    command: Any, onnx_nano: Path, photos: Path, dog_path: Path, tmp_path: Path
+) -> None:
+    shutil.copy(dog_path, photos / "more" / "dog.jpg")
+    shutil.copy(photos / "b.jpg", photos / "dog_2.jpg")
+    cv2.imwrite(str(photos / "dog.png"), cv2.imread(str(dog_path)))
+    out = tmp_path / "out"
+    found = command(
+        "yolox-detect", photos, "--model", onnx_nano, "--output", out, "--txt", out / "txt"
+    )
+    assert found.code == 0
+    pictures = sorted(p.name for p in out.glob("*.*"))
+    assert len(pictures) == 6
+    assert {"b.jpg", "c.jpg", "dog.jpg", "dog_2.jpg", "dog.png"} < set(pictures)
+    assert len(list((out / "txt").iterdir())) == 6
+
+
+def test_a_picture_is_never_overwritten_by_its_annotated_self(
+    command: Any, onnx_nano: Path, photos: Path
+) -> None:
+    before = {p: p.read_bytes() for p in photos.rglob("*.jpg")}
+    found = command("yolox-detect", photos, "--model", onnx_nano, "--output", photos)
+    assert found.code == 2
+    assert "is one of the pictures" in found.err
+    assert "--output" in found.err
+    assert len(found.err.splitlines()) == 1
+    assert {p: p.read_bytes() for p in photos.rglob("*.jpg")} == before
+
+
+def test_a_picture_is_never_overwritten_by_another_of_its_name(
+    command: Any, onnx_nano: Path, photos: Path, dog_path: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    shutil.copy(dog_path, other / "b.jpg")
+    before = (photos / "b.jpg").read_bytes()
+    found = command("yolox-detect", other, photos, "--model", onnx_nano, "--output", photos)
+    assert found.code == 2
+    assert (photos / "b.jpg").read_bytes() == before
+
+
+@pytest.mark.parametrize("classes", ["dog,cat", "15, 16", "cat, 16"])
+def test_only_the_wanted_classes_are_looked_for(
+    classes: str, command: Any, onnx_nano: Path, dog_path: Path, tmp_path: Path
+) -> None:
+    found = command(
+        *("yolox-detect", dog_path, "--model", onnx_nano, "--no-draw"),
+        *("--classes", classes, "--json", tmp_path / "r.json"),
+    )
+    assert found.code == 0
+    (picture,) = json.loads((tmp_path / "r.json").read_text())
+    assert [d["name"] for d in picture["detections"]] == ["dog", "cat"]
+
+
+@pytest.mark.parametrize("batch", [1, 2, 8])
+def test_batches_change_nothing(
+    batch: int, command: Any, model_for: Any, photos: Path, tmp_path: Path
+) -> None:
+    dynamic = model_for("onnxruntime", dynamic=True).path
+    found = command(
+        *("yolox-detect", photos, "--model", dynamic, "--no-draw"),
+        *("--batch", batch, "--json", tmp_path / "r.json"),
+    )
+    assert found.code == 0
+    with Detector(dynamic) as detector:
+        for picture in json.loads((tmp_path / "r.json").read_text()):
+            alone = detector(picture["image"])
+            assert [d["name"] for d in picture["detections"]] == [d.name for d in alone]
+            for mine, one in zip(picture["detections"], alone, strict=True):
+                assert mine["score"] == pytest.approx(one.score, abs=1e-4)
+                assert mine["xyxy"] == pytest.approx(list(one.xyxy), abs=0.01)
+
+
+def test_thresholds_clipping_and_bounds_reach_the_detector(
+    command: Any, onnx_nano: Path, dog_path: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "r.json"
+    base = ("yolox-detect", dog_path, "--model", onnx_nano, "--no-draw", "--json", path)
+
+    def found(*more: object) -> list[dict[str, Any]]:
+        assert command(*base, *more).code == 0
+        (picture,) = json.loads(path.read_text())
+        detections: list[dict[str, Any]] = picture["detections"]
+        return detections
+
+    assert len(found("--score-threshold", 0.5)) == 3
+    assert len(found("--max-detections", 2)) == 2
+    loose = found("--score-threshold", 0.02)
+    assert len(loose) > 8
+    assert len(found("--score-threshold", 0.02, "--iou-threshold", 0.9)) > len(loose)
+    assert len(found("--score-threshold", 0.02, "--class-agnostic")) < len(loose)
+    inside = np.array([d["xyxy"] for d in found("--score-threshold", 0.001)])
+    beyond = np.array([d["xyxy"] for d in found("--score-threshold", 0.001, "--no-clip")])
+    assert inside.min() >= 0
+    assert inside[:, 2].max() <= 768
+    assert inside[:, 3].max() <= 576
+    assert beyond.min() < 0 or beyond[:, 2].max() > 768 or beyond[:, 3].max() > 576
+
+
+@pytest.mark.parametrize("backend", ["openvino", "ncnn", "torch"])
+def test_every_backend_can_be_chosen(
+    backend: str, command: Any, model_for: Any, dog_path: Path
+) -> None:
+    path = model_for(backend).path
+    found = command("yolox-detect", dog_path, "--model", path, "--backend", backend, "--no-draw")
+    assert found.code == 0, found.err
+    assert f"{backend}: 1 dog" in found.out
+
+
+def test_globs_are_expanded(command: Any, onnx_nano: Path, photos: Path) -> None:
+    found = command("yolox-detect", photos / "*.jpg", "--model", onnx_nano, "--no-draw")
+    assert found.code == 0
+    assert "2 pictures in" in found.out

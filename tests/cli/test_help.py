@@ -1,0 +1,92 @@
+"""The help and the ends of the commands, which scripts build on."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import yolox_deploy
+from yolox_deploy.cli import common, detect, doctor, evaluate, export
+from yolox_deploy.errors import UsageError, YoloxDeployError
+
+COMMANDS = [module.COMMAND for module in (export, detect, doctor, evaluate)]
+every_command = pytest.mark.parametrize("name", COMMANDS)
+
+
+def kinds(base: type[YoloxDeployError]) -> Iterator[type[YoloxDeployError]]:
+    yield base
+    for kind in base.__subclasses__():
+        yield from kinds(kind)
+
+
+def documented() -> set[int]:
+    return {int(code) for code in re.findall(r"^  (\d+)  \w", common.EXIT_CODES, re.M)}
+
+
+def test_every_exit_code_is_documented() -> None:
+    used = {kind.exit_code for kind in kinds(YoloxDeployError)}
+    assert used | {0, common.SOME_UNREADABLE, common.INTERRUPTED} == documented()
+
+
+@every_command
+def test_the_help_names_every_exit_code_and_shows_examples(name: str, command: Any) -> None:
+    found = command(name, "--help")
+    assert found.code == 0
+    assert common.EXIT_CODES in found.out
+    assert f"examples:\n  {name}" in found.out
+    assert max(map(len, found.out.splitlines())) < 200
+
+
+@every_command
+def test_the_version_is_the_packages(name: str, command: Any) -> None:
+    found = command(name, "--version")
+    assert (found.code, found.out) == (0, f"{name} {yolox_deploy.__version__}\n")
+
+
+@every_command
+def test_an_unknown_argument_is_wrong_usage(name: str, command: Any) -> None:
+    found = command(name, "--no-such-argument")
+    assert found.code == 2
+    assert f"{name}: error:" in found.err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [(None, None), ([416], (416, 416)), ([384, 640], (384, 640))],
+    ids=str,
+)
+def test_one_side_is_a_square_and_two_are_height_and_width(values: Any, expected: Any) -> None:
+    assert common.image_size(values) == expected
+
+
+def test_names_come_from_a_list_or_a_file(tmp_path: Any) -> None:
+    assert common.class_names(None) is None
+    assert common.class_names("cat, dog,big horse") == ("cat", "dog", "big horse")
+    file = tmp_path / "names.txt"
+    file.write_text("cat\n\n dog, small \nbig horse\n", "utf-8")
+    assert common.class_names(str(file)) == ("cat", "dog, small", "big horse")
+    file.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UsageError, match="no text file with class names"):
+        common.class_names(str(file))
+
+
+def test_a_reader_that_has_enough_is_no_error(environment: dict[str, str]) -> None:
+    """As in ``yolox-doctor | head -1``."""
+    code = "import sys; from yolox_deploy.cli.doctor import main; sys.exit(main(['--json']))"
+    with subprocess.Popen(
+        [sys.executable, "-c", code],
+        env={**environment, "PYTHONUNBUFFERED": ""},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == ""
+        assert process.wait() == 0

@@ -1,0 +1,130 @@
+"""What a person watches: plain lines in a pipe, rich on a terminal."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from yolox_deploy import progress
+
+OnTerminal = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def on_terminal(environment: dict[str, str]) -> OnTerminal:
+    """Run Python code with a terminal as its output; gives exit code and all that was shown."""
+
+    def run(code: str, *arguments: object) -> tuple[int, str]:
+        ours, theirs = pty.openpty()
+        shown: list[bytes] = []
+
+        def read() -> None:
+            # Linux ends a closed terminal with an error.
+            try:
+                while data := os.read(ours, 65536):
+                    shown.append(data)
+            except OSError:
+                pass
+
+        reader = threading.Thread(target=read)
+        variables = {**environment, "TERM": "xterm", "COLUMNS": "160", "LINES": "40"}
+        with subprocess.Popen(
+            [sys.executable, "-c", code, *map(str, arguments)],
+            env=variables,
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+        ) as process:
+            os.close(theirs)
+            reader.start()
+            code_of_process = process.wait(timeout=200)
+        reader.join()
+        os.close(ours)
+        return code_of_process, b"".join(shown).decode()
+
+    return run
+
+
+def test_stages_in_a_pipe_are_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress.stages("nano.pth") as begin:
+        begin("first")
+        begin("second")
+    assert capsys.readouterr() == ("", "nano.pth: first\nnano.pth: second\n")
+
+
+def test_a_tracked_iteration_in_a_pipe_is_silent(capsys: pytest.CaptureFixture[str]) -> None:
+    assert list(progress.track([1, 2, 3], 3)) == [1, 2, 3]
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_table_in_a_pipe_is_aligned_text(capsys: pytest.CaptureFixture[str]) -> None:
+    progress.print_table(["a", "long header"], [["[red]1", ""], ["22", "x"]])
+    assert capsys.readouterr().out == (
+        "a       long header\n------  -----------\n[red]1\n22      x\n"
+    )
+
+
+def test_a_download_in_a_pipe_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress.download_progress("yolox_s") as report:
+        report(10, None)
+        report(20, 20)
+    assert capsys.readouterr() == ("", "fetching yolox_s\n")
+
+
+TERMINAL = """
+from yolox_deploy import progress
+with progress.stages("nano.pth") as begin:
+    begin("first stage")
+    begin("second stage")
+assert list(progress.track(range(3), 3)) == [0, 1, 2]
+with progress.download_progress("yolox_s") as report:
+    report(10, None)
+    report(20, 20)
+progress.print_table(["a", "b"], [["[red]markup[/]", "2"]])
+"""
+
+
+def test_a_terminal_shows_stages_bars_and_a_table(on_terminal: OnTerminal) -> None:
+    pytest.importorskip("rich")
+    code, shown = on_terminal(TERMINAL)
+    assert code == 0, shown
+    for text in ("first stage", "second stage", "3/3", "fetching yolox_s", "[red]markup[/]"):
+        assert text in shown
+    assert "Traceback" not in shown
+
+
+def test_detect_on_a_terminal_shows_its_bar_and_its_errors(
+    on_terminal: OnTerminal, onnx_nano: Path, dog_path: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("rich")
+    (tmp_path / "broken.jpg").write_text("no picture")
+    code, shown = on_terminal(
+        "import sys; from yolox_deploy.cli.detect import main; sys.exit(main(sys.argv[1:]))",
+        *(dog_path, tmp_path / "broken.jpg", "--model", onnx_nano, "--output", tmp_path / "out"),
+    )
+    assert code == 6, shown
+    assert "2/2" in shown
+    assert "1 pictures in" in shown
+    assert "broken.jpg: not a picture" in shown.replace("\r\n", "")
+
+
+def test_an_error_on_a_terminal_ends_the_display_and_is_told(
+    on_terminal: OnTerminal, data_file: Any, tmp_path: Path
+) -> None:
+    pytest.importorskip("rich")
+    code, shown = on_terminal(
+        "import sys; from yolox_deploy.cli.export import main; sys.exit(main(sys.argv[1:]))",
+        *("--model", data_file("images/dog.jpg"), "--output", tmp_path / "out"),
+    )
+    assert code == 3, shown
+    assert "reading the checkpoint" in shown
+    assert "not a PyTorch checkpoint" in shown
+    assert "Traceback" not in shown

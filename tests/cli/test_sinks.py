@@ -1,0 +1,123 @@
+"""Result files: written when the work is done, and as their readers expect them."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from yolox_deploy import Detections
+from yolox_deploy.errors import UsageError
+from yolox_deploy.sinks import CocoSink, CsvSink, JsonSink, PictureSink, Sink, YoloSink
+
+NAMES = ("näme, with comma", "two")
+IMAGE = np.full((40, 60, 3), 90, np.uint8)
+KINDS: dict[str, type[Sink]] = {
+    "r.json": JsonSink,
+    "r.csv": CsvSink,
+    "coco.json": CocoSink,
+}
+
+
+def found(*scores: float) -> Detections:
+    boxes = [[6, 4, 30, 24]] * len(scores)
+    return Detections(boxes, scores, [0] * len(scores), NAMES, (40, 60))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_nothing_is_written_before_the_end(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "new" / name
+    with KINDS[name](path) as sink:
+        sink.add(Path("a.jpg"), IMAGE, found(0.5))
+        assert not path.exists()
+    assert path.is_file()
+
+
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_what_goes_wrong_leaves_earlier_results(
+    name: str, error: type[BaseException], tmp_path: Path
+) -> None:
+    path = tmp_path / name
+    path.write_text("precious")
+    sink = KINDS[name](path)
+    sink.__enter__()
+    sink.add(Path("a.jpg"), IMAGE, found(0.5))
+    sink.__exit__(error, error(), None)
+    assert path.read_text() == "precious"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_folder_in_the_way_is_told_at_once(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).mkdir()
+    with pytest.raises(UsageError, match=f"{name} is a folder"):
+        KINDS[name](tmp_path / name)
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_pictures_without_detections_are_there_too(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    with KINDS[name](path) as sink:
+        sink.add(Path("a.jpg"), IMAGE, found())
+    text = path.read_text("utf-8")
+    if name == "r.csv":
+        assert text == "image,name,class_id,score,x1,y1,x2,y2\n"
+    else:
+        content: Any = json.loads(text)
+        assert len(content["images"] if name == "coco.json" else content) == 1
+
+
+def test_csv_survives_commas_and_umlauts(tmp_path: Path) -> None:
+    with CsvSink(tmp_path / "r.csv") as sink:
+        sink.add(Path("a,b.jpg"), IMAGE, found(0.5, 0.25))
+    with (tmp_path / "r.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.reader(file))
+    assert rows[1] == ["a,b.jpg", NAMES[0], "0", "0.5", "6.0", "4.0", "30.0", "24.0"]
+    assert len(rows) == 3
+
+
+def test_coco_numbers_everything_from_one(tmp_path: Path) -> None:
+    with CocoSink(tmp_path / "c.json") as sink:
+        sink.add(Path("a.jpg"), IMAGE, found(0.5))
+        sink.add(Path("b.jpg"), IMAGE, found(0.75, 0.25))
+    content = json.loads((tmp_path / "c.json").read_text("utf-8"))
+    assert content["categories"] == [{"id": 1, "name": NAMES[0]}, {"id": 2, "name": "two"}]
+    assert content["images"][1] == {"id": 2, "file_name": "b.jpg", "height": 40, "width": 60}
+    assert [a["id"] for a in content["annotations"]] == [1, 2, 3]
+    assert content["annotations"][1] == {
+        "id": 2,
+        "image_id": 2,
+        "category_id": 1,
+        "bbox": [6.0, 4.0, 24.0, 20.0],
+        "score": 0.75,
+        "area": 480.0,
+        "iscrowd": 0,
+    }
+
+
+def test_yolo_lines_are_relative_to_the_picture(tmp_path: Path) -> None:
+    with YoloSink(tmp_path) as sink:
+        sink.add(Path("x/a.jpg"), IMAGE, found(0.5))
+        sink.add(Path("y/a.png"), IMAGE, found())
+    assert (tmp_path / "a.txt").read_text() == "0 0.300000 0.350000 0.400000 0.500000 0.500000\n"
+    assert (tmp_path / "a_2.txt").read_text() == ""
+
+
+@pytest.mark.parametrize(
+    ("source", "written"), [("a.png", "a.png"), ("A.PNG", "A.png"), ("a.bmp", "a.jpg")]
+)
+def test_annotated_pictures_are_png_or_jpeg(source: str, written: str, tmp_path: Path) -> None:
+    with PictureSink(tmp_path) as sink:
+        sink.add(Path(source), IMAGE, found(0.5))
+    (file,) = tmp_path.iterdir()
+    assert file.name == written
+    drawn = cv2.imread(str(file))
+    assert drawn.shape == IMAGE.shape
+    assert (np.abs(drawn.astype(int) - IMAGE) > 40).any()

@@ -1,0 +1,60 @@
+"""Machines that only run models have neither PyTorch nor ONNX."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+WITHOUT_TORCH = """
+import sys
+class Without:
+    def __init__(self, finder): self.finder = finder
+    def __getattr__(self, name): return getattr(self.finder, name)
+    def find_spec(self, name, *rest):
+        hidden = name.split(".")[0] in {"torch", "onnx", "onnxsim", "onnxscript", "rich"}
+        return None if hidden else self.finder.find_spec(name, *rest)
+sys.meta_path = [Without(finder) for finder in sys.meta_path]
+"""
+
+
+def test_export_says_what_to_install(process: Any, nano_pth: Path, tmp_path: Path) -> None:
+    found = process(
+        "yolox-export", "--model", nano_pth, "--output", tmp_path / "out", before=WITHOUT_TORCH
+    )
+    assert found.code == 4
+    assert found.err == (
+        'yolox-export: exporting needs torch and onnx: pip install "yolox-deploy[export]"\n'
+    )
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["yolox-export", "yolox-detect", "yolox-doctor", "yolox-eval"])
+def test_the_help_of_every_command_needs_nothing(name: str, process: Any) -> None:
+    found = process(name, "--help", before=WITHOUT_TORCH)
+    assert found.code == 0, found.err
+
+
+def test_an_onnx_file_is_run_and_described(
+    process: Any, onnx_nano: Path, dog_path: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    found = process(
+        *("yolox-detect", dog_path, "--model", onnx_nano, "--output", out), before=WITHOUT_TORCH
+    )
+    assert found.code == 0, found.err
+    assert "dog 0.855" in found.out
+    assert (out / "dog.jpg").is_file()
+    found = process("yolox-export", "--describe", onnx_nano, before=WITHOUT_TORCH)
+    assert found.code == 0, found.err
+    assert "416 high x 416 wide" in found.out
+
+
+def test_a_checkpoint_is_answered_with_the_pip_line(
+    process: Any, nano_pth: Path, dog_path: Path
+) -> None:
+    found = process("yolox-detect", dog_path, "--model", nano_pth, before=WITHOUT_TORCH)
+    assert found.code == 4
+    assert 'pip install "yolox-deploy[export]"' in found.err
+    assert len(found.err.splitlines()) == 1

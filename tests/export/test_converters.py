@@ -1,0 +1,170 @@
+"""Half precision inside the graph, and converters that refuse or are not there."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from yolox_deploy.errors import ConversionError, MissingPackageError, UsageError
+from yolox_deploy.export import TARGETS, ExportOptions, ExportResult, export_model, targets
+from yolox_deploy.export.pipeline import artifact_name, requested_spec
+from yolox_deploy.export.precision import to_fp16
+from yolox_deploy.models.checkpoint import load_checkpoint
+from yolox_deploy.spec import ModelSpec, SpecHints
+
+SMALL = SpecHints(imgsz=(64, 64), names=("thing",))
+
+
+def kind(value: Any) -> int:
+    number: int = value.type.tensor_type.elem_type
+    return number
+
+
+def test_half_precision_lies_between_float_ends(nano_hub: ExportResult) -> None:
+    model = onnx.load(nano_hub.path)
+    before = model.SerializeToString()
+    half = to_fp16(model)
+    assert model.SerializeToString() == before
+    assert kind(half.graph.input[0]) == kind(half.graph.output[0]) == TensorProto.FLOAT
+    weights = {node.input[1] for node in half.graph.node if node.op_type == "Conv"}
+    kinds = {t.name: t.data_type for t in half.graph.initializer}
+    assert {kinds[name] for name in weights} == {TensorProto.FLOAT16}
+    known = {value.name for value in (*half.graph.input, *half.graph.initializer)}
+    for node in half.graph.node:
+        assert set(node.input) - {""} <= known, "nodes are not in order"
+        known.update(node.output)
+
+
+@pytest.mark.parametrize("options", [{"decode": True}, {"nms": True}], ids=str)
+def test_boxes_are_decoded_in_single_precision_behind_a_half_precision_network(
+    options: dict[str, Any], made_once: Any, nano_pth: Path
+) -> None:
+    """FP16 has steps of half a pixel from 512 on."""
+    result = made_once(nano_pth, ["onnx"], ExportOptions(fp16=True, **options))["onnx"]
+    assert result.verification.status == "passed"
+    graph = onnx.load(result.path).graph
+    kinds = {t.name: t.data_type for t in graph.initializer if "decode/" in t.name}
+    assert TensorProto.FLOAT in kinds.values()
+    assert TensorProto.FLOAT16 not in kinds.values()
+
+
+def test_half_precision_without_its_converter_names_the_pip_line(
+    nano_hub: ExportResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime.transformers.float16", None)
+    with pytest.raises(MissingPackageError, match=r'pip install "yolox-deploy\[onnxruntime\]"'):
+        to_fp16(onnx.load(nano_hub.path))
+
+
+def made_of_nothing_known() -> onnx.ModelProto:
+    """A graph with an operator that no converter has."""
+    values = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 3, 64, 64])
+        for name in ("images", "output")
+    ]
+    node = helper.make_node("NoSuchOperator", ["images"], ["output"], domain="nobody")
+    graph = helper.make_graph([node], "g", values[:1], values[1:])
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("nobody", 1)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=8)
+
+
+@pytest.mark.parametrize("name", [name for name in TARGETS if name != "onnx"])
+def test_a_graph_that_cannot_be_converted_is_one_sentence(
+    name: str, nano_spec: ModelSpec, tmp_path: Path
+) -> None:
+    spec = replace(nano_spec, height=64, width=64, batch=1)
+    main = tmp_path / f"model{TARGETS[name].suffix}"
+    with pytest.raises(ConversionError, match="could not convert") as caught:
+        TARGETS[name].convert(made_of_nothing_known(), spec, main)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 500
+
+
+def program(folder: Path, text: str) -> Path:
+    path = folder / "program"
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("echo first; echo 'no memory' >&2; exit 3", r"exit code 3\): no memory"),
+        ("echo done", r"exit code 0\): done"),
+        ("kill -SEGV $$", r"exit code -11\)"),
+        ("sleep 60", r"still busy after 0\.2 s"),
+    ],
+)
+def test_a_converter_that_fails_leaves_what_was_there(
+    text: str,
+    sentence: str,
+    checkpoint_of: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "nano_1.ncnn.param").write_text("precious")
+    monkeypatch.setattr(targets, "pnnx_program", lambda: program(tmp_path, text))
+    if "sleep" in text:
+        monkeypatch.setattr(targets, "PNNX_TIMEOUT_S", 0.2)
+    options = ExportOptions(hints=SMALL, verify=False)
+    with pytest.raises(ConversionError, match=sentence) as caught:
+        export_model(checkpoint_of(1), ["ncnn"], options, out)
+    assert caught.value.exit_code == 9
+    assert [(p.name, p.read_text()) for p in out.iterdir()] == [("nano_1.ncnn.param", "precious")]
+
+
+def test_the_converters_program_is_there() -> None:
+    assert targets.pnnx_program().is_file()
+
+
+def test_the_network_is_traced_once_for_all_targets(checkpoint_of: Any, tmp_path: Path) -> None:
+    stages: list[str] = []
+    options = ExportOptions(hints=SMALL, verify=False)
+    export_model(checkpoint_of(1), ["ncnn", "onnx", "onnx"], options, tmp_path, stages.append)
+    assert stages == [
+        "reading the checkpoint",
+        "tracing the network to ONNX",
+        "converting to ncnn",
+        "converting to onnx",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        ({"dynamic": True, "batch": 2}, "--batch"),
+        ({"batch": 0}, "batch"),
+        ({"nms": True, "score_threshold": -0.1}, "score threshold"),
+        ({"nms": True, "iou_threshold": 1.1}, "IoU threshold"),
+        ({"hints": SpecHints(imgsz=(100, 64), names=("thing",))}, "96 or 128"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_asked_for_is_refused(
+    options: dict[str, Any], word: str, checkpoint_of: Any
+) -> None:
+    with pytest.raises(UsageError, match=word):
+        requested_spec(load_checkpoint(checkpoint_of(1)), ExportOptions(**options))
+
+
+@pytest.mark.parametrize(
+    ("precision", "name"), [("fp32", "yolox_nano"), ("fp16", "yolox_nano_fp16")]
+)
+def test_the_file_is_named_after_the_checkpoint(
+    precision: Any, name: str, nano_spec: ModelSpec
+) -> None:
+    assert artifact_name(replace(nano_spec, precision=precision)) == name
+
+
+def test_no_target_is_a_usage_error(checkpoint_of: Any, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no target"):
+        export_model(checkpoint_of(1), [], ExportOptions(), tmp_path)

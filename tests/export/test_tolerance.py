@@ -1,0 +1,291 @@
+"""What a comparison counts and what a tolerance objects to, on cases small enough to check."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import Any, get_args
+
+import numpy as np
+import pytest
+
+from yolox_deploy.decoder import Decoder
+from yolox_deploy.export import TOLERANCES, Comparison, Tolerance, Verification
+from yolox_deploy.export.compare import compare
+from yolox_deploy.spec import ModelSpec, Precision
+
+# One class pair, 64x64: 8 * 8 + 4 * 4 + 2 * 2 rows.
+SPEC = ModelSpec("small", ("cat", "dog"), 64, 64, None, output="decoded")
+ROWS = SPEC.num_anchors
+LIMITS = Tolerance(
+    raw=0.1,
+    score_mean=0.005,
+    score=0.01,
+    probability=0.05,
+    box=0.02,
+    iou=0.95,
+    share=0,
+    reason="for these tests",
+)
+Box = tuple[float, float, float, float, float, int]
+
+
+def picture(*boxes: Box) -> Any:
+    """One picture's decoded rows: ``boxes`` are centre, size, score and class."""
+    rows = np.zeros((1, ROWS, 7), np.float32)
+    rows[..., 2:4] = 8
+    for i, (x, y, w, h, score, label) in enumerate(boxes):
+        rows[0, 5 * i, :5] = x, y, w, h, score
+        rows[0, 5 * i, 5 + label] = 1
+    return rows
+
+
+def raw(decoded: Any) -> Any:
+    """The raw output that decodes to these rows."""
+    decoder = Decoder(64, 64)
+    result = decoded.copy()
+    result[..., :2] = decoded[..., :2] / decoder.stride - decoder.grid
+    result[..., 2:4] = np.log(decoded[..., 2:4] / decoder.stride)
+    return result
+
+
+def compared(mine: Any, theirs: Any, spec: ModelSpec = SPEC) -> Comparison:
+    found = Comparison()
+    compare(found, spec, mine, raw(theirs), LIMITS)
+    return found
+
+
+def counts(found: Comparison) -> tuple[int, int, int, int]:
+    return found.detections, found.missed, found.extra, found.borderline
+
+
+CAT: Box = (20, 20, 16, 16, 0.9, 0)
+DOG: Box = (40, 40, 20, 12, 0.8, 1)
+
+
+def changed(box: Box, **values: float) -> Box:
+    fields = dict(zip(("x", "y", "w", "h", "score", "label"), box, strict=True))
+    return tuple({**fields, **values}.values())  # type: ignore[return-value]
+
+
+CASES = {
+    "the same": ([CAT, DOG], [CAT, DOG], (2, 0, 0, 0)),
+    "nothing on either side": ([], [], (0, 0, 0, 0)),
+    "one missed": ([CAT], [CAT, DOG], (2, 1, 0, 0)),
+    "one extra": ([CAT, DOG], [CAT], (1, 0, 1, 0)),
+    "all missed": ([], [CAT, DOG], (2, 2, 0, 0)),
+    "another class": ([changed(CAT, label=1)], [CAT], (1, 1, 1, 0)),
+    "another place": ([changed(CAT, x=44)], [CAT], (1, 1, 1, 0)),
+    "just below the threshold": (
+        [changed(CAT, score=0.246)],
+        [changed(CAT, score=0.252)],
+        (1, 0, 0, 1),
+    ),
+    "just above the threshold": (
+        [changed(CAT, score=0.252)],
+        [changed(CAT, score=0.246)],
+        (0, 0, 0, 1),
+    ),
+    "too far below": ([changed(CAT, score=0.239)], [changed(CAT, score=0.29)], (1, 1, 0, 0)),
+    "too far above": ([changed(CAT, score=0.29)], [changed(CAT, score=0.249)], (0, 0, 1, 0)),
+    "two of a kind": ([CAT, changed(CAT, x=44)], [CAT, changed(CAT, x=44)], (2, 0, 0, 0)),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_detections_are_matched_and_counted(case: str) -> None:
+    mine, theirs, expected = CASES[case]
+    assert counts(compared(picture(*mine), picture(*theirs))) == expected
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_raw_output_is_judged_like_decoded(case: str) -> None:
+    mine, theirs, expected = CASES[case]
+    found = compared(raw(picture(*mine)), picture(*theirs), replace(SPEC, output="raw"))
+    assert counts(found) == expected
+
+
+def test_a_tie_in_the_suppression_is_no_problem() -> None:
+    """Of two overlapping boxes with nearly the same score each side keeps another one."""
+    here, there = changed(CAT, score=0.801), changed(CAT, x=24, score=0.800)
+    found = compared(picture(here, there), picture(changed(here, score=0.799), there))
+    assert found.score_difference == pytest.approx(0.002, abs=1e-5)
+    assert LIMITS.problems(found) == []
+
+
+def test_a_suppressed_box_that_comes_back_is_a_problem() -> None:
+    """As from a suppression that does nothing."""
+    twin = changed(CAT, x=22, score=0.6)
+    spec = replace(SPEC, output="detections", score_threshold=0.25, iou_threshold=0.45)
+    found = compared(suppressed_rows(CAT, twin), picture(CAT, twin), spec)
+    assert LIMITS.problems(found)
+
+
+def test_moved_boxes_are_a_problem() -> None:
+    moved = [changed(box, x=box[0] + 2) for box in (CAT, DOG)]
+    assert LIMITS.problems(compared(picture(*moved), picture(CAT, DOG)))
+
+
+def test_moved_boxes_behind_suppression_are_a_problem() -> None:
+    moved = [changed(box, x=box[0] + 2) for box in (CAT, DOG)]
+    spec = replace(SPEC, output="detections", score_threshold=0.25, iou_threshold=0.45)
+    assert LIMITS.problems(compared(suppressed_rows(*moved), picture(CAT, DOG), spec))
+
+
+def suppressed_rows(*boxes: Box) -> Any:
+    """What an artifact with NMS in its graph returns for one picture."""
+    rows = [(0, x - w / 2, y - h / 2, x + w / 2, y + h / 2, s, c) for x, y, w, h, s, c in boxes]
+    return np.array(rows, np.float32).reshape(-1, 7)
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if not c.startswith(("just", "too far"))])
+def test_detections_of_the_graph_are_judged_likewise(case: str) -> None:
+    mine, theirs, expected = CASES[case]
+    spec = replace(SPEC, output="detections", score_threshold=0.25, iou_threshold=0.45)
+    assert counts(compared(suppressed_rows(*mine), picture(*theirs), spec)) == expected
+
+
+@pytest.mark.parametrize(
+    ("score", "theirs", "expected"),
+    [
+        (0.251, 0.249, (0, 0, 0, 1)),
+        (0.4, 0.1, (0, 0, 1, 0)),
+        (None, 0.252, (1, 0, 0, 1)),
+        (None, 0.3, (1, 1, 0, 0)),
+    ],
+)
+def test_behind_suppression_only_the_threshold_excuses(
+    score: float | None, theirs: float, expected: tuple[int, ...]
+) -> None:
+    spec = replace(SPEC, output="detections", score_threshold=0.25, iou_threshold=0.45)
+    mine = suppressed_rows(*([] if score is None else [changed(CAT, score=score)]))
+    assert counts(compared(mine, picture(changed(CAT, score=theirs)), spec)) == expected
+
+
+def test_the_lowest_overlap_and_the_largest_differences_are_kept() -> None:
+    found = compared(picture(changed(CAT, x=22, score=0.85), DOG), picture(CAT, DOG))
+    # Two of 16 pixels moved: 14 / 18 overlap.
+    assert found.lowest_iou == pytest.approx(14 / 18, abs=1e-4)
+    assert found.score_difference == pytest.approx(0.05, abs=1e-5)
+    assert found.score_mean == pytest.approx(0.025, abs=1e-5)
+    # One centre of all rows moved by a quarter of its cell of 8 pixels.
+    assert found.raw_rms == pytest.approx((0.25**2 / (ROWS * 4)) ** 0.5, abs=1e-5)
+    assert found.box_pixels == pytest.approx(2, abs=1e-4)
+    # Relative to 32 pixels where the box is smaller.
+    assert found.box_difference == pytest.approx(2 / 32, abs=1e-4)
+
+
+def test_boxes_of_rows_that_never_count_are_not_compared() -> None:
+    faint = changed(CAT, score=0.01)
+    found = compared(picture(changed(faint, x=50)), picture(faint))
+    assert found.box_difference == 0
+    assert found.raw_absolute == pytest.approx(30, abs=1e-3)
+
+
+def test_probabilities_are_compared_even_where_their_product_is_nothing() -> None:
+    mine, theirs = picture(CAT), picture(CAT)
+    mine[0, 3, 5] = theirs[0, 9, 4] = 0.25
+    found = compared(mine, theirs)
+    assert found.probability_difference == pytest.approx(0.25, abs=1e-6)
+    assert found.score_difference == 0
+
+
+def test_every_class_score_is_compared_not_only_the_best() -> None:
+    mine, theirs = picture(CAT), picture(CAT)
+    mine[0, 0, 6] = 0.5
+    assert compared(mine, theirs).score_difference == pytest.approx(0.45, abs=1e-5)
+
+
+@pytest.mark.parametrize("column", [0, 3, 4, 6])
+def test_a_value_that_is_no_number_stays_the_largest_difference(column: int) -> None:
+    """Also when later pictures are fine."""
+    broken = picture(CAT)
+    broken[0, 0, column] = np.nan
+    found = Comparison()
+    compare(
+        found,
+        SPEC,
+        np.concatenate((broken, picture(CAT))),
+        raw(np.concatenate((picture(CAT), picture(CAT)))),
+        LIMITS,
+    )
+    for later in (picture(CAT), picture(changed(CAT, score=0.899))):
+        compare(found, SPEC, later, raw(picture(CAT)), LIMITS)
+    differences = found.box_difference, found.score_difference
+    assert np.isnan(differences).any()
+    assert LIMITS.problems(found)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_difference_that_is_no_number_is_never_replaced_by_one(value: float) -> None:
+    found = Comparison()
+    for number in (0.1, value, 0.2):
+        found.largest(score_difference=number)
+    assert not np.isfinite(found.score_difference)
+
+
+GOOD = Comparison(detections=5, score_difference=0.01, box_difference=0.02, lowest_iou=0.95)
+BAD: list[tuple[dict[str, float], str]] = [
+    ({"score_difference": 0.0101}, r"scores differ by up to 0\.01 \(tolerated 0\.01\)"),
+    ({"score_difference": np.nan}, r"scores differ by up to nan"),
+    ({"box_difference": 0.021}, r"boxes differ by up to 0\.021 of their size \(tolerated 0\.02\)"),
+    ({"box_difference": np.inf}, r"boxes differ by up to inf"),
+    ({"raw_rms": 0.11}, r"raw boxes differ by 0\.11 \(RMS\) \(tolerated 0\.1\)"),
+    ({"raw_rms": np.nan}, r"raw boxes differ by nan"),
+    ({"score_mean": 0.006}, r"detections differ by 0\.006 on average \(tolerated 0\.005\)"),
+    ({"score_mean": np.nan}, r"detections differ by nan on average"),
+    (
+        {"probability_difference": 0.06},
+        r"objectness or class probabilities differ by up to 0\.06 \(tolerated 0\.05\)",
+    ),
+    ({"probability_difference": np.nan}, r"class probabilities differ by up to nan"),
+    ({"missed": 1}, r"1 detections are missed"),
+    ({"extra": 2}, r"2 detections are extra"),
+    ({"lowest_iou": 0.949}, r"matched boxes overlap by 0\.949 \(tolerated 0\.95\)"),
+    ({"lowest_iou": np.nan}, r"matched boxes overlap by nan"),
+]
+
+
+def test_what_just_keeps_the_limits_is_no_problem() -> None:
+    assert LIMITS.problems(GOOD) == []
+    assert LIMITS.problems(Comparison(borderline=3)) == []
+
+
+@pytest.mark.parametrize(("values", "sentence"), BAD, ids=str)
+def test_each_excess_is_one_sentence(values: dict[str, Any], sentence: str) -> None:
+    (problem,) = LIMITS.problems(replace(GOOD, **values))
+    assert re.search(sentence, problem)
+
+
+def test_several_excesses_are_all_told() -> None:
+    assert len(LIMITS.problems(replace(GOOD, missed=1, extra=1, score_difference=1.0))) == 3
+
+
+def test_a_share_of_the_detections_may_stray() -> None:
+    generous = replace(LIMITS, share=0.01)
+    assert generous.problems(replace(GOOD, detections=200, missed=2, extra=2)) == []
+    assert len(generous.problems(replace(GOOD, detections=199, missed=2, extra=1))) == 1
+    assert len(generous.problems(replace(GOOD, detections=99, missed=1))) == 1
+
+
+@pytest.mark.parametrize("precision", get_args(Precision))
+def test_every_precision_has_a_tolerance_with_its_reason(precision: Precision) -> None:
+    tolerance = TOLERANCES[precision]
+    for limit in (tolerance.raw, tolerance.score_mean, tolerance.score, tolerance.box):
+        assert 0 < limit < 0.2
+    assert tolerance.score <= tolerance.probability <= 0.5
+    assert 0.5 < tolerance.iou < 1
+    assert 0 <= tolerance.share <= 0.01
+    assert len(tolerance.reason.split()) > 5
+    assert set(TOLERANCES) == set(get_args(Precision))
+
+
+def test_the_summary_names_problems_first() -> None:
+    agreed = Verification("passed", (), GOOD, 3, "fp32")
+    assert agreed.summary.startswith("5 detections agree on 3 pictures")
+    at_border = replace(agreed, comparison=replace(GOOD, borderline=2))
+    assert "2 more or less at the threshold" in at_border.summary
+    failed = replace(agreed, status="failed", problems=("one", "two"))
+    assert failed.summary == "one; two"
+    assert failed.record()["summary"] == "one; two"
+    assert replace(agreed, comparison=None).summary == "nothing was compared"
