@@ -44,7 +44,7 @@ class CocoDataset:
     """
 
     def __init__(self, annotations: Path, images: Path) -> None:
-        coco_class, _ = _pycocotools()
+        coco_class, _ = require_pycocotools()
         if not images.is_dir():
             raise InputFileError(f"{images}: no such folder of pictures")
         try:
@@ -96,7 +96,7 @@ def average_precision(truth: Any, results: Sequence[dict[str, Any]]) -> AverageP
     Figures that COCO leaves undefined, for want of such objects, are 0.  Raises
     :class:`MissingPackageError` without pycocotools.
     """
-    coco_class, evaluation_class = _pycocotools()
+    coco_class, evaluation_class = require_pycocotools()
     if not results:
         return AveragePrecision(0, 0, 0, 0, 0, 0)
     with _quiet():
@@ -111,8 +111,8 @@ def average_precision(truth: Any, results: Sequence[dict[str, Any]]) -> AverageP
     return AveragePrecision(*(max(float(value), 0.0) for value in evaluation.stats[:6]))
 
 
-def _pycocotools() -> tuple[Any, Any]:
-    """Return COCO's data set and evaluation classes."""
+def require_pycocotools() -> tuple[Any, Any]:
+    """Return COCO's data set and evaluation classes; raises :class:`MissingPackageError`."""
     try:
         from pycocotools.coco import COCO
         from pycocotools.cocoeval import COCOeval

@@ -23,7 +23,7 @@ from yolox_deploy.models.checkpoint import load_checkpoint
 from yolox_deploy.spec import LEGACY_INPUT, RAW_INPUT
 from yolox_deploy.training import DivergedError, Recipe, Reporter, Settings, Source, Trainer, recipe
 from yolox_deploy.training.data import CocoPictures
-from yolox_deploy.training.evaluation import average_precision
+from yolox_deploy.training.evaluation import evaluate_network
 
 DataFile = Callable[[str], Path]
 Draw = Callable[..., Source]
@@ -204,5 +204,5 @@ def test_average_precision_is_that_of_the_original(data_file: DataFile) -> None:
     annotations = data_file("coco_val/instances_val2017_subset206.json")
     data = CocoPictures.read([Source(annotations, annotations.parent / "images")])
     network = load_checkpoint(data_file("weights/yolox_nano_legacy.pth")).network
-    found = average_precision(network, data, (416, 416), LEGACY_INPUT, torch.device("cpu"))
+    found = evaluate_network(network, data, (416, 416), LEGACY_INPUT, torch.device("cpu"))
     assert (found.ap, found.ap50, found.ap75) == pytest.approx((0.2826, 0.4470, 0.2984), abs=5e-4)

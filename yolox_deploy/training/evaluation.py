@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from yolox_deploy.benchmarks.accuracy import (
+    IOU_THRESHOLD,
+    SCORE_THRESHOLD,
+    AveragePrecision,
+    average_precision,
+)
 from yolox_deploy.decoder import Decoder
-from yolox_deploy.errors import MissingPackageError
 from yolox_deploy.letterbox import Letterbox
 from yolox_deploy.models import YOLOX
 from yolox_deploy.nms import nms
@@ -22,31 +24,10 @@ from yolox_deploy.spec import InputConvention
 from yolox_deploy.training.augment import Size
 from yolox_deploy.training.data import CocoPictures, Picture
 
-SCORE_THRESHOLD = 0.001
-IOU_THRESHOLD = 0.65
 BATCH = 16
 
 
-@dataclass(frozen=True)
-class AveragePrecision:
-    """COCO's figures, 0..1: AP over IoU 0.50 to 0.95, at 0.50 and at 0.75."""
-
-    ap: float
-    ap50: float
-    ap75: float
-
-
-def require_pycocotools() -> None:
-    """Raise :class:`MissingPackageError` unless COCO's evaluation code is installed."""
-    try:
-        import pycocotools.cocoeval  # noqa: F401
-    except ImportError as error:
-        raise MissingPackageError(
-            'measuring AP needs pycocotools: pip install "yolox-deploy[train]"'
-        ) from error
-
-
-def average_precision(
+def evaluate_network(
     network: YOLOX,
     data: CocoPictures,
     size: Size,
@@ -64,7 +45,7 @@ def average_precision(
             xyxy, scores, classes = decoder.candidates(output, SCORE_THRESHOLD)
             keep = nms(xyxy, scores, classes, IOU_THRESHOLD)
             found += _rows(picture.image_id, xyxy[keep] / ratio, classes[keep], scores[keep])
-    return _coco_summary(data, found)
+    return average_precision(_coco_document(data), found)
 
 
 def _batches(
@@ -103,24 +84,10 @@ def _rows(
     ]
 
 
-def _coco_summary(data: CocoPictures, found: list[dict[str, Any]]) -> AveragePrecision:
-    """Compare detections with the annotations of ``data``; class indices are the category ids."""
-    from pycocotools.coco import COCO
-    from pycocotools.cocoeval import COCOeval
-
-    if not found:
-        return AveragePrecision(0.0, 0.0, 0.0)
-    truth = COCO()
-    truth.dataset = {
-        "info": {},
+def _coco_document(data: CocoPictures) -> dict[str, Any]:
+    """Return the annotations of ``data``; class indices are the category ids."""
+    return {
         "images": [{"id": picture.image_id} for picture in data.pictures],
         "categories": [{"id": i, "name": name} for i, name in enumerate(data.names)],
         "annotations": data.truth,
     }
-    with contextlib.redirect_stdout(io.StringIO()):
-        truth.createIndex()
-        run = COCOeval(truth, truth.loadRes(found), "bbox")
-        run.evaluate()
-        run.accumulate()
-        run.summarize()
-    return AveragePrecision(*(max(float(figure), 0.0) for figure in run.stats[:3]))

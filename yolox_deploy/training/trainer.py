@@ -21,6 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import convert_conv2d_weight_memory_format
 from torch.utils.data import DataLoader
 
+from yolox_deploy.benchmarks.accuracy import require_pycocotools
 from yolox_deploy.errors import OutputError, UsageError, YoloxDeployError
 from yolox_deploy.files import make_folder
 from yolox_deploy.models import YOLOX
@@ -30,7 +31,7 @@ from yolox_deploy.training.batches import EpochRequests, batch_loader, batches
 from yolox_deploy.training.data import CocoPictures, Source
 from yolox_deploy.training.distributed import Processes
 from yolox_deploy.training.ema import WeightAverage
-from yolox_deploy.training.evaluation import average_precision, require_pycocotools
+from yolox_deploy.training.evaluation import evaluate_network
 from yolox_deploy.training.losses import Losses, yolox_losses
 from yolox_deploy.training.recipes import Recipe
 from yolox_deploy.training.report import EpochResult, Reporter, StepResult, write_results
@@ -224,7 +225,7 @@ class Trainer:
         if self.val is None or not due or not self.processes.first:
             return result
         network, size = self.average.network, self.run.size
-        found = average_precision(network, self.val, size, self.convention, self.device)
+        found = evaluate_network(network, self.val, size, self.convention, self.device)
         return replace(result, **asdict(found))
 
     def _save(self, result: EpochResult) -> None:
