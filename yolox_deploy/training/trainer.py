@@ -226,7 +226,7 @@ class Trainer:
             return result
         network, size = self.average.network, self.run.size
         found = evaluate_network(network, self.val, size, self.convention, self.device)
-        return replace(result, **asdict(found))
+        return replace(result, ap=found.ap, ap50=found.ap50, ap75=found.ap75)
 
     def _save(self, result: EpochResult) -> None:
         model = {
