@@ -11,9 +11,11 @@ IMAGE ?=
 demo: $(VENV)/installed
 	$(BIN)/python examples/demo.py $(if $(WEIGHTS),--model "$(WEIGHTS)") $(if $(IMAGE),--image "$(IMAGE)")
 
+# Training is tested in a process of its own: it forks, and the engines' threads do not like that.
 test: $(VENV)/installed
 	$(BIN)/python -m coverage erase
-	$(BIN)/python -m coverage run -m pytest
+	$(BIN)/python -m coverage run -m pytest --ignore=tests/training
+	$(BIN)/python -m coverage run -m pytest tests/training
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report
 
