@@ -93,7 +93,10 @@ def test_a_killed_run_resumes_to_the_weights_of_an_unbroken_one(
     assert main([*run, "--output", str(unbroken)]) == 0
 
     process = subprocess.Popen(
-        [*COMMAND, *run, "--output", str(broken)], stderr=subprocess.PIPE, text=True
+        [*COMMAND, *run, "--output", str(broken)],
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     while not (broken / "last.pth").exists() and process.poll() is None:
         time.sleep(0.01)
