@@ -16,7 +16,7 @@ test: $(VENV)/installed
 	$(BIN)/python -m coverage erase
 	$(BIN)/python -m coverage run -m pytest --ignore=tests/training
 	$(BIN)/python -m coverage run -m pytest tests/training
-	-$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report
 
 lint: $(VENV)/installed
