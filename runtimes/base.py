@@ -28,6 +28,14 @@ class Opened(NamedTuple):
     output_shape: Shape
 
 
+class EngineSeconds(NamedTuple):
+    """Seconds that one call spent on the device, by the device's own clock."""
+
+    copy_in: float
+    compute: float
+    copy_out: float
+
+
 class Runtime(ABC):
     """An artifact opened by one engine: ``(N, 3, H, W)`` to ``(N, A, 5 + C)``, both float32.
 
@@ -44,6 +52,8 @@ class Runtime(ABC):
     name: ClassVar[str]
     devices: ClassVar[tuple[str, ...]] = ("cpu",)
     precisions: ClassVar[tuple[str, ...]] = ("fp32",)
+    # Of the last call; None where the engine has no clock of its own.
+    engine_seconds: EngineSeconds | None = None
 
     def __init__(
         self,
