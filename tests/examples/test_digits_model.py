@@ -59,17 +59,16 @@ SHOWN = {
         (0, 31, 305, 73, 360),
     ],
     "digits_2.jpg": [
-        (6, 43, 80, 68, 119),
-        (7, 81, 81, 105, 119),
-        (0, 115, 81, 139, 121),
-        (7, 150, 83, 175, 121),
-        (4, 183, 84, 207, 123),
-        (4, 257, 75, 304, 135),
-        (4, 305, 119, 350, 187),
-        (2, 25, 137, 82, 245),
-        (3, 93, 138, 149, 246),
-        (5, 158, 140, 222, 248),
-        (8, 232, 142, 296, 249),
+        (1, 288, 185, 326, 247),
+        (5, 327, 179, 365, 242),
+        (8, 43, 110, 98, 195),
+        (5, 116, 103, 167, 190),
+        (8, 185, 98, 240, 184),
+        (7, 364, 42, 396, 90),
+        (9, 425, 56, 452, 100),
+        (0, 284, 41, 332, 130),
+        (7, 457, 80, 489, 122),
+        (5, 494, 81, 526, 124),
     ],
 }
 
@@ -84,7 +83,7 @@ def test_every_digit_of_the_bundled_pictures_is_right(detector, name):
         assert match.score > 0.5, "too near the default threshold for other engines"
 
 
-def test_pictures_drawn_afresh_are_read_right(detector):
+def test_pictures_drawn_afresh_are_read_right():
     """Few pictures, so a loose bound: the README's command measures all five hundred."""
     for package in ("matplotlib", "PIL", "rich"):
         if importlib.util.find_spec(package) is None:
@@ -93,17 +92,17 @@ def test_pictures_drawn_afresh_are_read_right(detector):
     import digits
 
     right = wanted = surplus = 0
-    for index in range(30):
-        drawing = digits.draw(dataset.HELD_OUT.seed + 10, index)
-        found = detector(drawing.image)
-        # Surer than the default, at which one small digit is sometimes read as two.
-        found = found[found.scores >= 0.4]
-        wanted += len(drawing.labels)
-        hits = sum(
-            any(overlap(box, f.xyxy) > 0.6 and f.class_id == label for f in found)
-            for box, label in zip(drawing.boxes, drawing.labels, strict=True)
-        )
-        right += hits
-        surplus += len(found) - hits
+    # No digit is two digits: of an 8 and a 3 in one place the surer one stays.
+    with Detector(CHECKPOINT, "torch", class_agnostic=True) as detector:
+        for index in range(40):
+            drawing = digits.draw(dataset.HELD_OUT.seed + 10, index)
+            found = detector(drawing.image)
+            wanted += len(drawing.labels)
+            hits = sum(
+                any(overlap(box, f.xyxy) > 0.6 and f.class_id == label for f in found)
+                for box, label in zip(drawing.boxes, drawing.labels, strict=True)
+            )
+            right += hits
+            surplus += len(found) - hits
     assert right >= 0.9 * wanted
     assert surplus <= 0.1 * wanted
