@@ -1,9 +1,9 @@
 """What lies beside a TensorRT engine: its spec, and what it was built with and for.
 
 An engine runs only on the TensorRT version and the kind of GPU it was built for, and says so in
-riddles.  Its sidecar ``x.engine.json`` (``{"spec": {...}, "engine": {...}}``) lets a loader compare
-before anything is deserialized.  ``"engine": null`` is for an engine that ``trtexec`` builds from an
-exported ONNX file: nothing is known of it, so nothing is compared.
+riddles.  Its sidecar ``x.engine.json`` (``{"spec": {...}, "engine": {...}}``) lets a loader
+compare before anything is deserialized.  ``"engine": null`` is for an engine that ``trtexec``
+builds from an exported ONNX file: nothing is known of it, so nothing is compared.
 
 A sidecar guards against mistakes, not against malice: an engine is code, load only what you trust.
 """
@@ -45,7 +45,8 @@ class EngineRecord:
     ``version`` is the builder module's ``__version__``.  ``gpu``, ``compute_capability`` (major,
     minor) and ``driver`` (the newest CUDA it serves, "13.0") are those of the machine that built
     it, ``None`` where it had no GPU; ``targets`` ("sm86", ...) are what an engine of TensorRT-RTX
-    was built for, empty where it is for the GPU it was built on.  ``batch`` is the smallest, the
+    was built for, empty where none were asked for (then it is for Ampere and newer GPUs).
+    ``batch`` is the smallest, the
     preferred and the largest number of pictures of one call.  ``executed`` says whether the engine
     itself has run and was verified; where it is ``False`` only the ONNX file it comes from was.
 
@@ -210,8 +211,7 @@ def refusal(record: EngineRecord, machine: Machine) -> str | None:
         return (
             f"it was built by {record.flavour} {record.version} and this is {machine.version}"
             + (
-                " (a version-compatible engine runs on the same major version, the builder's or "
-                "newer)"
+                " (a version-compatible engine runs on its builder's version or a newer one)"
                 if record.version_compatible
                 else ""
             )
@@ -225,7 +225,8 @@ def refusal(record: EngineRecord, machine: Machine) -> str | None:
         if target not in record.targets:
             return f"it was built for {', '.join(record.targets)} and {here}, {target}"
         return None
-    if record.hardware_compatible:
+    # https://docs.nvidia.com/deeplearning/tensorrt-rtx/latest/inference-library/cpu-engines.html
+    if record.hardware_compatible or record.flavour == "tensorrt-rtx":
         if capability < HARDWARE_COMPATIBLE_FROM:
             return f"it was built for GPUs of compute capability 8.0 (Ampere) and newer and {here}"
         return None
@@ -236,9 +237,8 @@ def refusal(record: EngineRecord, machine: Machine) -> str | None:
 
 def caution(record: EngineRecord, machine: Machine) -> str | None:
     """Return in one sentence what may make a runnable engine slow or wrong, or ``None``."""
-    if record.targets or record.hardware_compatible or None in (record.gpu, machine.gpu):
-        return None
-    if record.gpu == machine.gpu:
+    portable = record.flavour == "tensorrt-rtx" or record.hardware_compatible
+    if portable or None in (record.gpu, machine.gpu) or record.gpu == machine.gpu:
         return None
     return (
         f"it was built on {record.gpu} and this is {machine.gpu}, another GPU of the same compute "
@@ -247,14 +247,17 @@ def caution(record: EngineRecord, machine: Machine) -> str | None:
 
 
 def _versions_agree(record: EngineRecord, version: str) -> bool:
+    """Whether an engine may run: the same version, or compatible and the runtime is not older.
+
+    https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/advanced.html
+    """
     if record.version == version or not record.version_compatible:
         return record.version == version
-    built, here = _numbers(record.version), _numbers(version)
-    return built[0] == here[0] and here >= built
+    return _numbers(version) >= _numbers(record.version)
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in re.findall(r"\d+", version)[:4]) or (-1,)
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:4])
 
 
 def _gpu(name: str | None, capability: tuple[int, int] | None) -> str:
