@@ -97,6 +97,17 @@ def reference_weights(data_file: DataFile) -> ModuleType:
     return module
 
 
+@pytest.fixture(scope="session")
+def bindings() -> ModuleType:
+    """TensorRT's Python bindings as they were recorded: ``replay(version)``, ``instance(...)``."""
+    spec = importlib.util.spec_from_file_location("replay", ROOT / "tests/bindings/replay.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 class Model(NamedTuple):
     """A model's file, and the arguments that ``Detector`` needs to open it as intended."""
 
