@@ -46,6 +46,12 @@ class MissingPackageError(YoloxDeployError, ImportError):
     exit_code = 4
 
 
+class DeviceError(YoloxDeployError):
+    """A GPU, or its driver, that the request needs and this machine lacks."""
+
+    exit_code = 4
+
+
 class VerificationError(YoloxDeployError):
     """An artifact that does not detect what its checkpoint detects."""
 

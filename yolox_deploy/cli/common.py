@@ -20,7 +20,7 @@ exit codes:
   1  an unexpected error (YOLOX_DEPLOY_DEBUG=1 shows where)
   2  wrong usage
   3  a file is missing, unreadable or not what it was taken for
-  4  a package is missing (the message has the pip line)
+  4  a package (the message has the pip line), a driver or a GPU is missing
   5  verification failed
   6  done, but some pictures could not be read
   7  a result could not be written

@@ -1,0 +1,132 @@
+"""Ask the NVIDIA driver what is there, before any library that needs one is made.
+
+Without a driver some of them crash the process instead of raising.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from yolox_deploy.errors import DeviceError
+
+LIBRARY = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+# CUdevice_attribute, CUDA driver API.
+CAPABILITY_MAJOR, CAPABILITY_MINOR = 75, 76
+NO_DRIVER = (
+    "no NVIDIA driver here: install one from https://www.nvidia.com/drivers (in a container: start "
+    "it with --gpus all), or use a backend for the CPU"
+)
+
+
+class Gpu(NamedTuple):
+    """One GPU: ``memory`` in bytes, ``driver`` the newest CUDA that the driver serves ("13.0")."""
+
+    index: int
+    name: str
+    compute_capability: tuple[int, int]
+    memory: int
+    driver: str
+
+    def __str__(self) -> str:
+        major, minor = self.compute_capability
+        return f"{self.name} (compute capability {major}.{minor}, CUDA {self.driver})"
+
+
+class Driver:
+    """The driver's library; raises :class:`DeviceError` where it, or every GPU, is missing."""
+
+    def __init__(self) -> None:
+        try:
+            self.library = ctypes.CDLL(LIBRARY)
+        except OSError as error:
+            raise DeviceError(NO_DRIVER) from error
+        self.call("cuInit", 0)
+        count = ctypes.c_int()
+        self.call("cuDeviceGetCount", ctypes.byref(count))
+        self.count = count.value
+        if not self.count:
+            raise DeviceError("the NVIDIA driver sees no GPU here: use a backend for the CPU")
+
+    def call(self, name: str, *arguments: object) -> None:
+        """Call a function of the driver; raises :class:`DeviceError` with its error's name."""
+        try:
+            status = getattr(self.library, name)(*arguments)
+        except AttributeError as error:
+            raise DeviceError(f"the NVIDIA driver is too old, it has no {name}") from error
+        if status:
+            text = ctypes.c_char_p()
+            self.library.cuGetErrorName(status, ctypes.byref(text))
+            name_of = (text.value or b"an unknown error").decode("ascii", "replace")
+            raise DeviceError(f"the NVIDIA driver refuses {name}: {name_of} ({status})")
+
+    def gpu(self, index: int) -> Gpu:
+        """Describe a GPU; raises :class:`DeviceError` where there is none of that number."""
+        if not 0 <= index < self.count:
+            raise DeviceError(
+                f"there is no GPU {index} here: the driver sees {self.count}, numbered from 0"
+            )
+        device, version = ctypes.c_int(), ctypes.c_int()
+        name, memory = ctypes.create_string_buffer(256), ctypes.c_size_t()
+        capability = ctypes.c_int(), ctypes.c_int()
+        self.call("cuDriverGetVersion", ctypes.byref(version))
+        self.call("cuDeviceGet", ctypes.byref(device), index)
+        self.call("cuDeviceGetName", name, len(name), device)
+        self.call("cuDeviceTotalMem_v2", ctypes.byref(memory), device)
+        for value, attribute in zip(capability, (CAPABILITY_MAJOR, CAPABILITY_MINOR), strict=True):
+            self.call("cuDeviceGetAttribute", ctypes.byref(value), attribute, device)
+        return Gpu(
+            index,
+            name.value.decode("utf-8", "replace"),
+            (capability[0].value, capability[1].value),
+            memory.value,
+            f"{version.value // 1000}.{version.value % 1000 // 10}",
+        )
+
+    @contextmanager
+    def primary_context(self, index: int) -> Iterator[None]:
+        """Make a GPU's primary context current to this thread for a while."""
+        device, context = ctypes.c_int(), ctypes.c_void_p()
+        self.call("cuDeviceGet", ctypes.byref(device), index)
+        self.call("cuDevicePrimaryCtxRetain", ctypes.byref(context), device)
+        try:
+            self.call("cuCtxPushCurrent_v2", context)
+            try:
+                yield
+            finally:
+                self.pop_context()
+        finally:
+            self.call("cuDevicePrimaryCtxRelease_v2", device)
+
+    def pop_context(self) -> None:
+        """Take the current context off this thread's stack."""
+        self.call("cuCtxPopCurrent_v2", ctypes.byref(ctypes.c_void_p()))
+
+    def free_memory(self, index: int) -> int:
+        """Return the bytes that are free on a GPU now."""
+        free, total = ctypes.c_size_t(), ctypes.c_size_t()
+        with self.primary_context(index):
+            self.call("cuMemGetInfo_v2", ctypes.byref(free), ctypes.byref(total))
+        return free.value
+
+
+def find_gpu(index: int = 0) -> Gpu:
+    """Return GPU ``index``; raises :class:`DeviceError` that says what is missing."""
+    return Driver().gpu(index)
+
+
+def free_memory(index: int = 0) -> int:
+    """Return the bytes that are free on GPU ``index``; raises :class:`DeviceError`."""
+    return Driver().free_memory(index)
+
+
+def why_no_gpu() -> str:
+    """Return what is missing for a GPU in one sentence, empty where there is one."""
+    try:
+        Driver()
+    except DeviceError as error:
+        return str(error)
+    return ""
