@@ -29,12 +29,34 @@ from types import ModuleType
 from typing import Any
 
 # The classes behind building, loading and running an engine; all enums are recorded.
-CLASSES = """
-    Builder IBuilderConfig INetworkDefinition IOptimizationProfile ITimingCache IHostMemory
-    OnnxParser ParserError ILayer ITensor ILogger Logger IProgressMonitor IErrorRecorder
-    Runtime ICudaEngine IExecutionContext IRuntimeConfig IRuntimeCache IOutputAllocator
-    IGpuAllocator IProfiler EngineInspector ISerializationConfig IInt8EntropyCalibrator2 Dims
-""".split()
+CLASSES = [
+    "Builder",
+    "IBuilderConfig",
+    "INetworkDefinition",
+    "IOptimizationProfile",
+    "ITimingCache",
+    "IHostMemory",
+    "OnnxParser",
+    "ParserError",
+    "ILayer",
+    "ITensor",
+    "ILogger",
+    "Logger",
+    "IProgressMonitor",
+    "IErrorRecorder",
+    "Runtime",
+    "ICudaEngine",
+    "IExecutionContext",
+    "IRuntimeConfig",
+    "IRuntimeCache",
+    "IOutputAllocator",
+    "IGpuAllocator",
+    "IProfiler",
+    "EngineInspector",
+    "ISerializationConfig",
+    "IInt8EntropyCalibrator2",
+    "Dims",
+]
 FUNCTIONS = ("init_libnvinfer_plugins", "get_plugin_registry", "get_builder_plugin_registry")
 
 
