@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import ClassVar, NamedTuple, Self, final
@@ -51,7 +52,7 @@ class Runtime(ABC):
     name: ClassVar[str]
     devices: ClassVar[tuple[str, ...]] = ("cpu",)
     precisions: ClassVar[tuple[str, ...]] = ("fp32",)
-    # Of the last call; None where the engine has no clock of its own.
+    # Of the last call, all its batches together; None where the engine has no clock of its own.
     engine_seconds: EngineSeconds | None = None
 
     def __init__(
@@ -79,11 +80,11 @@ class Runtime(ABC):
             opened = self._open()
             self.spec = self._settle_spec(opened)
         except YoloxDeployError:
-            self.close()
+            self._close_quietly()
             raise
         except Exception as error:
             # Engines raise types of their own, some of them bare RuntimeError.
-            self.close()
+            self._close_quietly()
             raise ArtifactError(f"{path}: {self.name} cannot open it: {one_line(error)}") from error
 
     def _choose(self, what: str, given: str | None, known: tuple[str, ...]) -> str:
@@ -97,6 +98,13 @@ class Runtime(ABC):
                 + suggest(kind, known)
             )
         return given.lower()
+
+    def device_kind_and_index(self) -> tuple[str, int]:
+        """Return ("cuda", 1) for the device "cuda:1"; raises :class:`UsageError`."""
+        kind, *index = self.device.replace(".", ":").split(":")
+        if len(index) > 1 or not all(i.isdecimal() and len(i) < 4 for i in index):
+            raise UsageError(f"device {self.device!r}: expected {kind} or {kind}:0, {kind}:1, ...")
+        return kind, int(index[0]) if index else 0
 
     def _settle_spec(self, opened: Opened) -> ModelSpec:
         """Return the embedded spec, or one inferred from shapes, checked against the shapes."""
@@ -140,6 +148,7 @@ class Runtime(ABC):
             )
         if not len(images):
             raise UsageError("a batch needs at least one picture")
+        self.engine_seconds = None
         batch = self.spec.batch
         if batch is None or len(images) == batch:
             return self._run(images)
@@ -153,6 +162,13 @@ class Runtime(ABC):
             result = self._run(chunk)
             parts.append(self._part(result, start, count))
         return np.concatenate(parts)
+
+    def add_engine_seconds(self, copy_in: float, compute: float, copy_out: float) -> None:
+        """Note what one batch took on the device; for subclasses."""
+        sofar = self.engine_seconds or EngineSeconds(0, 0, 0)
+        self.engine_seconds = EngineSeconds(
+            sofar.copy_in + copy_in, sofar.compute + compute, sofar.copy_out + copy_out
+        )
 
     def _part(self, result: Array, start: int, count: int) -> Array:
         """Return a copy of the rows that belong to the chunk's ``count`` real pictures."""
@@ -192,6 +208,11 @@ class Runtime(ABC):
         if not self.closed:
             self.closed = True
             self._close()
+
+    def _close_quietly(self) -> None:
+        """Close after an error, which says more than what closing may still raise."""
+        with contextlib.suppress(Exception):
+            self.close()
 
     def __enter__(self) -> Self:
         return self

@@ -10,6 +10,7 @@ A sidecar guards against mistakes, not against malice: an engine is code, load o
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -27,6 +28,7 @@ EnginePrecision = Literal["fp32", "fp16", "int8"]
 
 # What --to names each flavour.
 TARGET_OF: dict[str, str] = {"tensorrt": "trt", "tensorrt-rtx": "trt-rtx"}
+ENGINE_SUFFIX = ".engine"
 SIDECAR_SUFFIX = ".json"
 # A spec of 100,000 class names stays below this.
 LARGEST_SIDECAR_BYTES = 16 << 20
@@ -136,6 +138,15 @@ class Machine(NamedTuple):
 def sidecar_path(engine: Path) -> Path:
     """Return ``x.engine.json`` for ``x.engine``."""
     return engine.with_name(engine.name + SIDECAR_SUFFIX)
+
+
+def flavour_of(engine: Path) -> Flavour:
+    """Return whose engine a file is: as its sidecar says, else as its name (``.rtx.engine``)."""
+    with contextlib.suppress(ArtifactError):
+        record = read_sidecar(engine).engine
+        if record is not None:
+            return record.flavour
+    return "tensorrt-rtx" if engine.name.lower().endswith(".rtx" + ENGINE_SUFFIX) else "tensorrt"
 
 
 def write_sidecar(engine: Path, spec: ModelSpec, record: EngineRecord | None) -> Path:

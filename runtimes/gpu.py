@@ -25,7 +25,7 @@ NO_DRIVER = (
 class Gpu(NamedTuple):
     """One GPU: ``memory`` in bytes, ``driver`` the newest CUDA that the driver serves ("13.0")."""
 
-    index: int
+    number: int
     name: str
     compute_capability: tuple[int, int]
     memory: int

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from yolox_deploy.errors import MissingPackageError, UsageError, suggest
+from yolox_deploy.errors import DeviceError, MissingPackageError, UsageError, suggest
+from yolox_deploy.runtimes.engine_file import ENGINE_SUFFIX, flavour_of
+from yolox_deploy.runtimes.gpu import why_no_gpu
 
 if TYPE_CHECKING:
     from yolox_deploy.runtimes.base import Runtime
@@ -28,7 +30,10 @@ class Availability(NamedTuple):
 
 @dataclass(frozen=True)
 class Backend:
-    """One row: the engine's package and extra, and the suffixes of the files it opens."""
+    """One row: the engine's package and extra, and the suffixes of the files it opens.
+
+    ``gpu`` says that it runs on NVIDIA's GPUs only.
+    """
 
     name: str
     module: str
@@ -36,6 +41,7 @@ class Backend:
     package: str
     extra: str
     suffixes: tuple[str, ...]
+    gpu: bool = False
 
     @property
     def install(self) -> str:
@@ -52,6 +58,10 @@ class Backend:
             version = importlib.metadata.version(self.package)
         except importlib.metadata.PackageNotFoundError:
             version = "unknown"
+        # First, because some engines crash without a driver.
+        missing = why_no_gpu() if self.gpu else ""
+        if missing:
+            return Availability(False, version, missing)
         if try_import:
             try:
                 importlib.import_module(self.package)
@@ -66,10 +76,15 @@ class Backend:
         return Availability(True, version, "")
 
     def runtime_class(self) -> type[Runtime]:
-        """Import the engine and return the runtime; raises :class:`MissingPackageError`."""
+        """Import the engine and return the runtime.
+
+        Raises :class:`MissingPackageError` where it is not installed, :class:`DeviceError` where
+        there is no GPU for it.
+        """
         available = self.availability(try_import=True)
         if not available.ok:
-            raise MissingPackageError(f"backend {self.name} cannot run here: {available.reason}")
+            lacking = DeviceError if self.gpu and available.version else MissingPackageError
+            raise lacking(f"backend {self.name} cannot run here: {available.reason}")
         runtime: type[Runtime] = getattr(importlib.import_module(self.module), self.runtime)
         return runtime
 
@@ -103,6 +118,24 @@ BACKENDS: dict[str, Backend] = {
             "export",
             (".pth", ".pt"),
         ),
+        Backend(
+            "tensorrt",
+            "yolox_deploy.runtimes.tensorrt",
+            "TensorRTRuntime",
+            "tensorrt",
+            "tensorrt",
+            (ENGINE_SUFFIX,),
+            gpu=True,
+        ),
+        Backend(
+            "tensorrt-rtx",
+            "yolox_deploy.runtimes.tensorrt",
+            "TensorRTRTXRuntime",
+            "tensorrt_rtx",
+            "tensorrt-rtx",
+            (ENGINE_SUFFIX,),
+            gpu=True,
+        ),
     )
 }
 CHECKPOINT_SUFFIXES = BACKENDS["torch"].suffixes
@@ -121,7 +154,8 @@ def backend(name: str) -> Backend:
 def backend_for(path: Path, name: str = "auto") -> Backend:
     """Return the backend that shall open the file ``path``.
 
-    ``auto`` is the first one that opens such files and is installed.  Raises :class:`UsageError`
+    ``auto`` is the first one that opens such files and is installed; of the two that open engines,
+    the one whose engine it is.  Raises :class:`UsageError`
     where the suffix is not the backend's or nobody's, :class:`MissingPackageError` where none of
     those that could open it is installed.
     """
@@ -141,6 +175,8 @@ def backend_for(path: Path, name: str = "auto") -> Backend:
             f"{path}: no backend opens {suffix or 'files without a suffix'}: expected "
             f"{', '.join(known)}"
         )
+    if suffix == ENGINE_SUFFIX:
+        return BACKENDS[flavour_of(path)]
     for row in able:
         if row.availability().ok:
             return row

@@ -17,6 +17,7 @@ EXIT_CODES = {
     "ArtifactError": 3,
     "ImageError": 3,
     "MissingPackageError": 4,
+    "DeviceError": 4,
     "VerificationError": 5,
     "OutputError": 7,
     "DownloadError": 8,

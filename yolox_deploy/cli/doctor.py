@@ -13,9 +13,12 @@ import cv2
 
 import yolox_deploy
 from yolox_deploy.cli.common import make_parser, run
+from yolox_deploy.errors import DeviceError
 from yolox_deploy.files import cache_folder
 from yolox_deploy.progress import print_table
 from yolox_deploy.runtimes import BACKENDS
+from yolox_deploy.runtimes.cuda import installed_bindings
+from yolox_deploy.runtimes.gpu import Driver
 
 COMMAND = "yolox-doctor"
 EXAMPLES = """\
@@ -109,5 +112,17 @@ def machine() -> dict[str, object]:
         else os.cpu_count(),
         "numpy": version_of("numpy"),
         "opencv": cv2.__version__,
+        "gpu": gpus(),
+        "cuda binding": ", ".join(f"{k} {v}" for k, v in installed_bindings().items())
+        or "none (pip install cuda-python)",
         "cache": str(cache_folder()),
     }
+
+
+def gpus() -> str:
+    """Return what the NVIDIA driver sees, or what is missing."""
+    try:
+        driver = Driver()
+        return "; ".join(str(driver.gpu(i)) for i in range(driver.count))
+    except DeviceError as error:
+        return str(error)
