@@ -144,12 +144,12 @@ class Cuda(ABC):
     def copy_in(self, to: DeviceBuffer, array: NDArray[Any], stream: Handle) -> None:
         """Begin to copy ``array``, C-contiguous and page-locked, to the start of ``to``."""
         _check_copy(array, to)
-        self._copy_in(to.address, array, stream.get())
+        self._copy_in(to.address, array, stream)
 
     def copy_out(self, array: NDArray[Any], of: DeviceBuffer, stream: Handle) -> None:
         """Begin to copy the start of ``of`` into ``array``, C-contiguous and page-locked."""
         _check_copy(array, of)
-        self._copy_out(array, of.address, stream.get())
+        self._copy_out(array, of.address, stream)
 
     def capture(self, stream: Handle, work: Callable[[], None]) -> Handle:
         """Return a graph of what ``work`` gives to ``stream``; nothing is run.
@@ -166,10 +166,9 @@ class Cuda(ABC):
             raise
         source = self._end_capture(stream.get())
         try:
-            value = self._instantiate(source)
+            return self._own(Handle(self._instantiate(source)), self._drop_graph)
         finally:
             self._drop_graph_source(source)
-        return self._own(Handle(value), self._drop_graph)
 
     def free(self, handle: Handle) -> None:
         """Free something before the layer is closed."""
@@ -265,10 +264,10 @@ class Cuda(ABC):
     def _drop_event(self, value: Any) -> None: ...
 
     @abstractmethod
-    def _copy_in(self, address: int, array: NDArray[Any], stream: Any) -> None: ...
+    def _copy_in(self, address: int, array: NDArray[Any], stream: Handle) -> None: ...
 
     @abstractmethod
-    def _copy_out(self, array: NDArray[Any], address: int, stream: Any) -> None: ...
+    def _copy_out(self, array: NDArray[Any], address: int, stream: Handle) -> None: ...
 
     # Only where ``graphs`` is true.
     def _begin_capture(self, stream: Any) -> None:
@@ -298,7 +297,8 @@ def _check_copy(array: NDArray[Any], buffer: DeviceBuffer) -> None:
 class PyCuda(Cuda):
     """The layer on pycuda, which has no graphs.
 
-    Its streams and events are destroyed with their last reference, which a :class:`Handle` is.
+    Its streams and events are destroyed with their last reference.  That is the :class:`Handle`'s:
+    no frame of ours may keep one, because an error's traceback would keep the frame.
     """
 
     name = "pycuda"
@@ -314,8 +314,10 @@ class PyCuda(Cuda):
         # detach() gives the use back only where pycuda takes the context for current, and leaves
         # it on the driver's stack; so it is taken off there first, without pycuda noticing.
         self._push()
-        self.driver.pop_context()
-        self._context.detach()
+        try:
+            self.driver.pop_context()
+        finally:
+            self._context.detach()
 
     def _push(self) -> None:
         self._context.push()
@@ -348,11 +350,11 @@ class PyCuda(Cuda):
     def _drop_event(self, value: Any) -> None:
         """Nothing: the caller forgets it."""
 
-    def _copy_in(self, address: int, array: NDArray[Any], stream: Any) -> None:
-        self.binding.memcpy_htod_async(address, array, stream)
+    def _copy_in(self, address: int, array: NDArray[Any], stream: Handle) -> None:
+        self.binding.memcpy_htod_async(address, array, stream.get())
 
-    def _copy_out(self, array: NDArray[Any], address: int, stream: Any) -> None:
-        self.binding.memcpy_dtoh_async(array, address, stream)
+    def _copy_out(self, array: NDArray[Any], address: int, stream: Handle) -> None:
+        self.binding.memcpy_dtoh_async(array, address, stream.get())
 
     def synchronize(self, stream: Handle) -> None:
         """Wait until everything given to ``stream`` is done."""
@@ -430,11 +432,11 @@ class CudaPython(Cuda):
     def _drop_event(self, value: Any) -> None:
         self._call("cuEventDestroy", value)
 
-    def _copy_in(self, address: int, array: NDArray[Any], stream: Any) -> None:
-        self._call("cuMemcpyHtoDAsync", address, array.ctypes.data, array.nbytes, stream)
+    def _copy_in(self, address: int, array: NDArray[Any], stream: Handle) -> None:
+        self._call("cuMemcpyHtoDAsync", address, array.ctypes.data, array.nbytes, stream.get())
 
-    def _copy_out(self, array: NDArray[Any], address: int, stream: Any) -> None:
-        self._call("cuMemcpyDtoHAsync", array.ctypes.data, address, array.nbytes, stream)
+    def _copy_out(self, array: NDArray[Any], address: int, stream: Handle) -> None:
+        self._call("cuMemcpyDtoHAsync", array.ctypes.data, address, array.nbytes, stream.get())
 
     def synchronize(self, stream: Handle) -> None:
         """Wait until everything given to ``stream`` is done."""

@@ -76,6 +76,26 @@ class EngineRecord:
                 raise UsageError(f"engine record: {name} cannot be {getattr(self, name)!r:.60}")
 
 
+    def describe(self) -> list[tuple[str, str]]:
+        """Return the record as rows of a label and a text, for a person to read."""
+        built_on = _gpu(self.gpu, self.compute_capability) if self.gpu else "a machine with no GPU"
+        kinds = {
+            "hardware-compatible": self.hardware_compatible,
+            "version-compatible": self.version_compatible,
+        }
+        least, preferred, most = self.batch
+        words = [*self.targets, *(word for word, so in kinds.items() if so)]
+        if not words:
+            words = ["Ampere and newer" if self.flavour == "tensorrt-rtx" else "that GPU"]
+        return [
+            ("engine", f"{self.flavour} {self.version}, {self.precision}, built on {built_on}"),
+            ("runs on", ", ".join(words)),
+            ("pictures a call", f"{least} to {most}, {preferred} preferred"),
+            ("executed", "yes" if self.executed else "no, engine not executed"),
+            ("ONNX", f"sha256 {self.onnx_sha256}"),
+        ]
+
+
 def _is_int(value: object, low: int, high: int) -> bool:
     return type(value) is int and low <= value <= high
 

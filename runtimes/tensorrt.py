@@ -26,6 +26,7 @@ from yolox_deploy.runtimes.engine_file import (
     rebuild_command,
     refusal,
 )
+from yolox_deploy.runtimes.engine_log import log_of
 from yolox_deploy.runtimes.gpu import Gpu, find_gpu
 from yolox_deploy.spec import ModelSpec
 
@@ -88,7 +89,8 @@ class TensorRTRuntime(Runtime):
     def _deserialize(
         self, trt: Any, spec: ModelSpec, record: EngineRecord | None, gpu: Gpu
     ) -> None:
-        self.log = collecting_logger(trt)
+        self.log = log_of(trt)
+        self.log.lines.clear()
         self.runtime = trt.Runtime(self.log)
         if record is not None and record.version_compatible:
             # Such an engine carries the runtime of its builder's version.
@@ -271,8 +273,8 @@ class TensorRTRuntime(Runtime):
         with ExitStack() as last:
             last.callback(cuda.close)
             with cuda.current():
-                # An engine outlives its context, a runtime its engine, the logger all of them.
-                for name in ("context", "engine", "runtime", "log"):
+                # An engine outlives its context, a runtime its engine.
+                for name in ("context", "engine", "runtime"):
                     self.__dict__.pop(name, None)
 
 
@@ -281,22 +283,6 @@ class TensorRTRTXRuntime(TensorRTRuntime):
 
     name = "tensorrt-rtx"
     module = "tensorrt_rtx"
-
-
-def collecting_logger(trt: Any) -> Any:
-    """Return a logger for ``trt`` whose ``lines`` are the errors that it was told."""
-    errors = (trt.ILogger.Severity.INTERNAL_ERROR, trt.ILogger.Severity.ERROR)
-
-    class Log(trt.ILogger):  # type: ignore[misc]
-        def __init__(self) -> None:
-            trt.ILogger.__init__(self)
-            self.lines: list[str] = []
-
-        def log(self, severity: Any, text: str) -> None:
-            if severity in errors:
-                self.lines.append(text)
-
-    return Log()
 
 
 def _machine(flavour: str, trt: Any, gpu: Gpu) -> Machine:
