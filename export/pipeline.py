@@ -8,19 +8,31 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
 
+import onnx
+
 from yolox_deploy.detector import IOU_THRESHOLD, SCORE_THRESHOLD
-from yolox_deploy.errors import MissingPackageError, UsageError, VerificationError
+from yolox_deploy.errors import (
+    MissingPackageError,
+    UsageError,
+    VerificationError,
+    YoloxDeployError,
+)
+from yolox_deploy.export.compare import TOLERANCES
 from yolox_deploy.export.onnx import DEFAULT_OPSET, Hub, check_opset, make_hub, with_tail
-from yolox_deploy.export.precision import to_fp16
+from yolox_deploy.export.precision import flushed, to_fp16, underflow
 from yolox_deploy.export.prepare import prepare
-from yolox_deploy.export.targets import Target, target
+from yolox_deploy.export.targets import EngineTarget, OnnxTarget, Target, TensorRTTarget, target
+from yolox_deploy.export.tensorrt import Advance, EngineSettings, trtexec_line
 from yolox_deploy.export.verify import Pictures, Reference, Verification, verify
-from yolox_deploy.files import reported_as_output_error, workplace
+from yolox_deploy.files import reported_as_output_error, workplace, write_atomically
 from yolox_deploy.models.checkpoint import Checkpoint, load_checkpoint
+from yolox_deploy.runtimes.engine_file import finish_command, write_sidecar
 from yolox_deploy.runtimes.registry import BACKENDS
 from yolox_deploy.spec import ModelSpec, SpecHints
 
 UNVERIFIED = ".unverified"
+# Pictures on which the cost of flushed FP16 weights is measured: it is a note, not a verdict.
+FLUSHED_PICTURES = 8
 
 Report = Callable[[str], None]
 
@@ -33,7 +45,7 @@ class ExportOptions:
     ``decode`` puts box decoding into the graph, ``nms`` also the suppression at the two
     thresholds.  ``pictures`` is a folder for the verification (``None``: the drawn ones that
     ship with the package).  ``scale_stem`` and ``simplify`` can be turned off to study their
-    effect.
+    effect.  ``engine`` is for TensorRT's engines alone.
     """
 
     hints: SpecHints = field(default_factory=SpecHints)
@@ -50,6 +62,7 @@ class ExportOptions:
     verify: bool = True
     pictures: Path | None = None
     allow_unverified: bool = False
+    engine: EngineSettings = field(default_factory=EngineSettings)
 
 
 @dataclass(frozen=True)
@@ -78,30 +91,61 @@ class UnverifiedError(VerificationError):
         self.results = results
 
 
+class EngineNotBuiltError(YoloxDeployError):
+    """An engine that cannot be built here; everything for building it elsewhere is there.
+
+    ``results`` has what was exported; the exit code is that of the reason.
+    """
+
+    def __init__(self, reason: YoloxDeployError, way_on: str, results: list[ExportResult]) -> None:
+        super().__init__(f"{reason}. {way_on}")
+        self.exit_code = reason.exit_code
+        self.results = results
+
+
 def export_model(
     checkpoint: Path,
     targets: Sequence[str],
     options: ExportOptions,
     output: Path,
     report: Report = lambda stage: None,
+    advance: Advance = lambda phase, done, total: None,
 ) -> list[ExportResult]:
     """Export ``checkpoint`` to every target in the folder ``output`` and verify each.
 
-    ``report`` is told each stage as it begins.  Files appear under their names only when they are
+    ``report`` is told each stage as it begins, ``advance`` how far an engine's builder is (its
+    phase, steps done, steps in all).  Files appear under their names only when they are
     whole and verified; an artifact that fails keeps a name with ``.unverified`` in it unless
     ``options.allow_unverified``.
 
     Raises :class:`UnverifiedError` (with all results) when an artifact failed.  Anything that can
     be known beforehand is refused before anything is written; a converter that fails raises
     :class:`~yolox_deploy.errors.ConversionError` and leaves the targets before it in place.
+    Where TensorRT or its GPU is missing, :class:`EngineNotBuiltError` is raised at the end, and
+    ONNX and the command for the target machine are there.
     """
     rows = [target(name) for name in dict.fromkeys(targets)]
     if not rows:
         raise UsageError("no target was named")
+    if options.engine != EngineSettings() and not any(isinstance(r, EngineTarget) for r in rows):
+        raise UsageError(
+            "--workspace, --targets, --hardware-compatible, --version-compatible and --batch "
+            f"MIN,OPT,MAX belong to TensorRT: --to trt or trt-rtx, not {', '.join(targets)}"
+        )
+    rows = [row.with_settings(options.engine, advance) for row in rows]
     check_opset(options.opset)
+    not_built: YoloxDeployError | None = None
     for row in rows:
-        row.load()
-        if options.verify:
+        try:
+            row.load()
+        except YoloxDeployError as error:
+            if not isinstance(row, TensorRTTarget):
+                raise
+            not_built = error
+    if not_built:
+        rows = _with_onnx_for_trt(rows)
+    if options.verify:
+        for row in rows:
             _check_engine(row)
     report("reading the checkpoint")
     loaded = load_checkpoint(checkpoint, options.hints.architecture)
@@ -120,7 +164,47 @@ def export_model(
             "; ".join(f"{r.target}: {r.verification.summary}, kept as {r.path}" for r in failed),
             results,
         )
+    if not_built:
+        source = next(r for r in results if r.target == OnnxTarget.name)
+        raise EngineNotBuiltError(not_built, _hand_on(source, options), results)
     return results
+
+
+def _with_onnx_for_trt(rows: Sequence[Target]) -> list[Target]:
+    """Return the targets with ONNX, once, in the place of the engine that cannot be built."""
+    names = dict.fromkeys(
+        OnnxTarget.name if isinstance(row, TensorRTTarget) else row.name for row in rows
+    )
+    by_name = {OnnxTarget.name: OnnxTarget(), **{row.name: row for row in rows}}
+    return [by_name[name] for name in names]
+
+
+def _hand_on(source: ExportResult, options: ExportOptions) -> str:
+    """Write beside an ONNX file how it becomes an engine elsewhere; returns it as sentences.
+
+    The engine's sidecar is written too, so that what ``trtexec`` makes can be opened.
+    """
+    engine = source.path.with_suffix(TensorRTTarget.suffix)
+    line = trtexec_line(source.path.name, engine.name, source.spec, options.engine)
+    recipe = source.path.with_suffix(".trtexec.txt")
+    finish = finish_command(Path(engine.name))
+    write_atomically(
+        recipe,
+        "# On the machine that shall run the engine, TensorRT 10 and newer\n"
+        "# (8.6: --fp16, or nothing for an FP32 model, in the place of --stronglyTyped):\n"
+        f"{line}\n"
+        f"# Then, with {engine.name}.json beside the engine, prove what it detects:\n"
+        f"{finish}\n",
+    )
+    # What is there belongs to an engine that was built: leave it alone.
+    if not engine.exists():
+        verification = replace(source.verification, executed=False)
+        write_sidecar(engine, replace(source.spec, verification=verification.record()), None)
+    return (
+        f"Either install what is missing, or build it there from {source.path} "
+        f"({'verified' if source.verification.status == 'passed' else 'not verified'}): "
+        f"{line} (also in {recipe.name})"
+    )
 
 
 def requested_spec(checkpoint: Checkpoint, options: ExportOptions) -> ModelSpec:
@@ -150,7 +234,8 @@ def artifact_name(spec: ModelSpec) -> str:
 
 def _check_engine(row: Target) -> None:
     """Import the engine that verifies a target; raises :class:`MissingPackageError`."""
-    available = BACKENDS[row.backend].availability(try_import=True)
+    backend = OnnxTarget.backend if row.why_not_executed() else row.backend
+    available = BACKENDS[backend].availability(try_import=True)
     if not available.ok:
         raise MissingPackageError(
             f"verifying target {row.name} needs its engine: {available.reason}; or --no-verify"
@@ -182,6 +267,7 @@ class _Exporter:
         self.place = place
         self.report = report
         self.hubs: dict[int | None, Hub] = {}
+        self.halves: dict[int | None, tuple[onnx.ModelProto, str]] = {}
         self.reference = reference
         self.input_problem = reference.input_problem() if reference else None
 
@@ -214,27 +300,81 @@ class _Exporter:
         self.report(f"converting to {row.name}")
         graph = hub.model
         if spec.precision == "fp16" and row.fp16_in_graph:
-            graph = to_fp16(graph)
+            graph, note = self.half(graph, spec)
+            notes += [note] if note else []
+        graph = with_tail(graph, spec)
         main = self.place / f"{artifact_name(spec)}{row.suffix}"
         with reported_as_output_error(output):
-            row.convert(with_tail(graph, spec), spec, main)
+            row.convert(graph, spec, main)
             spec = replace(spec, tools=_tool_versions(row))
             row.embed(main, spec)
-            verification = self.verify(row, main)
+            verification = self.verify(row, main, graph, output / main.name)
             spec = replace(spec, verification=verification.record())
             row.embed(main, spec)
             path, size = self.move(row, main, output, verification)
         seconds = perf_counter() - start
         return ExportResult(row.name, path, size, seconds, spec, verification, tuple(notes))
 
-    def verify(self, row: Target, main: Path) -> Verification:
+    def half(self, graph: onnx.ModelProto, spec: ModelSpec) -> tuple[onnx.ModelProto, str]:
+        """Return the raw-output graph in FP16, and a note on its weights that FP16 barely holds."""
+        if spec.batch not in self.halves:
+            half, count = to_fp16(graph), underflow(graph)
+            cost = self.cost_of_flushing(half, spec) if count.small and self.reference else ""
+            self.halves[spec.batch] = half, f"{count}{cost}" if count.small else ""
+        return self.halves[spec.batch]
+
+    def cost_of_flushing(self, half: onnx.ModelProto, spec: ModelSpec) -> str:
+        """Return what is lost on an engine that flushes FP16's subnormal weights to zero."""
+        assert self.reference is not None
+        reference = self.reference.first(FLUSHED_PICTURES)
+        spec = replace(spec, output="raw", score_threshold=None, iou_threshold=None)
+        found = self.run_onnx(flushed(half), spec, reference)
+        assert found.comparison is not None
+        c = found.comparison
+        verdict = (
+            "it would pass verification"
+            if not TOLERANCES["fp16"].problems(c)
+            else "it would fail verification"
+        )
+        return (
+            f"; on an engine that flushes them to zero, scores would be within "
+            f"{c.score_difference:.1e} of the checkpoint's and boxes within {c.box_pixels:.1e} px: "
+            f"{verdict}"
+        )
+
+    def run_onnx(
+        self, graph: onnx.ModelProto, spec: ModelSpec, reference: Reference
+    ) -> Verification:
+        """Verify a graph that no artifact is of."""
+        file = self.place / "source.onnx"
+        source = OnnxTarget()
+        source.convert(graph, spec, file)
+        source.embed(file, spec)
+        runtime = BACKENDS[source.backend].runtime_class()
+        with runtime(file) as opened:
+            found = verify(opened, reference, spec.precision)
+        file.unlink()
+        return found
+
+    def verify(self, row: Target, main: Path, graph: onnx.ModelProto, final: Path) -> Verification:
+        """Verify an artifact, or where it cannot run here the ``graph`` that it is made from."""
         precision = self.spec.precision
         if self.reference is None:
             return Verification("not run", (), None, 0, precision, ("turned off",))
         self.report(f"verifying {row.name}")
-        runtime = BACKENDS[row.backend].runtime_class()
-        with runtime(main) as opened:
-            found = verify(opened, self.reference, precision)
+        why_not = row.why_not_executed()
+        if why_not:
+            spec = self.spec if row.batches else replace(self.spec, batch=1)
+            found = self.run_onnx(graph, spec, self.reference)
+            note = (
+                f"{final.name} was not executed ({why_not}): its ONNX graph was verified in its "
+                f"place; to finish on the target machine: {finish_command(final)}"
+            )
+            found = replace(found, executed=False, notes=(*found.notes, note))
+        else:
+            runtime = BACKENDS[row.backend].runtime_class()
+            with runtime(main) as opened:
+                found = verify(opened, self.reference, precision)
         if self.input_problem:
             problems = (self.input_problem, *found.problems)
             return replace(found, status="failed", problems=problems)

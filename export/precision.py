@@ -6,9 +6,40 @@ inputs of 0..255 pixels are a known source of NaN; so the graph is converted and
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
 import onnx
+from numpy.typing import NDArray
+from onnx import numpy_helper
 
 from yolox_deploy.errors import MissingPackageError
+
+# Below these magnitudes FP16 has subnormal numbers, and none.
+SMALLEST_NORMAL = 2.0**-14
+SMALLEST_SUBNORMAL = 2.0**-24
+
+
+class Underflow(NamedTuple):
+    """How many weights of the convolutions lie below FP16's normal range.
+
+    ``small`` of ``weights`` lie below it, ``lost`` of them below its smallest number too (the
+    converter raises those to 6e-8); ``layers`` of ``all_layers`` convolutions have small weights.
+    """
+
+    weights: int
+    small: int
+    lost: int
+    layers: int
+    all_layers: int
+
+    def __str__(self) -> str:
+        lost = f", {self.lost:,} of them below its smallest number" if self.lost else ""
+        return (
+            f"{self.small:,} of {self.weights:,} weights, in {self.layers} of {self.all_layers} "
+            f"convolutions, lie below FP16's normal range (2^-14){lost}"
+        )
 
 
 def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -34,3 +65,39 @@ def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
     result: onnx.ModelProto = ordered.model
     onnx.checker.check_model(result, full_check=True)
     return result
+
+
+def underflow(model: onnx.ModelProto) -> Underflow:
+    """Count the convolutions' weights that lie below FP16's normal range; ``model`` is FP32."""
+    weights = small = lost = layers = all_layers = 0
+    for _, array in _convolution_weights(model):
+        magnitude = np.abs(array)
+        below = (magnitude > 0) & (magnitude < SMALLEST_NORMAL)
+        weights += array.size
+        small += int(below.sum())
+        lost += int((below & (magnitude < SMALLEST_SUBNORMAL)).sum())
+        layers += bool(below.any())
+        all_layers += 1
+    return Underflow(weights, small, lost, layers, all_layers)
+
+
+def flushed(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a copy of ``model`` whose convolutions' small weights are zero.
+
+    It is what an engine computes that flushes FP16's subnormal numbers.
+    """
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    for tensor, array in _convolution_weights(copy):
+        kept = np.where(np.abs(array) < SMALLEST_NORMAL, array.dtype.type(0), array)
+        tensor.CopyFrom(numpy_helper.from_array(kept, tensor.name))
+    return copy
+
+
+def _convolution_weights(
+    model: onnx.ModelProto,
+) -> Iterator[tuple[onnx.TensorProto, NDArray[np.floating]]]:
+    names = {node.input[1] for node in model.graph.node if node.op_type == "Conv"}
+    for tensor in model.graph.initializer:
+        if tensor.name in names:
+            yield tensor, numpy_helper.to_array(tensor)

@@ -2,17 +2,48 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import subprocess
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
 import onnx
 
-from yolox_deploy.errors import ConversionError, MissingPackageError, UsageError, suggest
+from yolox_deploy.errors import (
+    ConversionError,
+    DeviceError,
+    MissingPackageError,
+    UsageError,
+    YoloxDeployError,
+    suggest,
+)
 from yolox_deploy.export.onnx import embed_spec
+from yolox_deploy.export.tensorrt import (
+    MIB,
+    WORKSPACE_SHARE,
+    Advance,
+    BuildRequest,
+    EngineSettings,
+    build_engine,
+    check_request,
+    is_quantized,
+    shapes,
+    timing_cache_file,
+)
 from yolox_deploy.runtimes.base import one_line
+from yolox_deploy.runtimes.engine_file import (
+    EngineRecord,
+    Flavour,
+    Machine,
+    read_sidecar,
+    refusal,
+    sidecar_path,
+    write_sidecar,
+)
+from yolox_deploy.runtimes.gpu import Gpu, find_gpu, free_memory, why_no_gpu
 from yolox_deploy.spec import SPEC_KEY, ModelSpec, OutputKind
 
 PNNX_TIMEOUT_S = 1800
@@ -41,6 +72,17 @@ class Target(ABC):
                 f"target {self.name} needs the package {self.package}: "
                 f'pip install "yolox-deploy[{self.extra}]"'
             ) from error
+
+    def with_settings(self, settings: EngineSettings, advance: Advance) -> Target:
+        """Return the target as it is asked for; only engines take settings."""
+        return self
+
+    def why_not_executed(self) -> str:
+        """Return in one sentence why the artifact cannot run on this machine, "" where it can.
+
+        What cannot run is verified through the ONNX graph it is made from.
+        """
+        return ""
 
     def check(self, spec: ModelSpec) -> None:
         """Raise :class:`UsageError` where this format cannot carry the request."""
@@ -180,8 +222,159 @@ def pnnx_program() -> Path:
     return program
 
 
+class EngineTarget(Target):
+    """A serialized engine, with its spec and what it was built for in the sidecar beside it."""
+
+    outputs = ("raw", "decoded")
+    fp16_in_graph = True
+    flavour: ClassVar[Flavour]
+
+    def __init__(
+        self,
+        settings: EngineSettings = EngineSettings(),  # noqa: B008 (frozen)
+        advance: Advance = lambda phase, done, total: None,
+    ) -> None:
+        self.settings = settings
+        self.advance = advance
+
+    def with_settings(self, settings: EngineSettings, advance: Advance) -> Self:
+        return type(self)(settings, advance)
+
+    def check(self, spec: ModelSpec) -> None:
+        super().check(spec)
+        if self.settings.profile and spec.batch is not None:
+            raise UsageError("--batch MIN,OPT,MAX is for engines of any batch: add --dynamic")
+        check_request(self.builder(), self.request(spec, None))
+
+    def builder(self) -> Any:
+        """Return the module that builds."""
+        return importlib.import_module(self.package)
+
+    def request(self, spec: ModelSpec, gpu: Gpu | None) -> BuildRequest:
+        """Return what the builder is asked for; ``gpu`` is the one it runs on."""
+        settings = self.settings
+        return BuildRequest(
+            precision=spec.precision,
+            profile=shapes(spec, settings.batches(spec)) if spec.batch is None else None,
+            workspace=None if settings.workspace is None else settings.workspace * MIB,
+            targets=settings.targets,
+            hardware_compatible=settings.hardware_compatible,
+            version_compatible=settings.version_compatible,
+        )
+
+    def files(self, main: Path) -> tuple[Path, ...]:
+        return sidecar_path(main), main
+
+    def convert(self, graph: onnx.ModelProto, spec: ModelSpec, main: Path) -> None:
+        trt, gpu = self.builder(), None if why_no_gpu() else find_gpu()
+        try:
+            engine = build_engine(trt, graph, self.request(spec, gpu), self.advance)
+        except YoloxDeployError:
+            raise
+        except Exception as error:
+            raise ConversionError(f"{self.flavour} could not convert: {one_line(error)}") from error
+        main.write_bytes(engine)
+        record = EngineRecord(
+            flavour=self.flavour,
+            version=trt.__version__,
+            precision="int8" if is_quantized(graph) else spec.precision,
+            batch=self.settings.batches(spec),
+            onnx_sha256=hashlib.sha256(graph.SerializeToString()).hexdigest(),
+            engine_sha256=hashlib.sha256(engine).hexdigest(),
+            engine_bytes=len(engine),
+            executed=False,
+            gpu=gpu.name if gpu else None,
+            compute_capability=gpu.compute_capability if gpu else None,
+            driver=gpu.driver if gpu else None,
+            targets=self.settings.targets,
+            hardware_compatible=self.settings.hardware_compatible,
+            version_compatible=self.settings.version_compatible,
+        )
+        write_sidecar(main, spec, record)
+
+    def embed(self, main: Path, spec: ModelSpec) -> None:
+        record = read_sidecar(main).engine
+        found = spec.verification or {}
+        executed = found.get("status") == "passed" and bool(found.get("executed"))
+        write_sidecar(main, spec, replace(record, executed=executed) if record else None)
+
+
+class TensorRTTarget(EngineTarget):
+    """An engine for the GPU that builds it."""
+
+    name = "trt"
+    suffix = ".engine"
+    backend = "tensorrt"
+    package = "tensorrt"
+    extra = "tensorrt"
+    flavour = "tensorrt"
+
+    def load(self) -> None:
+        """Import TensorRT and ask for a GPU; says all that is missing at once."""
+        no_gpu, missing = _short(why_no_gpu()), ""
+        try:
+            super().load()
+        except MissingPackageError:
+            missing = f'the package tensorrt is missing (pip install "yolox-deploy[{self.extra}]")'
+        except Exception as error:
+            missing = f"the package tensorrt cannot be imported ({one_line(error)})"
+        if missing or no_gpu:
+            kind = MissingPackageError if missing else DeviceError
+            reasons = " and ".join(filter(None, (missing, no_gpu)))
+            raise kind(f"target trt is built on the machine that shall run it: {reasons}")
+
+    def request(self, spec: ModelSpec, gpu: Gpu | None) -> BuildRequest:
+        """Return the request with what only a builder that measures on its GPU needs."""
+        request = super().request(spec, gpu)
+        if gpu is None:
+            return request
+        free = int(free_memory() * WORKSPACE_SHARE)
+        version = self.builder().__version__
+        return replace(
+            request,
+            workspace=free if request.workspace is None else request.workspace,
+            timing_cache=timing_cache_file(self.flavour, version, gpu.name),
+        )
+
+
+class TensorRTRTXTarget(EngineTarget):
+    """An engine for GPUs that are named, built anywhere and finished on them when it is loaded."""
+
+    name = "trt-rtx"
+    suffix = ".rtx.engine"
+    backend = "tensorrt-rtx"
+    package = "tensorrt_rtx"
+    extra = "tensorrt-rtx"
+    flavour = "tensorrt-rtx"
+
+    def why_not_executed(self) -> str:
+        no_gpu = _short(why_no_gpu())
+        if no_gpu:
+            return no_gpu
+        gpu = find_gpu()
+        version = self.builder().__version__
+        planned = EngineRecord(
+            self.flavour, version, "fp32", (1, 1, 1), "0" * 64, "0" * 64, 1, False,
+            targets=self.settings.targets,
+        )  # fmt: skip
+        here = Machine(self.flavour, version, gpu.name, gpu.compute_capability)
+        return refusal(planned, here) or ""
+
+
+def _short(reason: str) -> str:
+    """Return a reason without the advice behind its colon, which is for those who run models."""
+    return reason.partition(": ")[0]
+
+
 TARGETS: dict[str, Target] = {
-    row.name: row for row in (OnnxTarget(), OpenVINOTarget(), NcnnTarget())
+    row.name: row
+    for row in (
+        OnnxTarget(),
+        OpenVINOTarget(),
+        NcnnTarget(),
+        TensorRTTarget(),
+        TensorRTRTXTarget(),
+    )
 }
 
 

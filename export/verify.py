@@ -6,8 +6,9 @@ graph in float32, see the same letterboxed pictures, and their outputs are compa
 
 from __future__ import annotations
 
+import copy
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -39,7 +40,10 @@ STEADY_IOU = 0.7
 
 @dataclass(frozen=True)
 class Verification:
-    """What verification found: ``passed``, ``failed``, or ``not run`` with the reason."""
+    """What verification found: ``passed``, ``failed``, or ``not run`` with the reason.
+
+    ``executed`` is ``False`` where not the artifact ran, but the ONNX graph it is made from.
+    """
 
     status: Literal["passed", "failed", "not run"]
     problems: tuple[str, ...]
@@ -47,10 +51,13 @@ class Verification:
     pictures: int
     precision: Precision
     notes: tuple[str, ...] = ()
+    executed: bool = True
 
     @property
     def summary(self) -> str:
         """The result in one line."""
+        if not self.executed:
+            return f"engine not executed; its ONNX: {replace(self, executed=True).summary}"
         if self.problems:
             return "; ".join(self.problems)
         if self.comparison is None:
@@ -67,6 +74,7 @@ class Verification:
         tolerance = TOLERANCES[self.precision]
         return {
             "status": self.status,
+            "executed": self.executed,
             "summary": self.summary,
             "pictures": self.pictures,
             "tolerance": dataclasses.asdict(tolerance),
@@ -114,6 +122,12 @@ class Reference:
         for image, out in zip(pictures.images, self.inputs, strict=True):
             letterbox(image, out)
         self.outputs = self._run(self.inputs)
+
+    def first(self, count: int) -> Reference:
+        """Return the reference for the first ``count`` pictures."""
+        part = copy.copy(self)
+        part.inputs, part.outputs = self.inputs[:count], self.outputs[:count]
+        return part
 
     def _run(self, inputs: Array) -> Array:
         with torch.inference_mode():

@@ -10,7 +10,7 @@ import importlib.util
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 Item = TypeVar("Item")
 
@@ -22,27 +22,57 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+class Stages:
+    """Tells a person which stage of something long has begun, as plain lines."""
+
+    def __init__(self, title: str) -> None:
+        self.title = title
+
+    def __call__(self, stage: str) -> None:
+        """Begin a stage; the one before it is over."""
+        say(f"{self.title}: {stage}")
+
+    def advance(self, phase: str, done: int, total: int) -> None:
+        """Tell how far a phase of the stage is; only a terminal shows it."""
+
+
+class _RichStages(Stages):
+    """The same under a spinner, with a bar for the phase that a stage is in."""
+
+    def __init__(self, title: str, progress: Any) -> None:
+        super().__init__(title)
+        self.progress = progress
+        self.stage = ""
+        self.running: int | None = None
+
+    def __call__(self, stage: str) -> None:
+        self.finish()
+        self.stage, self.running = stage, self.progress.add_task(stage, total=None)
+
+    def advance(self, phase: str, done: int, total: int) -> None:
+        if self.running is not None and total > 0:
+            text = f"{self.stage}: {phase} {done}/{total}"
+            self.progress.update(self.running, description=text)
+
+    def finish(self) -> None:
+        if self.running is not None:
+            self.progress.update(self.running, description=self.stage, total=1, completed=1)
+
+
 @contextmanager
-def stages(title: str) -> Iterator[Callable[[str], None]]:
-    """Give a function that is told each stage as it begins; elapsed time is shown beside it."""
+def stages(title: str) -> Iterator[Stages]:
+    """Give what is told each stage as it begins; elapsed time is shown beside it."""
     if not (HAS_RICH and sys.stderr.isatty()):
-        yield lambda stage: say(f"{title}: {stage}")
+        yield Stages(title)
         return
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     columns = (SpinnerColumn(finished_text="[green]done[/]"), TextColumn("{task.description}"))
     with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True)) as progress:
-        running: list[int] = []
-
-        def begin(stage: str) -> None:
-            if running:
-                progress.update(running[-1], total=1, completed=1)  # type: ignore[arg-type]
-            running.append(progress.add_task(stage, total=None))
-
-        yield begin
-        if running:
-            progress.update(running[-1], total=1, completed=1)  # type: ignore[arg-type]
+        shown = _RichStages(title, progress)
+        yield shown
+        shown.finish()
 
 
 def track(items: Iterable[Item], total: int, unit: str = "pictures") -> Iterator[Item]:

@@ -1,0 +1,100 @@
+"""Verify an artifact that is there already, and keep the result in it.
+
+For an engine that was built on a machine that cannot run it, and for whoever doubts a file.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from yolox_deploy.errors import InputFileError, UsageError
+from yolox_deploy.export.targets import TARGETS, Target
+from yolox_deploy.export.verify import Pictures, Reference, Verification, verify
+from yolox_deploy.files import reported_as_output_error, workplace
+from yolox_deploy.models.checkpoint import load_checkpoint
+from yolox_deploy.runtimes.registry import CHECKPOINT_SUFFIXES, backend_for
+from yolox_deploy.spec import ModelSpec, SpecHints
+
+
+class Verified(NamedTuple):
+    """What was found, the artifact's spec with it, and what else is worth knowing."""
+
+    verification: Verification
+    spec: ModelSpec
+    notes: tuple[str, ...]
+
+
+def verify_artifact(
+    artifact: Path,
+    checkpoint: Path,
+    hints: SpecHints = SpecHints(),  # noqa: B008 (frozen)
+    *,
+    pictures: Path | None = None,
+    report: Callable[[str], None] = lambda stage: None,
+) -> Verified:
+    """Run ``artifact`` on its engine, compare it with ``checkpoint``, write the result into it.
+
+    An artifact without a spec of ours is compared and left as it is.  ``pictures`` is a folder
+    (``None``: the drawn pictures that ship with the package).
+
+    Raises :class:`UsageError` where the two cannot be of one model, and what opening either may
+    raise; an artifact that fails is no error, its verification says so.
+    """
+    if artifact.suffix.lower() in CHECKPOINT_SUFFIXES:
+        raise UsageError(f"{artifact} is a checkpoint: --verify-artifact takes what came out of it")
+    if not artifact.is_file():
+        raise InputFileError(f"{artifact}: no such file")
+    report("reading the checkpoint")
+    loaded = load_checkpoint(checkpoint, hints.architecture)
+    runtime_class = backend_for(artifact).runtime_class()
+    with runtime_class(artifact, hints=hints) as runtime:
+        spec = runtime.spec
+        classes = loaded.network.num_classes
+        if classes != spec.num_classes:
+            raise UsageError(
+                f"{artifact} has {spec.num_classes} classes and {checkpoint} {classes}: it was not "
+                "made from this checkpoint"
+            )
+        report("running the checkpoint on the verification pictures")
+        reference = Reference(loaded.network, spec, Pictures.load(pictures))
+        report(f"verifying {artifact.name}")
+        found = verify(runtime, reference, spec.precision)
+        problem = reference.input_problem()
+    if problem:
+        found = replace(found, status="failed", problems=(problem, *found.problems))
+    notes = list(found.notes)
+    if spec.checkpoint_sha256 not in (None, loaded.sha256):
+        notes.append(f"{artifact.name} was made from another file than {checkpoint}")
+    spec = replace(spec, verification=found.record())
+    if spec.assumed:
+        notes.append(f"{artifact.name} carries no spec of yolox_deploy: nothing was written to it")
+    else:
+        _rewrite(artifact, spec)
+    return Verified(found, spec, tuple(notes))
+
+
+def target_of(artifact: Path) -> Target:
+    """Return the target that such files are made by; raises :class:`UsageError`."""
+    rows = [row for row in TARGETS.values() if artifact.name.endswith(row.suffix)]
+    if not rows:
+        raise UsageError(
+            f"{artifact.name} is not called like an artifact: expected a name that ends with "
+            + ", ".join(row.suffix for row in TARGETS.values())
+        )
+    return max(rows, key=lambda row: len(row.suffix))
+
+
+def _rewrite(artifact: Path, spec: ModelSpec) -> None:
+    """Put the spec into a copy of the artifact's files, and rename those over it."""
+    row = target_of(artifact)
+    with workplace(artifact.parent) as place, reported_as_output_error(artifact):
+        for file in row.files(artifact):
+            shutil.copy2(file, place)
+        main = place / artifact.name
+        row.embed(main, spec)
+        for file in row.files(main):
+            file.replace(artifact.with_name(file.name))
