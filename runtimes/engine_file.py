@@ -75,7 +75,6 @@ class EngineRecord:
             if not good(getattr(self, name)):
                 raise UsageError(f"engine record: {name} cannot be {getattr(self, name)!r:.60}")
 
-
     def describe(self) -> list[tuple[str, str]]:
         """Return the record as rows of a label and a text, for a person to read."""
         built_on = _gpu(self.gpu, self.compute_capability) if self.gpu else "a machine with no GPU"
