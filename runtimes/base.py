@@ -204,10 +204,19 @@ class Runtime(ABC):
 
     @final
     def close(self) -> None:
-        """Free the engine's memory; calling it twice is fine."""
-        if not self.closed:
-            self.closed = True
+        """Free the engine's memory; calling it twice is fine.
+
+        Raises :class:`ArtifactError` where the engine refuses; all that could go is gone then.
+        """
+        if self.closed:
+            return
+        self.closed = True
+        try:
             self._close()
+        except Exception as error:
+            raise ArtifactError(
+                f"{self.path}: {self.name} could not free everything: {one_line(error)}"
+            ) from error
 
     def _close_quietly(self) -> None:
         """Close after an error, which says more than what closing may still raise."""
@@ -217,8 +226,11 @@ class Runtime(ABC):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exception: object) -> None:
-        self.close()
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if error is None:
+            self.close()
+        else:
+            self._close_quietly()
 
     @abstractmethod
     def _open(self) -> Opened:

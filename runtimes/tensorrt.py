@@ -268,14 +268,27 @@ class TensorRTRuntime(Runtime):
         cuda: Cuda | None = self.__dict__.pop("cuda", None)
         if cuda is None:
             return
-        for name in ("_graph", "stream", "events", "host", "device_memory", "result"):
-            self.__dict__.pop(name, None)
         with ExitStack() as last:
             last.callback(cuda.close)
+            # Also where the context cannot be made current any more.
+            last.callback(self._forget)
             with cuda.current():
-                # An engine outlives its context, a runtime its engine.
-                for name in ("context", "engine", "runtime"):
-                    self.__dict__.pop(name, None)
+                self._forget()
+
+    def _forget(self) -> None:
+        """Let go of TensorRT's objects: an engine outlives its context, a runtime its engine."""
+        for name in (
+            "context",
+            "engine",
+            "runtime",
+            "_graph",
+            "stream",
+            "events",
+            "host",
+            "device_memory",
+            "result",
+        ):
+            self.__dict__.pop(name, None)
 
 
 class TensorRTRTXRuntime(TensorRTRuntime):

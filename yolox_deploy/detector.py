@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import operator
 import os
 import threading
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from yolox_deploy.decoder import Candidates, Decoder
 from yolox_deploy.detections import Detections
-from yolox_deploy.errors import UsageError, suggest
+from yolox_deploy.errors import UsageError, YoloxDeployError, suggest
 from yolox_deploy.images import ImageLike, as_bgr
 from yolox_deploy.letterbox import Letterbox
 from yolox_deploy.nms import nms
@@ -167,8 +168,10 @@ class Detector:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exception: object) -> None:
-        self.close()
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        # An error on the way says more than what closing may still raise.
+        with contextlib.suppress(*(() if error is None else (YoloxDeployError,))):
+            self.close()
 
     def __repr__(self) -> str:
         spec = self.spec

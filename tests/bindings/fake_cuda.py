@@ -235,9 +235,11 @@ class FakeDriver:
             self.captures[stream] = []
 
     def cuStreamEndCapture(self, stream: int) -> int:
+        # The stream has left its capture also where there is no graph of it.
+        captured = self.captures.pop(stream)
         with self.call("cuStreamEndCapture"):
             handle = self.handle()
-            self.graphs[handle] = self.captures.pop(stream)
+            self.graphs[handle] = captured
             return handle
 
     def cuGraphInstantiate(self, graph: int, flags: int) -> int:

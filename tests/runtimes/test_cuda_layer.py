@@ -6,7 +6,6 @@ That a real GPU and driver behave like the fake ones cannot be shown here.
 from __future__ import annotations
 
 import contextlib
-import gc
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -91,7 +90,6 @@ def leftover(driver: Any) -> dict[str, int]:
         "cuGraphExecDestroy": {"execs": 1},
         "cuDevicePrimaryCtxRelease": {"retained": 1},
         "cuCtxPopCurrent": {"current contexts": 1},
-        "cuStreamEndCapture": {"captures": 1},
     }
     return kept.get(refused, {})
 
@@ -108,19 +106,18 @@ def test_a_refusal_at_any_call_is_raised_and_leaves_nothing_behind(
     for number in range(1, total + 1):
         driver = gpu_with(fail_at=number)
         where = f"call {number} of {total}"
-        refused = False
+        refused = ""
         try:
             with choose_binding(binding)(0) as cuda:
                 there_and_back(cuda)
         except Exception as error:
-            refused = True
-            assert not isinstance(error, (AssertionError, AttributeError, TypeError)), where
+            refused = type(error).__name__
         cuda = None  # type: ignore[assignment]
-        gc.collect()
         name = driver.calls[number - 1]
         where = f"{name}, {where}"
         # Destructors, which is how pycuda destroys streams and events, cannot raise.
-        assert refused or (binding == "pycuda" and name.endswith("Destroy")), where
+        silent = binding == "pycuda" and name.endswith("Destroy")
+        assert refused in ("CudaError", "DeviceError", "RefusedError", "" if silent else "?"), where
         if name == "cuCtxPushCurrent" and number > first_of_close:
             # Nothing can be freed in a context that cannot be made current; it is given back.
             assert "retained" not in driver.books() or binding == "pycuda", where
