@@ -38,7 +38,7 @@ def test_json_names_every_backend_with_its_version(command: Any) -> None:
         if row["ok"]:
             assert row["version"] == importlib.metadata.version(BACKENDS[name].package)
         else:
-            assert "pip install" in row["reason"]
+            assert "pip install" in row["reason"] or "no NVIDIA driver here" in row["reason"]
     packages = {row["name"]: row["version"] for row in content["packages"]}
     assert packages["torch"] == importlib.metadata.version("torch")
 

@@ -27,6 +27,8 @@ NOT_THERE = {
     "openvino": ("cuda", "int4"),
     "ncnn": ("cuda", "fp16"),
     "torch": ("npu", "fp16"),
+    "tensorrt": ("cpu", "fp32"),
+    "tensorrt-rtx": ("cpu", "fp32"),
 }
 # Where the engine itself takes several pictures at once.
 BATCHING = ("onnxruntime", "openvino")
@@ -35,7 +37,11 @@ NOT_SQUARE = (256, 416)
 
 @pytest.fixture(scope="module", params=list(BACKENDS))
 def backend(request: pytest.FixtureRequest) -> str:
+    """Every backend; one for GPUs that cannot run here is tested in test_tensorrt.py alone."""
     name: str = request.param
+    available = BACKENDS[name].availability()
+    if BACKENDS[name].gpu and not available.ok:
+        pytest.skip(f"backend {name} cannot run here: {available.reason}")
     return name
 
 
