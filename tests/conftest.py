@@ -123,12 +123,14 @@ def model_for(nano_pth: Path, tmp_path_factory: pytest.TempPathFactory) -> Model
     """Give the real nano for a backend: ``model_for(backend, size=(416, 416), **options)``.
 
     The checkpoint itself for ``torch``; for the others this project's export, not verified, made
-    once a set of options (``batch``, ``dynamic``, ``decode``, ``nms``) for all that carry it.
+    once a set of options (``batch``, ``dynamic``, ``decode``, ``nms``) for all that carry it and
+    can run here.
     """
     made: dict[str, dict[str, Path]] = {}
 
     def give(backend: str, size: tuple[int, int] = (416, 416), **options: Any) -> Model:
         from yolox_deploy.export import TARGETS, ExportOptions, export_model
+        from yolox_deploy.runtimes import BACKENDS
         from yolox_deploy.spec import SpecHints
 
         # One thread: several would wait for each other on a busy machine.
@@ -138,7 +140,11 @@ def model_for(nano_pth: Path, tmp_path_factory: pytest.TempPathFactory) -> Model
         key = f"{size} {sorted(options.items())}"
         if key not in made:
             carried = "detections" if options.get("nms") else "raw"
-            names = [name for name, row in TARGETS.items() if carried in row.outputs]
+            names = [
+                name
+                for name, row in TARGETS.items()
+                if carried in row.outputs and BACKENDS[row.backend].availability().ok
+            ]
             request = ExportOptions(hints=SpecHints(imgsz=size), verify=False, **options)
             results = export_model(nano_pth, names, request, tmp_path_factory.mktemp("exported"))
             made[key] = {TARGETS[r.target].backend: r.path for r in results}
