@@ -26,7 +26,7 @@ NOT_THERE = {
     "onnxruntime": ("gpu", "bf16"),
     "openvino": ("cuda", "int4"),
     "ncnn": ("cuda", "fp16"),
-    "torch": ("npu", "fp16"),
+    "torch": ("npu", "int8"),
     "tensorrt": ("cpu", "fp32"),
     "tensorrt-rtx": ("cpu", "fp32"),
 }
