@@ -133,6 +133,9 @@ def model_for(nano_pth: Path, tmp_path_factory: pytest.TempPathFactory) -> Model
         from yolox_deploy.runtimes import BACKENDS
         from yolox_deploy.spec import SpecHints
 
+        available = BACKENDS[backend].availability()
+        if BACKENDS[backend].gpu and not available.ok:
+            pytest.skip(f"backend {backend} cannot run here: {available.reason}")
         # One thread: several would wait for each other on a busy machine.
         arguments = {"backend": backend, "threads": 1}
         if backend == "torch":

@@ -48,7 +48,7 @@ def replay(version: str) -> ModuleType:
     return module
 
 
-def instance(module: ModuleType, name: str, **behaviour: Any) -> Any:
+def instance(module: ModuleType, name: str, /, **behaviour: Any) -> Any:
     """Return an object of a recorded class: methods by function, properties by value."""
     found = create_autospec(getattr(module, name), instance=True, spec_set=True)
     for key, value in behaviour.items():
