@@ -27,7 +27,7 @@ from yolox_deploy.runtimes.gpu import Driver, Gpu
 
 # Values of the CUDA driver API: a stream that does not wait for the legacy default stream.
 NON_BLOCKING = 1
-INSTALL = "pip install cuda-python (or pycuda, which needs CUDA's headers)"
+INSTALL = "pip install cuda-bindings (or pycuda, which is built against CUDA's headers)"
 
 
 H = TypeVar("H", bound="Handle")
@@ -126,20 +126,20 @@ class Cuda(ABC):
 
     def device_buffer(self, nbytes: int) -> DeviceBuffer:
         """Return ``nbytes`` bytes of the GPU's memory, not initialised."""
-        return self._own(DeviceBuffer(self._allocate(nbytes), nbytes), self._free)
+        return self.own(DeviceBuffer(self._allocate(nbytes), nbytes), self._free)
 
     def host_buffer(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> HostBuffer:
         """Return page-locked memory for an array, not initialised."""
         value, flat = self._allocate_host(int(np.prod(shape)) * dtype.itemsize)
-        return self._own(HostBuffer(value, flat.view(dtype).reshape(shape)), self._free_host)
+        return self.own(HostBuffer(value, flat.view(dtype).reshape(shape)), self._free_host)
 
     def stream(self) -> Handle:
         """Return a stream of work that waits for no other."""
-        return self._own(Handle(self._make_stream()), self._drop_stream)
+        return self.own(Handle(self._make_stream()), self._drop_stream)
 
     def event(self) -> Handle:
         """Return an event that can tell times."""
-        return self._own(Handle(self._make_event()), self._drop_event)
+        return self.own(Handle(self._make_event()), self._drop_event)
 
     def copy_in(self, to: DeviceBuffer, array: NDArray[Any], stream: Handle) -> None:
         """Begin to copy ``array``, C-contiguous and page-locked, to the start of ``to``."""
@@ -166,7 +166,7 @@ class Cuda(ABC):
             raise
         source = self._end_capture(stream.get())
         try:
-            return self._own(Handle(self._instantiate(source)), self._drop_graph)
+            return self.own(Handle(self._instantiate(source)), self._drop_graph)
         finally:
             self._drop_graph_source(source)
 
@@ -175,7 +175,8 @@ class Cuda(ABC):
         drop = self._owned.pop(handle)
         drop(handle.take())
 
-    def _own(self, handle: H, drop: Callable[[Any], None]) -> H:
+    def own(self, handle: H, drop: Callable[[Any], None]) -> H:
+        """Let ``drop`` free the binding's object when the layer is closed; return ``handle``."""
         self._owned[handle] = drop
         return handle
 

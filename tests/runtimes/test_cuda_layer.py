@@ -277,7 +277,7 @@ def test_the_binding_is_chosen_by_name_or_by_what_is_installed(
     with pytest.raises(UsageError, match="did you mean 'pycuda'"):
         choose_binding("pycudaa")
     monkeypatch.setattr(layer, "_installed", lambda module: False)
-    with pytest.raises(MissingPackageError, match="pip install cuda-python"):
+    with pytest.raises(MissingPackageError, match="pip install cuda-bindings"):
         choose_binding()
     with contextlib.suppress(MissingPackageError):
         pytest.fail(f"chose {choose_binding().name} where nothing is installed")

@@ -114,7 +114,7 @@ def machine() -> dict[str, object]:
         "opencv": cv2.__version__,
         "gpu": gpus(),
         "cuda binding": ", ".join(f"{k} {v}" for k, v in installed_bindings().items())
-        or "none (pip install cuda-python)",
+        or "none (pip install cuda-bindings)",
         "cache": str(cache_folder()),
     }
 
