@@ -1,0 +1,426 @@
+"""Engines of TensorRT-RTX built for real, without a GPU, and what is left where none can be built.
+
+Nothing here runs an engine: that needs a GPU.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+import signal
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+
+from yolox_deploy.errors import ConversionError, DeviceError, UsageError
+from yolox_deploy.export import (
+    TARGETS,
+    EngineNotBuiltError,
+    EngineSettings,
+    ExportOptions,
+    ExportResult,
+    artifact,
+    export_model,
+    targets,
+)
+from yolox_deploy.export.artifact import target_of, verify_artifact
+from yolox_deploy.export.tensorrt import BuildRequest, build_engine, network_flags
+from yolox_deploy.runtimes import BACKENDS
+from yolox_deploy.runtimes.base import Opened
+from yolox_deploy.runtimes.engine_file import EngineRecord, read_sidecar
+from yolox_deploy.runtimes.engine_log import log_of
+from yolox_deploy.runtimes.gpu import Gpu, why_no_gpu
+from yolox_deploy.spec import ModelSpec, SpecHints
+
+tensorrt_rtx = pytest.importorskip("tensorrt_rtx", exc_type=ImportError)
+
+SMALL = SpecHints(imgsz=(64, 64), names=("thing",))
+HALF = ExportOptions(fp16=True)
+# The larger ones take half a minute each on a busy machine.
+ARCHITECTURES = ("nano", "tiny", "s")
+
+HAS_TENSORRT = not why_no_gpu() and importlib.util.find_spec("tensorrt") is not None
+no_tensorrt = pytest.mark.skipif(HAS_TENSORRT, reason="here TensorRT builds engines")
+no_gpu = pytest.mark.skipif(not why_no_gpu(), reason="here engines run")
+
+
+@pytest.fixture
+def rtx(made_once: Any, nano_pth: Path) -> ExportResult:
+    # Together with the others, as test_targets.py wants them.
+    built = [name for name in TARGETS if HAS_TENSORRT or name != "trt"]
+    result: ExportResult = made_once(nano_pth, built, HALF)["trt-rtx"]
+    return result
+
+
+def kinds_of_layers(model: onnx.ModelProto) -> tuple[dict[str, set[str]], set[str]]:
+    """Return the data types of a parsed network's layers by kind of layer, and of its ends."""
+    trt = tensorrt_rtx
+    log = log_of(trt)
+    builder = trt.Builder(log)
+    network = builder.create_network(network_flags(trt))
+    parser = trt.OnnxParser(network, log)
+    assert parser.parse(model.SerializeToString())
+    found: dict[str, set[str]] = {}
+    for i in range(network.num_layers):
+        layer = network.get_layer(i)
+        # Exp is the one unary layer of the decoding tail.
+        name = layer.type.name if "decode" not in layer.name else f"decode {layer.type.name}"
+        found.setdefault(name, set()).add(layer.get_output(0).dtype.name)
+    return found, {network.get_input(0).dtype.name, network.get_output(0).dtype.name}
+
+
+def test_half_precision_reaches_every_convolution_and_neither_exp_nor_the_ends(
+    made_once: Any, nano_pth: Path
+) -> None:
+    options = ExportOptions(fp16=True, decode=True)
+    path = made_once(nano_pth, ["onnx", "trt-rtx"], options)["onnx"].path
+    layers, ends = kinds_of_layers(onnx.load(path))
+    assert layers["CONVOLUTION"] == {"HALF"}
+    assert layers["decode UNARY"] == {"FLOAT"}
+    assert layers["decode ELEMENTWISE"] == {"FLOAT"}
+    assert ends == {"FLOAT"}
+
+
+def test_the_sidecar_says_what_was_built_and_that_it_was_not_executed(rtx: ExportResult) -> None:
+    sidecar = read_sidecar(rtx.path)
+    content = rtx.path.read_bytes()
+    record = sidecar.engine
+    assert record is not None
+    assert record.engine_sha256 == hashlib.sha256(content).hexdigest()
+    assert record.engine_bytes == len(content)
+    assert (record.flavour, record.version) == ("tensorrt-rtx", tensorrt_rtx.__version__)
+    assert (record.precision, record.batch, record.targets) == ("fp16", (1, 1, 1), ())
+    assert sidecar.spec == rtx.spec
+    if why_no_gpu():
+        assert not record.executed
+        assert (record.gpu, record.compute_capability, record.driver) == (None, None, None)
+        assert sidecar.spec.verification is not None
+        assert not sidecar.spec.verification["executed"]
+        assert "engine not executed; its ONNX: " in sidecar.spec.verification["summary"]
+        assert any("--verify-artifact" in note for note in rtx.verification.notes)
+
+
+def test_two_exports_are_equal_to_the_byte(
+    rtx: ExportResult, nano_pth: Path, tmp_path: Path
+) -> None:
+    (again,) = export_model(nano_pth, ["trt-rtx"], replace(HALF, verify=False), tmp_path)
+    assert again.path.read_bytes() == rtx.path.read_bytes()
+    assert read_sidecar(again.path).engine == read_sidecar(rtx.path).engine
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_models_with_reference_weights_become_engines(
+    name: str, network_of: Any, tmp_path: Path
+) -> None:
+    checkpoint = tmp_path / f"{name}.pth"
+    torch.save({"model": network_of(name).state_dict()}, checkpoint)
+    options = replace(HALF, verify=False)
+    (result,) = export_model(checkpoint, ["trt-rtx"], options, tmp_path)
+    weights = sum(tensor.numel() for tensor in network_of(name).state_dict().values())
+    assert result.size > 1.9 * weights
+    assert result.spec.architecture == name
+    assert result.verification.status == "not run"
+
+
+def test_targets_and_profile_are_what_was_asked_for(checkpoint_of: Any, tmp_path: Path) -> None:
+    settings = EngineSettings(profile=(2, 3, 5), targets=("sm86", "sm120"))
+    options = ExportOptions(hints=SMALL, dynamic=True, verify=False, engine=settings)
+    (result,) = export_model(checkpoint_of(1), ["trt-rtx"], options, tmp_path)
+    record = read_sidecar(result.path).engine
+    assert record is not None
+    assert (record.batch, record.targets) == ((2, 3, 5), ("sm86", "sm120"))
+    assert result.spec.batch is None
+    default = replace(options, engine=EngineSettings())
+    (result,) = export_model(checkpoint_of(1), ["trt-rtx"], default, tmp_path)
+    record = read_sidecar(result.path).engine
+    assert record is not None
+    assert record.batch == (1, 4, 8)
+
+
+@pytest.mark.parametrize(
+    ("to", "options", "sentence"),
+    [
+        ("trt-rtx", {"engine": EngineSettings(targets=("sm68",))}, "did you mean 'sm8"),
+        ("trt-rtx", {"engine": EngineSettings(version_compatible=True)}, "version-compatible"),
+        ("trt-rtx", {"engine": EngineSettings(profile=(1, 2, 3))}, "add --dynamic"),
+        ("trt-rtx", {"nms": True}, "cannot carry NMS"),
+        ("onnx", {"engine": EngineSettings(workspace=64)}, "belong to TensorRT"),
+    ],
+    ids=str,
+)
+def test_what_an_engine_cannot_be_is_refused_before_anything_is_written(
+    to: str, options: dict[str, Any], sentence: str, checkpoint_of: Any, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        export_model(
+            checkpoint_of(1), [to], ExportOptions(hints=SMALL, **options), tmp_path / "out"
+        )
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"workspace": 0}, {"profile": (2, 1, 3)}, {"profile": (0, 1, 3)}, {"profile": (1, 2, 5000)}],
+    ids=str,
+)
+def test_settings_that_make_no_sense_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=r"workspace|ascending"):
+        EngineSettings(**options)
+
+
+def test_too_small_a_workspace_is_said_to_be_one(checkpoint_of: Any, tmp_path: Path) -> None:
+    settings = EngineSettings(workspace=1)
+    options = ExportOptions(
+        hints=replace(SMALL, imgsz=(416, 416)), verify=False, engine=settings, fp16=True
+    )
+    with pytest.raises(ConversionError, match="workspace of 1 MiB is too small") as caught:
+        export_model(checkpoint_of(1), ["trt-rtx"], options, tmp_path)
+    assert "--workspace" in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def convolution(*, quantized: bool) -> onnx.ModelProto:
+    """A small convolution, its input and weights through INT8 where asked for."""
+    ends = [
+        helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, 3, 16, 16]),
+        helper.make_tensor_value_info("output", TensorProto.FLOAT, [1, 8, 16, 16]),
+    ]
+    random = np.random.default_rng(0)
+    constants = {
+        "weights": random.standard_normal((8, 3, 3, 3), np.float32),
+        "scale": np.float32(0.05),
+        "zero": np.int8(0),
+    }
+    nodes = [helper.make_node("Conv", ["images", "weights"], ["output"], pads=[1, 1, 1, 1])]
+    if quantized:
+        for name in ("images", "weights"):
+            parts = [name, f"{name}_int8", f"{name}_back"]
+            for kind, a, b in (("QuantizeLinear", *parts[:2]), ("DequantizeLinear", *parts[1:])):
+                nodes.insert(-1, helper.make_node(kind, [a, "scale", "zero"], [b]))
+        nodes[-1].input[:] = ["images_back", "weights_back"]
+    tensors = [numpy_helper.from_array(np.asarray(v), k) for k, v in constants.items()]
+    graph = helper.make_graph(nodes, "g", ends[:1], ends[1:], tensors)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def test_a_graph_with_int8_nodes_becomes_an_int8_engine(
+    nano_spec: ModelSpec, tmp_path: Path
+) -> None:
+    precisions = []
+    spec = replace(nano_spec, batch=1)
+    for quantized in (True, False):
+        main = tmp_path / f"{quantized}.rtx.engine"
+        TARGETS["trt-rtx"].convert(convolution(quantized=quantized), spec, main)
+        record = read_sidecar(main).engine
+        assert record is not None
+        precisions.append(record.precision)
+    assert precisions == ["int8", "fp32"]
+
+
+def test_an_interrupt_ends_a_build_after_its_step() -> None:
+    told: list[str] = []
+
+    def interrupt(phase: str, done: int, total: int) -> None:
+        told.append(phase)
+        if len(told) == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        build_engine(tensorrt_rtx, convolution(quantized=False), BuildRequest(), interrupt)
+    assert signal.getsignal(signal.SIGINT) is before
+    assert build_engine(tensorrt_rtx, convolution(quantized=False), BuildRequest())
+
+
+@no_tensorrt
+def test_without_tensorrt_the_onnx_and_the_command_are_there(
+    nano_pth: Path, tmp_path: Path
+) -> None:
+    options = ExportOptions(fp16=True, dynamic=True, engine=EngineSettings(workspace=512))
+    with pytest.raises(EngineNotBuiltError) as caught:
+        export_model(nano_pth, ["trt"], options, tmp_path)
+    text = str(caught.value)
+    assert caught.value.exit_code == 4
+    assert "\n" not in text
+    assert 'pip install "yolox-deploy[tensorrt]"' in text
+    assert ("no NVIDIA driver" in text) == ("no NVIDIA driver" in why_no_gpu())
+    line = (
+        "trtexec --onnx=yolox_nano_fp16.onnx --saveEngine=yolox_nano_fp16.engine --stronglyTyped "
+        "--minShapes=images:1x3x416x416 --optShapes=images:4x3x416x416 "
+        "--maxShapes=images:8x3x416x416 --memPoolSize=workspace:512"
+    )
+    assert line in text
+    assert line in (tmp_path / "yolox_nano_fp16.trtexec.txt").read_text().splitlines()
+    (result,) = caught.value.results
+    assert result.verification.status == "passed"
+    assert onnx.load(result.path).graph.input[0].name == "images"
+    sidecar = read_sidecar(tmp_path / "yolox_nano_fp16.engine")
+    assert sidecar.engine is None
+    assert sidecar.spec.verification is not None
+    assert sidecar.spec.verification["executed"] is False
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "yolox_nano_fp16.onnx",
+        "yolox_nano_fp16.engine.json",
+        "yolox_nano_fp16.trtexec.txt",
+    }
+
+
+@no_tensorrt
+def test_without_tensorrt_the_other_targets_and_an_older_engine_stay(
+    checkpoint_of: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "nano_1.engine").write_bytes(b"built elsewhere")
+    (tmp_path / "nano_1.engine.json").write_text("its own")
+    options = ExportOptions(hints=SMALL, verify=False)
+    with pytest.raises(EngineNotBuiltError, match="not verified") as caught:
+        export_model(checkpoint_of(1), ["ncnn", "trt", "onnx"], options, tmp_path)
+    assert [result.target for result in caught.value.results] == ["ncnn", "onnx"]
+    assert "--noTF32" in str(caught.value)
+    assert (tmp_path / "nano_1.engine.json").read_text() == "its own"
+
+
+GPU = Gpu(0, "NVIDIA L4", (8, 9), 23 << 30, "13.0")
+
+
+def test_a_gpu_builds_within_its_free_memory_and_is_recorded(
+    checkpoint_of: Any, bindings: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The module is the recorded one: this shows what is asked of TensorRT, not what it does."""
+    asked: list[BuildRequest] = []
+
+    def build(trt: Any, graph: Any, request: BuildRequest, advance: Any) -> bytes:
+        asked.append(request)
+        return b"plan"
+
+    monkeypatch.setitem(sys.modules, "tensorrt", bindings.replay("10.16.1.11"))
+    monkeypatch.setattr(targets, "build_engine", build)
+    monkeypatch.setattr(targets, "why_no_gpu", lambda: "")
+    monkeypatch.setattr(targets, "find_gpu", lambda: GPU)
+    monkeypatch.setattr(targets, "free_memory", lambda: 20 << 30)
+    settings = EngineSettings(hardware_compatible=True)
+    options = ExportOptions(hints=SMALL, fp16=True, batch=4, verify=False, engine=settings)
+    (result,) = export_model(checkpoint_of(1), ["trt"], options, tmp_path / "out")
+    (request,) = asked
+    assert request.workspace == 15 << 30
+    assert request.precision == "fp16"
+    assert request.profile is None
+    assert request.timing_cache is not None
+    assert "L4" in request.timing_cache.name
+    record = read_sidecar(result.path).engine
+    assert record is not None
+    assert (record.gpu, record.compute_capability, record.driver) == (
+        "NVIDIA L4",
+        (8, 9),
+        "13.0",
+    )
+    assert (record.batch, record.hardware_compatible) == ((4, 4, 4), True)
+    assert result.path.name == "nano_1_fp16.engine"
+
+
+def copied(result: ExportResult, folder: Path) -> Path:
+    for file in TARGETS[result.target].files(result.path):
+        (folder / file.name).write_bytes(file.read_bytes())
+    return folder / result.path.name
+
+
+@pytest.mark.parametrize("to", ["onnx", "openvino", "ncnn"])
+def test_an_artifact_that_is_there_is_verified_and_says_so(
+    to: str, made_once: Any, nano_pth: Path, tmp_path: Path
+) -> None:
+    options = ExportOptions(verify=False)
+    result = made_once(nano_pth, ["onnx", "openvino", "ncnn"], options)[to]
+    path = copied(result, tmp_path)
+    before = {file.name for file in tmp_path.iterdir()}
+    found = verify_artifact(path, nano_pth)
+    assert found.verification.status == "passed"
+    assert found.notes == ()
+    assert {file.name for file in tmp_path.iterdir()} == before
+    with BACKENDS[TARGETS[to].backend].runtime_class()(path) as runtime:
+        assert runtime.spec == found.spec
+        assert runtime.spec.verification is not None
+        assert runtime.spec.verification["status"] == "passed"
+
+
+def test_an_artifact_of_other_weights_fails_and_says_so(
+    nano_hub: ExportResult, checkpoint_of: Any, tmp_path: Path
+) -> None:
+    path = copied(nano_hub, tmp_path)
+    found = verify_artifact(path, checkpoint_of(80))
+    assert found.verification.status == "failed"
+    assert any("made from another file" in note for note in found.notes)
+    with BACKENDS["onnxruntime"].runtime_class()(path) as runtime:
+        assert runtime.spec.verification is not None
+        assert runtime.spec.verification["status"] == "failed"
+    with pytest.raises(UsageError, match=r"80 classes and .* 7: it was not made from"):
+        verify_artifact(path, checkpoint_of(7))
+
+
+def test_an_artifact_without_a_spec_is_verified_and_left_alone(
+    nano_onnx: Path, nano_pth: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "official.onnx"
+    path.write_bytes(nano_onnx.read_bytes())
+    found = verify_artifact(path, nano_pth)
+    assert found.verification.status == "passed"
+    assert any("nothing was written" in note for note in found.notes)
+    assert path.read_bytes() == nano_onnx.read_bytes()
+
+
+@pytest.mark.parametrize("to", TARGETS)
+def test_the_target_of_a_file_is_told_by_its_name(to: str) -> None:
+    assert target_of(Path(f"x.y{TARGETS[to].suffix}")).name == to
+
+
+def test_an_engine_that_runs_at_last_is_recorded_as_executed(
+    rtx: ExportResult, nano_pth: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ONNX Runtime stands in for the GPU: this shows the sidecar's way, no engine runs."""
+    path = copied(rtx, tmp_path)
+    source = rtx.path.with_name("yolox_nano_fp16.onnx")
+
+    class StandIn(BACKENDS["onnxruntime"].runtime_class()):  # type: ignore[misc]
+        def _open(self) -> Opened:
+            engine, self.path = self.path, source
+            opened = super()._open()
+            self.path = engine
+            return opened._replace(spec_json=read_sidecar(engine).spec.to_json())
+
+    class Row:
+        @staticmethod
+        def runtime_class() -> type:
+            return StandIn
+
+    monkeypatch.setattr(artifact, "backend_for", lambda path: Row)
+    before = read_sidecar(path).engine
+    assert before == replace(as_record(before), executed=False)
+    found = verify_artifact(path, nano_pth)
+    assert found.verification.status == "passed"
+    after = read_sidecar(path)
+    assert after.engine == replace(as_record(before), executed=True)
+    assert after.spec.verification is not None
+    assert "engine not executed" not in after.spec.verification["summary"]
+    assert path.read_bytes() == rtx.path.read_bytes()
+    json.loads(path.with_name(path.name + ".json").read_text("utf-8"))
+
+
+def as_record(record: EngineRecord | None) -> EngineRecord:
+    assert record is not None
+    return record
+
+
+@no_gpu
+def test_an_engine_is_not_verified_where_it_cannot_run(rtx: ExportResult, nano_pth: Path) -> None:
+    content = rtx.path.with_name(rtx.path.name + ".json").read_bytes()
+    with pytest.raises(DeviceError, match="no NVIDIA driver"):
+        verify_artifact(rtx.path, nano_pth)
+    assert rtx.path.with_name(rtx.path.name + ".json").read_bytes() == content
