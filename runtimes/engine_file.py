@@ -306,9 +306,9 @@ def rebuild_command(
     """Return the command that builds such an engine for ``machine`` (default: as it was built)."""
     flavour = machine.flavour if machine else record.flavour if record else "tensorrt"
     words = ["yolox-export --model CHECKPOINT --to", TARGET_OF[flavour]]
-    precision = record.precision if record else spec.precision
-    if precision != "fp32":
-        words.append(f"--{precision}")
+    # INT8 is said by the graph, not by an option.
+    if (record.precision if record else spec.precision) == "fp16":
+        words.append("--fp16")
     words.append(f"--imgsz {spec.height} {spec.width}")
     if record is not None and record.batch[0] != record.batch[2]:
         words.append(f"--dynamic --batch {','.join(map(str, record.batch))}")
