@@ -7,14 +7,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from yolox_deploy.errors import ConversionError, MissingPackageError, UsageError
 from yolox_deploy.export import TARGETS, ExportOptions, ExportResult, export_model, targets
+from yolox_deploy.export.onnx import make_hub
 from yolox_deploy.export.pipeline import artifact_name, requested_spec
-from yolox_deploy.export.precision import to_fp16
+from yolox_deploy.export.precision import flushed, to_fp16, underflow
+from yolox_deploy.export.prepare import prepare
 from yolox_deploy.models.checkpoint import load_checkpoint
 from yolox_deploy.spec import ModelSpec, SpecHints
 
@@ -60,6 +63,41 @@ def test_half_precision_without_its_converter_names_the_pip_line(
     monkeypatch.setitem(sys.modules, "onnxruntime.transformers.float16", None)
     with pytest.raises(MissingPackageError, match=r'pip install "yolox-deploy\[onnxruntime\]"'):
         to_fp16(onnx.load(nano_hub.path))
+
+
+def test_small_weights_are_counted_before_and_gone_after_flushing(
+    nano_pth: Path, nano_hub: ExportResult
+) -> None:
+    loaded = load_checkpoint(nano_pth)
+    spec = loaded.spec()
+    plain = make_hub(prepare(loaded.network, spec.input, scale_stem=False), spec).model
+    found, scaled = underflow(plain), underflow(onnx.load(nano_hub.path))
+    assert (found.small, found.weights, found.all_layers) == (895, 896_512, 113)
+    assert scaled.small == 608, "the scaled stem's weights are of ordinary size"
+    assert scaled.lost == 1
+    assert scaled.layers == 61
+    half = to_fp16(plain)
+    assert underflow(flushed(half)).small == 0
+    assert underflow(half).small > 0
+    pairs = zip(half.graph.initializer, flushed(half).graph.initializer, strict=True)
+    changed = sum(
+        np.count_nonzero(numpy_helper.to_array(a) != numpy_helper.to_array(b)) for a, b in pairs
+    )
+    assert changed == pytest.approx(found.small, abs=3)
+
+
+@pytest.mark.parametrize(("scale_stem", "verdict"), [(True, "pass"), (False, "fail")])
+def test_what_flushing_would_cost_is_measured_and_told(
+    scale_stem: bool, verdict: str, nano_pth: Path, made_once: Any
+) -> None:
+    """The scaled stem is what keeps the loss small: without it an engine that flushes fails."""
+    options = ExportOptions(fp16=True, scale_stem=scale_stem)
+    names = ["onnx"] if not scale_stem else [n for n in TARGETS if n != "trt"]
+    result = made_once(nano_pth, names, options)["onnx"]
+    assert result.verification.status == "passed"
+    (note,) = [note for note in result.notes if "normal range" in note]
+    assert note.startswith(f"{608 if scale_stem else 895} of 896,512 weights, in 61 of 113")
+    assert note.endswith(f"it would {verdict} verification")
 
 
 def made_of_nothing_known() -> onnx.ModelProto:
