@@ -77,6 +77,10 @@ class Target(ABC):
         """Return the target as it is asked for; only engines take settings."""
         return self
 
+    def made_for(self) -> str:
+        """Return what a cached artifact depends on beside its checkpoint, "" for nothing."""
+        return ""
+
     def why_not_executed(self) -> str:
         """Return in one sentence why the artifact cannot run on this machine, "" where it can.
 
@@ -261,6 +265,9 @@ class EngineTarget(Target):
             hardware_compatible=settings.hardware_compatible,
             version_compatible=settings.version_compatible,
         )
+
+    def made_for(self) -> str:
+        return f"{self.builder().__version__} {find_gpu()}"
 
     def files(self, main: Path) -> tuple[Path, ...]:
         return sidecar_path(main), main

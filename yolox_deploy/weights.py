@@ -183,7 +183,9 @@ def exported_once(checkpoint: Path, backend: str, hints: SpecHints) -> Path:
         # Says which package is missing.
         BACKENDS[backend].runtime_class()
     target = ready[0]
-    options = json.dumps([EXPORT_CACHE_VERSION, asdict(hints)], sort_keys=True)
+    # An engine is of no use on another GPU or to another version: those have one of their own.
+    machine = [target.made_for()] if target.made_for() else []
+    options = json.dumps([EXPORT_CACHE_VERSION, asdict(hints), *machine], sort_keys=True)
     key = f"{sha256_of(checkpoint)[:16]}-{hashlib.sha256(options.encode()).hexdigest()[:8]}"
     folder = cache_folder() / "exports" / key
     artifact = folder / f"{checkpoint.stem}{target.suffix}"

@@ -57,6 +57,7 @@ def test_stages_in_a_pipe_are_plain_lines(capsys: pytest.CaptureFixture[str]) ->
     with progress.stages("nano.pth") as begin:
         begin("first")
         begin("second")
+        begin.advance("tactics", 3, 7)
     assert capsys.readouterr() == ("", "nano.pth: first\nnano.pth: second\n")
 
 
@@ -80,10 +81,13 @@ def test_a_download_in_a_pipe_is_one_line(capsys: pytest.CaptureFixture[str]) ->
 
 
 TERMINAL = """
+import time
 from yolox_deploy import progress
 with progress.stages("nano.pth") as begin:
     begin("first stage")
     begin("second stage")
+    begin.advance("tactics", 3, 7)
+    time.sleep(0.3)
 assert list(progress.track(range(3), 3)) == [0, 1, 2]
 with progress.download_progress("yolox_s") as report:
     report(10, None)
@@ -96,7 +100,13 @@ def test_a_terminal_shows_stages_bars_and_a_table(on_terminal: OnTerminal) -> No
     pytest.importorskip("rich")
     code, shown = on_terminal(TERMINAL)
     assert code == 0, shown
-    for text in ("first stage", "second stage", "3/3", "fetching yolox_s", "[red]markup[/]"):
+    for text in (
+        "first stage",
+        "second stage: tactics 3/7",
+        "3/3",
+        "fetching yolox_s",
+        "[red]markup[/]",
+    ):
         assert text in shown
     assert "Traceback" not in shown
 
