@@ -54,6 +54,8 @@ class Runtime(ABC):
     precisions: ClassVar[tuple[str, ...]] = ("fp32",)
     # Of the last call, all its batches together; None where the engine has no clock of its own.
     engine_seconds: EngineSeconds | None = None
+    # Sentences that a person should read when the artifact is opened; ``Detector`` says them.
+    notes: tuple[str, ...] = ()
 
     def __init__(
         self,

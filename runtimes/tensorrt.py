@@ -13,7 +13,6 @@ from typing import Any, ClassVar
 import numpy as np
 
 from yolox_deploy.errors import ArtifactError
-from yolox_deploy.progress import say
 from yolox_deploy.runtimes.base import Array, Opened, Runtime, Shape
 from yolox_deploy.runtimes.cuda import BINDINGS, Cuda, CudaError, Handle, choose_binding
 from yolox_deploy.runtimes.engine_file import (
@@ -65,9 +64,9 @@ class TensorRTRuntime(Runtime):
             opened = self._describe(trt, spec)
             self._allocate(trt, spec)
         if record is None or not record.executed:
-            say(
-                f"note: {self.path.name} has not been verified by running it; to do so: "
-                f"{finish_command(self.path)}"
+            self.notes += (
+                f"{self.path.name} has not been verified by running it; to do so: "
+                f"{finish_command(self.path)}",
             )
         return opened
 
@@ -84,7 +83,7 @@ class TensorRTRuntime(Runtime):
         check_content(self.path, record)
         doubt = caution(record, machine)
         if doubt:
-            say(f"note: {self.path.name}: {doubt}")
+            self.notes += (f"{self.path.name}: {doubt}",)
 
     def _deserialize(
         self, trt: Any, spec: ModelSpec, record: EngineRecord | None, gpu: Gpu

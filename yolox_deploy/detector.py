@@ -19,6 +19,7 @@ from yolox_deploy.errors import UsageError, YoloxDeployError, suggest
 from yolox_deploy.images import ImageLike, as_bgr
 from yolox_deploy.letterbox import Letterbox
 from yolox_deploy.nms import nms
+from yolox_deploy.progress import say
 from yolox_deploy.spec import ModelSpec, SpecHints
 
 if TYPE_CHECKING:
@@ -44,10 +45,10 @@ class StageSeconds(NamedTuple):
 class Detector:
     """Detects objects with one model on one engine.
 
-    ``model`` is an artifact (``.onnx``, ``.xml``, ``.param``), a checkpoint (``.pth``), the name of
-    published weights (``yolox_s``), or ``None`` for the small model of digits in this package.  A
-    checkpoint on another backend than ``torch`` is exported and verified once, into the cache
-    folder.
+    ``model`` is an artifact (``.onnx``, ``.xml``, ``.param``, ``.engine``), a checkpoint
+    (``.pth``), the name of published weights (``yolox_s``), or ``None`` for the small model of
+    digits in this package.  A checkpoint on another backend than ``torch`` is exported and verified
+    once, into the cache folder.  An engine is code: open only those you trust.
 
     ``backend`` is ``auto`` or one of ``yolox_deploy.runtimes.BACKENDS``.  A detection has a
     ``score >= score_threshold``; of two boxes whose IoU is above ``iou_threshold`` the better one
@@ -105,6 +106,8 @@ class Detector:
         self.runtime: Runtime = open_model(
             model, backend, hints, device=device, threads=threads, precision=precision
         )
+        for note in self.runtime.notes:
+            say(f"note: {note}")
         try:
             self.score_threshold = score_threshold
             self.iou_threshold = iou_threshold

@@ -69,7 +69,9 @@ def find_model(model: str | os.PathLike[str] | None) -> Path:
     if os.path.isfile(path):
         return path
     if os.path.isdir(path):
-        raise InputFileError(f"{path}: a folder; a model is one file (.onnx, .xml, .param, .pth)")
+        raise InputFileError(
+            f"{path}: a folder; a model is one file (.onnx, .xml, .param, .engine, .pth)"
+        )
     word = str(model).lower().replace("-", "_").removesuffix(".pth")
     word = {"yolox_darknet53": "yolox_darknet", "yolov3": "yolox_darknet"}.get(word, word)
     if word in PUBLISHED and path.name == str(model):

@@ -147,9 +147,13 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
     """Add backend, device, threads and precision."""
     group = parser.add_argument_group("engine")
     group.add_argument(
-        "--backend", default="auto", help="auto, onnxruntime, openvino, ncnn or torch"
+        "--backend",
+        default="auto",
+        help="auto, onnxruntime, openvino, ncnn, torch, tensorrt or tensorrt-rtx",
     )
-    group.add_argument("--device", help="cpu (default), cuda, gpu, ... as the backend has it")
+    group.add_argument(
+        "--device", help="cpu (default), cuda, cuda:1, gpu, ... as the backend has it"
+    )
     group.add_argument("--threads", type=int, help="CPU threads (default: the engine's choice)")
     group.add_argument("--precision", help="what the engine computes in: fp32 (default), bf16, ...")
 
@@ -173,6 +177,6 @@ def add_thresholds(parser: argparse.ArgumentParser, score: float, iou: float) ->
 
 
 MODEL_HELP = (
-    "a checkpoint (.pth), an artifact (.onnx, .xml, .param) or published weights by name, such as "
-    f"yolox_s (kept in {cache_folder()}); default: the small model of digits in this package"
+    "a checkpoint (.pth), an artifact (.onnx, .xml, .param, .engine) or published weights by name, "
+    f"such as yolox_s (kept in {cache_folder()}); default: the small model of digits in this package"
 )
