@@ -16,6 +16,7 @@ from yolox_deploy.spec import SpecHints
 
 NANO, NANO_CLIPPED, NANO_LEGACY, NANO_384X640 = 0.2860, 0.2865, 0.2826, 0.2967
 NCNN_FP16 = 0.2859
+ONNX_FP16 = 0.2859
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -76,3 +77,10 @@ def test_ncnn_fp16_with_the_scaled_stem_keeps_its_ap_at_half_the_size(
     target = TARGETS["ncnn"]
     sizes = [target.files(path)[0].stat().st_size for path in (half, full)]
     assert sizes[0] / sizes[1] == pytest.approx(0.5, abs=0.02)
+
+
+def test_the_fp16_graph_of_engines_keeps_its_ap(average_precision: Any, model_for: Any) -> None:
+    """What TensorRT is given computes in FP16 between float32 ends: here on ONNX Runtime."""
+    found = average_precision(model_for("onnxruntime", fp16=True).path, "onnxruntime")
+    assert found.ap == pytest.approx(ONNX_FP16, abs=1e-3)
+    assert found.ap50 == pytest.approx(0.4506, abs=1e-3)
