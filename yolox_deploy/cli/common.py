@@ -177,6 +177,7 @@ def add_thresholds(parser: argparse.ArgumentParser, score: float, iou: float) ->
 
 
 MODEL_HELP = (
-    "a checkpoint (.pth), an artifact (.onnx, .xml, .param, .engine) or published weights by name, "
-    f"such as yolox_s (kept in {cache_folder()}); default: the small model of digits in this package"
+    "a checkpoint (.pth), an artifact (.onnx, .xml, .param, .engine) or published weights by "
+    f"name, such as yolox_s (kept in {cache_folder()}); default: the small model of digits in this "
+    "package"
 )
