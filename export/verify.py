@@ -129,6 +129,12 @@ class Reference:
         part.inputs, part.outputs = self.inputs[:count], self.outputs[:count]
         return part
 
+    def with_outputs(self, outputs: Array) -> Reference:
+        """Return a reference that has ``outputs``, raw ones, for the same pictures."""
+        other = copy.copy(self)
+        other.outputs = outputs
+        return other
+
     def _run(self, inputs: Array) -> Array:
         with torch.inference_mode():
             outputs = [self.network(torch.from_numpy(image[None])).numpy() for image in inputs]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -97,7 +98,9 @@ def test_what_flushing_would_cost_is_measured_and_told(
     assert result.verification.status == "passed"
     (note,) = [note for note in result.notes if "normal range" in note]
     assert note.startswith(f"{608 if scale_stem else 895} of 896,512 weights, in 61 of 113")
-    assert note.endswith(f"it would {verdict} verification")
+    assert note.endswith(f"would {verdict} verification")
+    (moved,) = re.findall(r"move scores by up to (\S+),", note)
+    assert (float(moved) < 0.05) == scale_stem
 
 
 def made_of_nothing_known() -> onnx.ModelProto:
