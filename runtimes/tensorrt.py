@@ -32,6 +32,9 @@ from yolox_deploy.spec import ModelSpec
 # What an engine may take and return, by the names of TensorRT's DataType.
 DTYPES: dict[str, np.dtype[Any]] = {"FLOAT": np.dtype(np.float32), "HALF": np.dtype(np.float16)}
 DYNAMIC = -1
+# Why an engine may not load that nothing is known of, or that was compared with its sidecar.
+UNKNOWN = "it may be truncated, or built by another version or for another GPU"
+WHOLE = "the file is whole and fits this machine, so the driver may be too old or memory short"
 
 
 class TensorRTRuntime(Runtime):
@@ -98,8 +101,8 @@ class TensorRTRuntime(Runtime):
         if self.engine is None:
             raise ArtifactError(
                 f"{self.path}: {self.name} {trt.__version__} cannot load it on {gpu}"
-                f"{self._reason()}; it may be truncated, or built by another version or for "
-                f"another GPU; build it again: {rebuild_command(spec, record)}"
+                f"{self._reason()}; {UNKNOWN if record is None else WHOLE}; build it again: "
+                f"{rebuild_command(spec, record)}"
             )
         self.context = self.engine.create_execution_context()
         if self.context is None:

@@ -427,3 +427,25 @@ def test_devices_it_does_not_have_are_refused(world: MakeWorld) -> None:
         here.kind(path, device="pycuda:1")
     with pytest.raises(UsageError, match="has no precision 'int8': expected as built"):
         here.kind(path, precision="int8")
+
+
+def test_the_real_tensorrt_rtx_tells_why_it_cannot_load_an_engine(
+    tmp_path: Path, gpu_with: Any
+) -> None:
+    """The one version whose libraries can be installed; it finds no engine in these bytes."""
+    rtx = pytest.importorskip("tensorrt_rtx")
+    driver = gpu_with()
+    path = tmp_path / "x.rtx.engine"
+    path.write_bytes(b"no engine" * 100)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    record = EngineRecord(
+        "tensorrt-rtx", rtx.__version__, "fp16", (1, 1, 4), "0" * 64, digest, 900, False
+    )
+    for known, message in ((record, "the file is whole and fits"), (None, "it may be truncated")):
+        write_sidecar(path, SPEC, known)
+        with pytest.raises(ArtifactError, match=f"cannot load it on NVIDIA.*; {message}") as caught:
+            TensorRTRTXRuntime(path)
+        # In TensorRT's own words, through our logger.
+        assert "Error Code" in str(caught.value)
+        assert "\n" not in str(caught.value)
+        assert driver.books() == {}
