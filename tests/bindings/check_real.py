@@ -12,6 +12,8 @@ import sys
 import threading
 from typing import Any
 
+import numpy as np
+
 
 def main(library: str, binding: str) -> None:
     """Load the driver before anybody looks for one, then let every call fail in turn."""
@@ -27,6 +29,7 @@ def main(library: str, binding: str) -> None:
         ]
         print(json.dumps([number, texts[0], error, *texts[1:]]), flush=True)
 
+    opened_here_closed_elsewhere(binding)
     threads = [threading.Thread(target=check_binding, args=(binding, 0, 2)) for _ in range(2)]
     for thread in threads:
         thread.start()
@@ -47,6 +50,32 @@ def main(library: str, binding: str) -> None:
         if driver.fake_books() or driver.fake_wrong():
             # What was left over would count again.
             driver.fake_reset()
+
+
+def opened_here_closed_elsewhere(binding: str) -> None:
+    """Use a layer in two threads, and one inside another's context."""
+    from yolox_deploy.runtimes.cuda import BINDINGS, Cuda
+
+    def use(cuda: Cuda) -> None:
+        with cuda.current():
+            host, memory = cuda.host_buffer((4,), np.dtype(np.float32)), cuda.device_buffer(16)
+            stream, event = cuda.stream(), cuda.event()
+            cuda.record(event, stream)
+            cuda.copy_in(memory, host.array, stream)
+            cuda.synchronize(stream)
+
+    def use_and_close() -> None:
+        use(outer)
+        outer.close()
+
+    outer = BINDINGS[binding](0)
+    with outer.current():
+        with BINDINGS[binding](0) as inner:
+            use(inner)
+        use(outer)
+    thread = threading.Thread(target=use_and_close)
+    thread.start()
+    thread.join()
 
 
 if __name__ == "__main__":
