@@ -21,7 +21,7 @@ from yolox_deploy.errors import (
 from yolox_deploy.export.onnx import DEFAULT_OPSET, Hub, check_opset, make_hub, with_tail
 from yolox_deploy.export.precision import flushed, to_fp16, underflow
 from yolox_deploy.export.prepare import prepare
-from yolox_deploy.export.targets import EngineTarget, OnnxTarget, Target, TensorRTTarget, target
+from yolox_deploy.export.targets import TARGETS, OnnxTarget, Target, TensorRTTarget, target
 from yolox_deploy.export.tensorrt import Advance, EngineSettings, trtexec_line
 from yolox_deploy.export.verify import Pictures, Reference, Verification, verify
 from yolox_deploy.files import reported_as_output_error, workplace, write_atomically
@@ -32,6 +32,14 @@ from yolox_deploy.runtimes.registry import BACKENDS
 from yolox_deploy.spec import ModelSpec, SpecHints
 
 UNVERIFIED = ".unverified"
+# What the settings of an engine are called on the command line.
+SETTINGS = {
+    "workspace": "--workspace",
+    "profile": "--batch MIN,OPT,MAX",
+    "targets": "--targets",
+    "hardware_compatible": "--hardware-compatible",
+    "version_compatible": "--version-compatible",
+}
 # Pictures on which the cost of flushed FP16 weights is measured: it is a note, not a verdict.
 FLUSHED_PICTURES = 3
 
@@ -128,14 +136,11 @@ def export_model(
     rows = [target(name) for name in dict.fromkeys(targets)]
     if not rows:
         raise UsageError("no target was named")
-    if options.engine != EngineSettings() and not any(isinstance(r, EngineTarget) for r in rows):
-        raise UsageError(
-            "--workspace, --targets, --hardware-compatible, --version-compatible and --batch "
-            f"MIN,OPT,MAX belong to TensorRT: --to trt or trt-rtx, not {', '.join(targets)}"
-        )
+    _check_settings(rows, options.engine)
     rows = [row.with_settings(options.engine, advance) for row in rows]
     check_opset(options.opset)
     not_built: YoloxDeployError | None = None
+    asked_for = rows
     for row in rows:
         try:
             row.load()
@@ -151,7 +156,7 @@ def export_model(
     report("reading the checkpoint")
     loaded = load_checkpoint(checkpoint, options.hints.architecture)
     spec = requested_spec(loaded, options)
-    for row in rows:
+    for row in asked_for:
         row.check(spec)
     if options.verify:
         report("running the checkpoint on the verification pictures")
@@ -161,14 +166,25 @@ def export_model(
         results = [exporter.export(row, output) for row in rows]
     failed = [r for r in results if r.verification.status == "failed"]
     if failed and not options.allow_unverified:
+        found = [f"{r.target}: {r.verification.summary}, kept as {r.path}" for r in failed]
         raise UnverifiedError(
-            "; ".join(f"{r.target}: {r.verification.summary}, kept as {r.path}" for r in failed),
-            results,
+            "; ".join((*found, *([str(not_built)] if not_built else []))), results
         )
     if not_built:
         source = next(r for r in results if r.target == OnnxTarget.name)
         raise EngineNotBuiltError(not_built, _hand_on(source, options), results)
     return results
+
+
+def _check_settings(rows: Sequence[Target], settings: EngineSettings) -> None:
+    """Raise :class:`UsageError` for a setting that none of the targets takes."""
+    for name, option in SETTINGS.items():
+        asked = getattr(settings, name) != getattr(EngineSettings(), name)
+        if asked and not any(name in row.takes for row in rows):
+            able = " or ".join(row.name for row in TARGETS.values() if name in row.takes)
+            raise UsageError(
+                f"{option} is for --to {able}, not for {', '.join(row.name for row in rows)}"
+            )
 
 
 def _with_onnx_for_trt(rows: Sequence[Target]) -> list[Target]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib
 import subprocess
@@ -62,6 +63,8 @@ class Target(ABC):
     batches: ClassVar[bool] = True
     # Whether FP16 is a matter of the graph given to ``convert``, or of ``convert`` itself.
     fp16_in_graph: ClassVar[bool] = False
+    # The fields of EngineSettings that mean something to it.
+    takes: ClassVar[frozenset[str]] = frozenset()
 
     def load(self) -> None:
         """Import the converter, before any work is done; raises :class:`MissingPackageError`."""
@@ -74,7 +77,7 @@ class Target(ABC):
             ) from error
 
     def with_settings(self, settings: EngineSettings, advance: Advance) -> Target:
-        """Return the target as it is asked for; only engines take settings."""
+        """Return the target with those settings that it takes."""
         return self
 
     def made_for(self) -> str:
@@ -242,13 +245,16 @@ class EngineTarget(Target):
         self.advance = advance
 
     def with_settings(self, settings: EngineSettings, advance: Advance) -> Self:
-        return type(self)(settings, advance)
+        taken = {name: getattr(settings, name) for name in self.takes}
+        return type(self)(EngineSettings(**taken), advance)
 
     def check(self, spec: ModelSpec) -> None:
         super().check(spec)
         if self.settings.profile and spec.batch is not None:
             raise UsageError("--batch MIN,OPT,MAX is for engines of any batch: add --dynamic")
-        check_request(self.builder(), self.request(spec, None))
+        # Where it cannot be imported, ``load`` has said so.
+        with contextlib.suppress(ImportError):
+            check_request(self.builder(), self.request(spec, None))
 
     def builder(self) -> Any:
         """Return the module that builds."""
@@ -315,6 +321,7 @@ class TensorRTTarget(EngineTarget):
     package = "tensorrt"
     extra = "tensorrt"
     flavour = "tensorrt"
+    takes = frozenset({"workspace", "profile", "hardware_compatible", "version_compatible"})
 
     def load(self) -> None:
         """Import TensorRT and ask for a GPU; says all that is missing at once."""
@@ -353,6 +360,7 @@ class TensorRTRTXTarget(EngineTarget):
     package = "tensorrt_rtx"
     extra = "tensorrt-rtx"
     flavour = "tensorrt-rtx"
+    takes = frozenset({"workspace", "profile", "targets"})
 
     def why_not_executed(self) -> str:
         no_gpu = _short(why_no_gpu())

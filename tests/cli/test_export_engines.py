@@ -69,8 +69,10 @@ def test_an_engine_for_named_gpus_describes_itself_anywhere(
 @pytest.mark.parametrize(
     ("arguments", "code", "text"),
     [
-        (("--to", "onnx", "--targets", "sm86"), 2, "belong to TensorRT"),
-        (("--to", "onnx", "--batch", "1,2,3"), 2, "belong to TensorRT"),
+        (("--to", "onnx", "--targets", "sm86"), 2, "is for --to trt-rtx, not for onnx"),
+        (("--to", "trt", "--targets", "sm86"), 2, "is for --to trt-rtx, not for trt"),
+        (("--to", "trt", "--nms"), 2, "cannot carry NMS"),
+        (("--to", "onnx", "--batch", "1,2,3"), 2, "is for --to trt or trt-rtx, not for onnx"),
         (("--to", "trt-rtx", "--batch", "1,2"), 2, "expected N or MIN,OPT,MAX, got 1,2"),
         (("--to", "trt-rtx", "--batch", "many"), 2, "invalid batch value"),
         (("--to", "trt-rtx", "--batch", "3,2,1", "--dynamic"), 2, "in ascending order"),

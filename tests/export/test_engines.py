@@ -154,7 +154,13 @@ def test_targets_and_profile_are_what_was_asked_for(checkpoint_of: Any, tmp_path
         ("trt-rtx", {"engine": EngineSettings(version_compatible=True)}, "version-compatible"),
         ("trt-rtx", {"engine": EngineSettings(profile=(1, 2, 3))}, "add --dynamic"),
         ("trt-rtx", {"nms": True}, "cannot carry NMS"),
-        ("onnx", {"engine": EngineSettings(workspace=64)}, "belong to TensorRT"),
+        ("trt", {"nms": True}, "cannot carry NMS"),
+        ("trt", {"engine": EngineSettings(profile=(1, 2, 3))}, "add --dynamic"),
+        (
+            "onnx",
+            {"engine": EngineSettings(workspace=64)},
+            "is for --to trt or trt-rtx, not for onnx",
+        ),
     ],
     ids=str,
 )
