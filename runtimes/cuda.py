@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yolox_deploy.errors import MissingPackageError, UsageError, suggest
+from yolox_deploy.runtimes.base import one_line
 from yolox_deploy.runtimes.gpu import Driver, Gpu
 
 # Values of the CUDA driver API: a stream that does not wait for the legacy default stream.
@@ -494,7 +495,9 @@ def _version(kind: type[Cuda]) -> str:
 
 
 def choose_binding(name: str | None = None) -> type[Cuda]:
-    """Return the binding called ``name``, or the first that is installed.
+    """Return the binding called ``name``, or the first that is installed and can be imported.
+
+    To be called where there is a driver, which pycuda cannot be imported without.
 
     Raises :class:`UsageError` for another word, :class:`MissingPackageError` where it, or every
     one, is not installed.
@@ -504,12 +507,17 @@ def choose_binding(name: str | None = None) -> type[Cuda]:
             f"unknown CUDA binding {name!r}: expected {', '.join(BINDINGS)}"
             + suggest(name, BINDINGS)
         )
+    reasons = []
     for kind in BINDINGS.values():
         if name in (None, kind.name) and _installed(kind.module):
-            return kind
-    raise MissingPackageError(
-        f"{name or 'a CUDA binding (pycuda or cuda-python)'} is not installed: {INSTALL}"
-    )
+            try:
+                importlib.import_module(kind.module)
+                return kind
+            except ImportError as error:
+                # pycuda, built for another CUDA, say.
+                reasons.append(f"{kind.name} cannot be imported ({one_line(error)})")
+    missing = f"{name or 'a CUDA binding (pycuda or cuda-python)'} is not installed"
+    raise MissingPackageError(f"{', '.join(reasons) or missing}: {INSTALL}")
 
 
 def _installed(module: str) -> bool:

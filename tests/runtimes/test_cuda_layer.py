@@ -5,7 +5,6 @@ That a real GPU and driver behave like the fake ones cannot be shown here.
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -254,9 +253,9 @@ def test_the_driver_is_asked_first(monkeypatch: pytest.MonkeyPatch, gpu_with: An
 
     gpu_with(gpus=0)
     monkeypatch.setattr(layer.importlib, "import_module", imported)
-    for name in BINDINGS:
+    for kind in BINDINGS.values():
         with pytest.raises(DeviceError):
-            choose_binding(name)(0)
+            kind(0)
 
 
 def test_where_there_is_no_driver_the_message_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -267,17 +266,27 @@ def test_where_there_is_no_driver_the_message_says_so(monkeypatch: pytest.Monkey
     assert gpu.why_no_gpu() == str(caught.value)
 
 
-def test_the_binding_is_chosen_by_name_or_by_what_is_installed(
-    monkeypatch: pytest.MonkeyPatch,
+def test_the_binding_is_chosen_by_name_or_by_what_works(
+    gpu_with: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(layer, "_installed", lambda module: module == "cuda.bindings.driver")
-    assert choose_binding().name == choose_binding("cuda-python").name == "cuda-python"
-    with pytest.raises(MissingPackageError, match="pycuda is not installed: pip install"):
-        choose_binding("pycuda")
+    gpu_with()
+    assert choose_binding().name == choose_binding("pycuda").name == "pycuda"
+    assert choose_binding("cuda-python").name == "cuda-python"
     with pytest.raises(UsageError, match="did you mean 'pycuda'"):
         choose_binding("pycudaa")
+
+    def broken(name: str) -> None:
+        if name == "pycuda.driver":
+            raise ImportError("libcudart.so.11:\ncannot open")
+
+    monkeypatch.setattr(layer.importlib, "import_module", broken)
+    assert choose_binding().name == "cuda-python"
+    with pytest.raises(MissingPackageError, match=r"cannot be imported \(libcudart.* pip install"):
+        choose_binding("pycuda")
+    monkeypatch.setattr(layer, "_installed", lambda module: module == "cuda.bindings.driver")
+    assert choose_binding().name == "cuda-python"
+    with pytest.raises(MissingPackageError, match="pycuda is not installed: pip install"):
+        choose_binding("pycuda")
     monkeypatch.setattr(layer, "_installed", lambda module: False)
     with pytest.raises(MissingPackageError, match="pip install cuda-bindings"):
         choose_binding()
-    with contextlib.suppress(MissingPackageError):
-        pytest.fail(f"chose {choose_binding().name} where nothing is installed")
