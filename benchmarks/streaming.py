@@ -1,0 +1,227 @@
+"""Streaming accuracy: what a detector is worth when the world does not wait for it.
+
+Frames arrive at a fixed rate; a detector that is free takes the latest one; at the time of every
+frame, what the detector last finished is compared with that frame's ground truth.  A detector that
+is late answers with boxes of the past.  After Li, Wang and Ramanan, "Towards Streaming Perception"
+(ECCV 2020), the measure of the Streaming Perception Challenge.
+
+Time is counted in frames: frame k arrives at time k.  One loop serves the real run and the
+simulated one; only the clock differs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from time import perf_counter, sleep
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from yolox_deploy.errors import UsageError
+
+Entries = list[dict[str, Any]]
+
+
+class Clock(Protocol):
+    """Time in frames since the stream began."""
+
+    def now(self) -> float:
+        """Return the time."""
+
+    def wait_until(self, time: float) -> None:
+        """Return when ``now() >= time``."""
+
+
+class WallClock:
+    """The real time at ``fps`` frames a second, from its construction on."""
+
+    def __init__(self, fps: float) -> None:
+        self.fps = fps
+        self.start = perf_counter()
+
+    def now(self) -> float:
+        """Return the time in frames."""
+        return (perf_counter() - self.start) * self.fps
+
+    def wait_until(self, time: float) -> None:
+        """Sleep until ``time``."""
+        while (left := time - self.now()) > 0:
+            sleep(left / self.fps)
+
+
+class VirtualClock:
+    """A time that passes only when it is told to."""
+
+    def __init__(self) -> None:
+        self.time = 0.0
+
+    def now(self) -> float:
+        """Return the time in frames."""
+        return self.time
+
+    def wait_until(self, time: float) -> None:
+        """Jump to ``time``."""
+        self.time = max(self.time, time)
+
+
+# Whether a detector that is free at this time leaves the latest frame and waits for the next one.
+Schedule = Callable[[float], bool]
+
+
+def naive(time: float) -> bool:
+    """Never wait while there is a frame to look at (the paper's idle-free schedule)."""
+    return False
+
+
+@dataclass(frozen=True)
+class ShrinkingTail:
+    """The paper's dynamic schedule for a detector that takes ``runtime`` frames.
+
+    The tail of a time is how long ago the latest frame arrived.  Where starting now would end with
+    a smaller tail than the present one, it is better to wait for the next frame: the result comes
+    in time for the same comparisons, and from a fresher picture (algorithm 1 of the appendix).
+    An end exactly at a frame's arrival still counts for that frame, so there the tail is a whole
+    frame, not nothing.
+    """
+
+    runtime: float
+
+    def __call__(self, time: float) -> bool:
+        """Return whether to wait."""
+        return 0 < (time + self.runtime) % 1 < time % 1
+
+
+SCHEDULES: dict[str, Callable[[float], Schedule]] = {
+    "naive": lambda runtime: naive,
+    "dynamic": ShrinkingTail,
+}
+
+
+@dataclass(frozen=True)
+class Stream:
+    """What came out of a detector while ``count`` frames passed.
+
+    ``frames`` (n,) int64: which frame each output is of; ``finished`` (n,) float64: when it was
+    there, in frames, ascending.
+    """
+
+    count: int
+    frames: NDArray[np.int64]
+    finished: NDArray[np.float64]
+
+    @property
+    def shown(self) -> NDArray[np.int64]:
+        """The output (count,) int64 that stands at each frame's time, -1 for none yet."""
+        times = np.arange(self.count)
+        return np.searchsorted(self.finished, times, side="right") - 1
+
+    @property
+    def lags(self) -> NDArray[np.int64]:
+        """Age in frames of what stands at each frame that has an output at all."""
+        shown = self.shown
+        times = np.flatnonzero(shown >= 0)
+        return np.asarray(times - self.frames[shown[times]], np.int64)
+
+    @property
+    def missed(self) -> int:
+        """Frames at which there was no output yet."""
+        return int(np.count_nonzero(self.shown < 0))
+
+    @property
+    def in_time(self) -> int:
+        """Frames whose output is at most one frame old: no detector that takes time does better."""
+        return int(np.count_nonzero(self.lags <= 1))
+
+    @property
+    def mean_lag(self) -> float:
+        """Mean age in frames of what was shown; NaN where nothing was."""
+        return float(self.lags.mean()) if self.lags.size else math.nan
+
+
+def run_stream(
+    detect: Callable[[int], None], count: int, clock: Clock, schedule: Schedule = naive
+) -> Stream:
+    """Let ``count`` frames pass and return what ``detect``, called with a frame's number, gave.
+
+    What is not finished when the last frame's time is over counts for nothing.
+    """
+    frames: list[int] = []
+    finished: list[float] = []
+    last = -1
+    while (now := clock.now()) < count:
+        newest = math.floor(now)
+        if newest == last or schedule(now):
+            clock.wait_until(newest + 1)
+            continue
+        last = newest
+        detect(newest)
+        frames.append(newest)
+        finished.append(clock.now())
+    return Stream(count, np.array(frames, np.int64), np.array(finished, np.float64))
+
+
+def simulate(count: int, runtimes: Callable[[], float], schedule: Schedule = naive) -> Stream:
+    """Return the stream of a detector whose every call takes ``runtimes()`` frames."""
+    clock = VirtualClock()
+
+    def detect(frame: int) -> None:
+        clock.time += runtimes()
+
+    return run_stream(detect, count, clock, schedule)
+
+
+class Latencies:
+    """Seconds that a detector's calls took, (n,) float64, to draw from again."""
+
+    def __init__(self, seconds: Sequence[float] | NDArray[np.float64]) -> None:
+        self.seconds = np.asarray(seconds, np.float64)
+        if self.seconds.ndim != 1 or not self.seconds.size or not (self.seconds >= 0).all():
+            raise UsageError(f"latencies must be a list of seconds >= 0, got {seconds!r:.80}")
+
+    def median_frames(self, fps: float, speed: float = 1.0) -> float:
+        """Return the median in frames, on hardware ``speed`` times as fast."""
+        return float(np.median(self.seconds)) * fps / speed
+
+    def draws(self, fps: float, speed: float = 1.0, seed: int = 0) -> Callable[[], float]:
+        """Return a function that draws one latency after another, in frames, with replacement."""
+        generator = np.random.default_rng(seed)
+        frames = self.seconds * fps / speed
+        return lambda: float(generator.choice(frames))
+
+
+def shown_entries(stream: Stream, outputs: Sequence[Entries], image_ids: Sequence[int]) -> Entries:
+    """Return COCO result entries of what stood at each frame's time.
+
+    ``outputs`` are the entries of each of the stream's outputs, ``image_ids`` those of its frames.
+    """
+    return [
+        {**entry, "image_id": number}
+        for number, output in zip(image_ids, stream.shown, strict=True)
+        if output >= 0
+        for entry in outputs[output]
+    ]
+
+
+def entries_as_truth(
+    entries: Sequence[dict[str, Any]], image_ids: Sequence[int], categories: dict[int, str]
+) -> dict[str, Any]:
+    """Return a COCO document in which result ``entries`` are the ground truth."""
+    annotations = [
+        {
+            "id": number,
+            "image_id": entry["image_id"],
+            "category_id": entry["category_id"],
+            "bbox": entry["bbox"],
+            "area": entry["bbox"][2] * entry["bbox"][3],
+            "iscrowd": 0,
+        }
+        for number, entry in enumerate(entries, 1)
+    ]
+    return {
+        "images": [{"id": number} for number in image_ids],
+        "annotations": annotations,
+        "categories": [{"id": number, "name": name} for number, name in categories.items()],
+    }
