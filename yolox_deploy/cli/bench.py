@@ -1,15 +1,18 @@
-"""``yolox-bench``: latency from picture to detections, stage by stage."""
+"""``yolox-bench``: latency, MLPerf's scenarios and streaming accuracy, side by side."""
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
+import math
+import shlex
+import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from yolox_deploy.benchmarks.latency import HEADERS, Latency, measure
+from yolox_deploy.benchmarks.scenarios import SCENARIOS, Context
 from yolox_deploy.cli.common import (
     MODEL_HELP,
     add_model_hints,
@@ -17,17 +20,22 @@ from yolox_deploy.cli.common import (
     model_hints,
     run,
 )
-from yolox_deploy.detector import Detector
+from yolox_deploy.errors import UsageError
 from yolox_deploy.files import ASSETS, write_atomically
 from yolox_deploy.images import find_images, read_image
-from yolox_deploy.progress import print_table, say, stages
-from yolox_deploy.runtimes import BACKENDS
+from yolox_deploy.progress import stages
+
+if TYPE_CHECKING:
+    from yolox_deploy.benchmarks.report import Report
 
 COMMAND = "yolox-bench"
 EXAMPLES = """\
   yolox-bench --backend openvino
-  yolox-bench --model yolox_s.onnx --backend onnxruntime,openvino --images street.jpg
-  yolox-bench --model yolox_nano.pth --backend all --duration 30 --json nano.json
+  yolox-bench --model yolox_nano.pth --backend all --precision all --json nano.json
+  yolox-bench --model yolox_s,yolox_m --random-weights --backend openvino,onnxruntime
+  yolox-bench --scenario server --backend openvino --duration 60
+  yolox-bench compare before.json after.json --fail-if-slower 1.10
+  yolox-bench show nano.json --markdown nano.md --plot nano.png
 """
 
 
@@ -35,87 +43,157 @@ def parser() -> argparse.ArgumentParser:
     """Return the command's parser."""
     result = make_parser(
         COMMAND,
-        "Measure the time from picture to detections at batch 1: several backends in one run, "
-        "taking turns, every stage by itself, no measurement dropped.",
+        "Measure detectors from picture to detections: latency by stage, MLPerf's scenarios, "
+        "streaming accuracy.  Several models, backends and precisions take turns in one run; no "
+        "measurement is dropped.",
         EXAMPLES,
     )
-    result.add_argument("--model", help=MODEL_HELP)
     result.add_argument(
-        "--backend", default="auto", metavar="A,B", help="backends with commas, or all (auto)"
+        "--model", action="append", metavar="A[,B]", help=MODEL_HELP.replace("%", "%%")
     )
+    result.add_argument(
+        "--random-weights",
+        action="store_true",
+        help="--model names architectures, measured with random weights",
+    )
+    result.add_argument(
+        "--backend", default="auto", metavar="A[,B]", help="backends, or all (default auto)"
+    )
+    result.add_argument(
+        "--precision",
+        metavar="A[,B]",
+        help="what the engines compute in, or all (default: each engine's first, fp32)",
+    )
+    result.add_argument("--batch", type=int, default=1, metavar="N", help="pictures a call (1)")
+    result.add_argument("--threads", type=int, help="CPU threads (default: the engine's choice)")
+    result.add_argument("--device", help="cpu (default), cuda, gpu, ... as the backend has it")
     result.add_argument(
         "--images", nargs="+", metavar="PICTURE", help="pictures (default: those in the package)"
     )
     result.add_argument(
-        "--duration", type=float, default=10, metavar="S", help="seconds in all, at least (10)"
+        "--scenario",
+        choices=SCENARIOS,
+        default="latency",
+        metavar="NAME",
+        help="; ".join(f"{s.name}: {s.question}" for s in SCENARIOS.values()),
     )
     result.add_argument(
-        "--min-count", type=int, default=200, metavar="N", help="runs of each, at least (200)"
+        "--duration", type=float, default=10, metavar="S", help="seconds of each, at least (10)"
     )
-    result.add_argument("--device", help="cpu (default), cuda, gpu, ... as the backend has it")
-    result.add_argument("--threads", type=int, help="CPU threads (default: the engine's choice)")
-    result.add_argument("--precision", help="what the engine computes in")
-    result.add_argument("--json", type=Path, metavar="FILE", help="write every measurement as JSON")
+    result.add_argument(
+        "--min-count", type=int, default=200, metavar="N", help="calls of each, at least (200)"
+    )
+    add_output_arguments(result)
     add_model_hints(result)
+    for name in dict.fromkeys(row.module for row in SCENARIOS.values()):
+        row = next(row for row in SCENARIOS.values() if row.module == name)
+        users = ", ".join(other.name for other in SCENARIOS.values() if other.module == name)
+        row.load().add_arguments(result.add_argument_group(f"for --scenario {users}"))
     return result
+
+
+def add_output_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add where a report goes beside the terminal."""
+    group = parser.add_argument_group("output")
+    group.add_argument("--json", type=Path, metavar="FILE", help="write every measurement as JSON")
+    group.add_argument("--markdown", type=Path, metavar="FILE", help="write the report as Markdown")
+    group.add_argument("--plot", type=Path, metavar="FILE", help="write a chart (.png, .svg, .pdf)")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    arguments = parser().parse_args(argv)
-    return run(COMMAND, lambda: bench(arguments))
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] == ["compare"]:
+        from yolox_deploy.cli.bench_files import compare
+
+        return compare(words[1:])
+    if words[:1] == ["show"]:
+        from yolox_deploy.cli.bench_files import show
+
+        return show(words[1:])
+    arguments = parser().parse_args(words)
+    return run(COMMAND, lambda: bench(arguments, shlex.join([COMMAND, *words])))
 
 
-def bench(arguments: argparse.Namespace) -> int:
-    """Measure and print the table."""
-    names = [name.strip() for name in arguments.backend.split(",")]
-    if names == ["all"]:
-        names = [row.name for row in BACKENDS.values() if row.availability().ok]
-    images = [read_image(path) for path in find_images(arguments.images or [ASSETS])]
-    before = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+def bench(arguments: argparse.Namespace, command: str) -> int:
+    """Measure, print the report and write it where asked."""
+    check(arguments)
+    from yolox_deploy.benchmarks.environment import Watch
+    from yolox_deploy.benchmarks.report import Report
+    from yolox_deploy.benchmarks.systems import open_systems, requests
+
+    pictures = [read_image(path) for path in find_images(arguments.images or [ASSETS])]
+    module = SCENARIOS[arguments.scenario].load()
     with ExitStack() as stack:
         with stages(COMMAND) as begin:
-            detectors = {}
-            for name in names:
-                begin(f"opening {arguments.model or 'the bundled model'} on {name}")
-                detectors[name] = stack.enter_context(open_detector(arguments, name))
-            begin("measuring")
-            results = measure(
-                detectors, images, seconds=arguments.duration, count=arguments.min_count
+            begin("looking at the machine")
+            wanted = requests(
+                words(",".join(arguments.model)) if arguments.model else [None],
+                words(arguments.backend),
+                words(arguments.precision) if arguments.precision else [None],
+                random_weights=arguments.random_weights,
+                batch=arguments.batch,
+                threads=arguments.threads,
+                device=arguments.device,
+                hints=model_hints(arguments),
             )
-        about = next(iter(detectors.values())).spec
-    print(
-        f"{about.name} {about.height}x{about.width}, batch 1, {len(images)} pictures in memory; "
-        "stages are medians, all times in milliseconds"
-    )
-    print_table(HEADERS, [result.row() for result in results])
-    if before is not None and before > 0.5:
-        say(f"note: the figures are doubtful, the machine was busy before (load {before:.1f})")
-    if arguments.json:
-        write_atomically(arguments.json, to_json(results))
+            systems, notes = open_systems(wanted, pictures, begin)
+            for system in systems:
+                stack.callback(system.close)
+            watch = Watch()
+            result = module.measure(
+                Context(
+                    arguments.scenario,
+                    systems,
+                    arguments.duration,
+                    arguments.min_count,
+                    arguments,
+                    begin,
+                )
+            )
+            environment = watch.finish()
+        report = Report(
+            arguments.scenario,
+            command,
+            datetime.now(UTC).isoformat(timespec="seconds"),
+            environment,
+            [system.info for system in systems],
+            notes,
+            result,
+        )
+    deliver(report, arguments)
     return 0
 
 
-def open_detector(arguments: argparse.Namespace, backend: str) -> Detector:
-    """Return the detector for one backend."""
-    return Detector(
-        arguments.model,
-        backend,
-        device=arguments.device,
-        threads=arguments.threads,
-        precision=arguments.precision,
-        **vars(model_hints(arguments)),
-    )
+def deliver(report: Report, arguments: argparse.Namespace) -> None:
+    """Print the report, and write the files that were asked for."""
+    from yolox_deploy.benchmarks.report import print_report, to_markdown
+
+    if arguments.json:
+        report.write(arguments.json)
+    print_report(report)
+    if arguments.markdown:
+        write_atomically(arguments.markdown, to_markdown(report))
+    if arguments.plot:
+        report.result.plot(report.systems, arguments.plot)
 
 
-def to_json(results: Sequence[Latency]) -> str:
-    """Return every measurement, in seconds."""
-    content = {
-        r.name: {
-            "stages": HEADERS[1:5],
-            "stage_seconds": r.stages.tolist(),
-            "seconds": r.total.tolist(),
-        }
-        for r in results
-    }
-    return json.dumps(content) + "\n"
+def words(text: str) -> list[str]:
+    """Return the words of a list with commas; raises :class:`UsageError` for an empty one."""
+    found = [word.strip() for word in text.split(",") if word.strip()]
+    if not found:
+        raise UsageError(f"{text!r} names nothing")
+    return found
+
+
+def check(arguments: argparse.Namespace) -> None:
+    """Raise :class:`UsageError` for what cannot be measured."""
+    if not (math.isfinite(arguments.duration) and arguments.duration > 0):
+        raise UsageError(f"--duration must be more than 0 seconds, got {arguments.duration:g}")
+    if arguments.min_count < 1:
+        raise UsageError(f"--min-count must be at least 1, got {arguments.min_count}")
+    if arguments.batch < 1:
+        raise UsageError(f"--batch must be at least 1, got {arguments.batch}")
+    for path in (arguments.json, arguments.markdown, arguments.plot):
+        if path is not None and path.is_dir():
+            raise UsageError(f"{path}: a folder; name the file to write")
