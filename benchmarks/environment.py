@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import platform
 import shutil
@@ -97,6 +98,7 @@ class Watch:
         return found
 
 
+@functools.cache
 def machine() -> dict[str, str]:
     """Return what does not change while the machine runs."""
     psutil = require_psutil()

@@ -1,94 +1,204 @@
-"""Latency of whole detectors, batch 1, stage by stage, several of them side by side.
-
-Detectors take turns picture by picture, so that a machine that slows down slows all of them.  No
-measurement is dropped.
-"""
+"""``--scenario latency``: seconds by stage, cold start, memory, and how far from the limit."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from time import perf_counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+from yolox_deploy.benchmarks.advice import latency_advice
+from yolox_deploy.benchmarks.cold_start import ColdStart, cold_starts
+from yolox_deploy.benchmarks.costs import Cost, cost_of
+from yolox_deploy.benchmarks.latency_tables import latency_tables
+from yolox_deploy.benchmarks.limits import Limit, measure_limit
+from yolox_deploy.benchmarks.measuring import STAGES, HarnessCost, Series, harness_cost
+from yolox_deploy.benchmarks.measuring import measure as measure_series
+from yolox_deploy.benchmarks.scenarios import Context, Table
+from yolox_deploy.benchmarks.systems import System, SystemInfo
+from yolox_deploy.errors import InputFileError, UsageError
 
-from yolox_deploy.detector import Detector, StageSeconds
-from yolox_deploy.errors import UsageError
-
-WARM_UP = 10
-
-
-@dataclass(frozen=True)
-class Latency:
-    """Seconds a picture: ``stages`` (n, 4) in the order of ``StageSeconds``, ``total`` (n,).
-
-    ``total`` is measured around the call, so it also holds what no stage accounts for.
-    """
-
-    name: str
-    stages: NDArray[np.float64]
-    total: NDArray[np.float64]
-
-    @property
-    def median(self) -> float:
-        """Median seconds from picture to detections."""
-        return float(np.median(self.total))
-
-    def percentile(self, share: float) -> float:
-        """Seconds within which ``share`` per cent of the pictures were done."""
-        return float(np.percentile(self.total, share))
-
-    def row(self) -> list[str]:
-        """Return the figures in milliseconds as cells of a table, see :data:`HEADERS`."""
-        stages = np.median(self.stages, 0) * 1e3
-        shares = [self.percentile(p) * 1e3 for p in (50, 90, 99, 100)]
-        return [
-            self.name,
-            *(f"{value:.2f}" for value in (*stages, *shares)),
-            f"{1 / self.median:.1f}",
-            str(len(self.total)),
-        ]
+NUMBERS = {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1}
+AMOUNT = {"type": "number", "minimum": 0}
 
 
-HEADERS = (
-    "detector",
-    *StageSeconds._fields,
-    *("p50", "p90", "p99", "max", "pictures/s", "runs"),
+def _record(**properties: Any) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
+def _one_each(items: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "array", "items": items}
+
+
+SCHEMA = _record(
+    cores=AMOUNT,
+    instruction_sets={"type": "array", "items": {"type": "string"}},
+    series=_one_each(
+        _record(
+            rounds=NUMBERS,
+            **{name: {"anyOf": [NUMBERS, {"type": "null"}]} for name in STAGES},
+            total=NUMBERS,
+        )
+    ),
+    cold_starts=_one_each(
+        _one_each(
+            _record(
+                import_s=AMOUNT,
+                load_s=AMOUNT,
+                first_s=AMOUNT,
+                peak_bytes={"type": "integer"},
+                gpu_bytes={"type": ["integer", "null"]},
+            )
+        )
+    ),
+    costs=_one_each(
+        {
+            "anyOf": [
+                {"type": "null"},
+                _record(
+                    gflops=AMOUNT,
+                    weights={"type": "integer"},
+                    activations={"type": "integer"},
+                    source={"type": "string"},
+                ),
+            ]
+        }
+    ),
+    limits=_one_each(
+        _record(
+            device={"type": "string"},
+            precision={"type": "string"},
+            threads={"type": ["integer", "null"]},
+            gflops=AMOUNT,
+            gbytes=AMOUNT,
+            library={"type": "string"},
+        )
+    ),
+    harness=_record(inside=AMOUNT, between=AMOUNT),
 )
 
 
-def measure(
-    detectors: dict[str, Detector],
-    images: Sequence[NDArray[np.uint8]],
-    *,
-    seconds: float = 10.0,
-    count: int = 100,
-    report: Callable[[int], None] = lambda runs: None,
-) -> list[Latency]:
-    """Run every detector until both ``seconds`` in all and ``count`` runs each have passed.
+@dataclass(frozen=True)
+class LatencyResult:
+    """One entry a system in every list but ``limits``; ``cores`` is what the process may use."""
 
-    ``images`` (h, w, 3) uint8 BGR are taken in turn.  Raises :class:`UsageError` for nothing to
-    measure.
-    """
-    if not detectors or not images or seconds < 0 or count < 1:
-        raise UsageError(
-            "latency needs a detector, a picture, seconds >= 0 and a count >= 1, got "
-            f"{len(detectors)}, {len(images)}, {seconds} and {count}"
+    cores: float
+    instruction_sets: Sequence[str]
+    series: Sequence[Series]
+    cold_starts: Sequence[Sequence[ColdStart]]
+    costs: Sequence[Cost | None]
+    limits: Sequence[Limit]
+    harness: HarnessCost
+
+    def limit_of(self, system: SystemInfo) -> Limit | None:
+        """Return the limit that was measured for a system's precision, threads and device."""
+        key = (system.device, system.precision, system.threads)
+        return next((x for x in self.limits if (x.device, x.precision, x.threads) == key), None)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return every measurement."""
+        return {
+            "cores": self.cores,
+            "instruction_sets": list(self.instruction_sets),
+            "series": [series.to_json() for series in self.series],
+            "cold_starts": [[start.to_json() for start in starts] for starts in self.cold_starts],
+            "costs": [cost and cost.to_json() for cost in self.costs],
+            "limits": [limit.to_json() for limit in self.limits],
+            "harness": asdict(self.harness),
+        }
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> LatencyResult:
+        """Return what :meth:`to_json` gave; raises :class:`InputFileError` for uneven lists."""
+        lists = [content[key] for key in ("series", "cold_starts", "costs")]
+        try:
+            series = [Series.from_json(entry) for entry in content["series"]]
+        except ValueError as error:
+            raise InputFileError(f"the report is damaged: {error}") from error
+        if len({len(entries) for entries in lists}) != 1:
+            raise InputFileError("the report is damaged: its lists differ in length")
+        return cls(
+            content["cores"],
+            content["instruction_sets"],
+            series,
+            [[ColdStart(**start) for start in starts] for starts in content["cold_starts"]],
+            [cost and Cost(**cost) for cost in content["costs"]],
+            [Limit(**limit) for limit in content["limits"]],
+            HarnessCost(**content["harness"]),
         )
-    for detector in detectors.values():
-        for _ in range(WARM_UP):
-            detector(images[0])
-    stages: dict[str, list[StageSeconds]] = {name: [] for name in detectors}
-    totals: dict[str, list[float]] = {name: [] for name in detectors}
-    begin, run = perf_counter(), 0
-    while run < count or perf_counter() - begin < seconds:
-        image = images[run % len(images)]
-        for name, detector in detectors.items():
-            start = perf_counter()
-            detector(image)
-            totals[name].append(perf_counter() - start)
-            stages[name].append(detector.stage_seconds)
-        run += 1
-        report(run)
-    return [Latency(name, np.array(stages[name]), np.array(totals[name])) for name in detectors]
+
+    def tables(self, systems: Sequence[SystemInfo]) -> list[Table]:
+        """Return the report's tables."""
+        return latency_tables(self, systems)
+
+    def advice(self, systems: Sequence[SystemInfo]) -> list[str]:
+        """Return sentences that the numbers carry."""
+        return latency_advice(self, systems)
+
+    def plot(self, systems: Sequence[SystemInfo], path: Path) -> None:
+        """Draw the distribution of every stage."""
+        from yolox_deploy.benchmarks.plots import plot_stages
+
+        plot_stages(self, systems, path)
+
+
+RESULT = LatencyResult
+
+
+def add_arguments(group: Any) -> None:
+    """Add what only this scenario knows."""
+    group.add_argument(
+        "--cold-starts",
+        type=int,
+        default=3,
+        metavar="N",
+        help="fresh processes to start of each, for cold start and memory; 0 for none (3)",
+    )
+    group.add_argument(
+        "--no-limit", action="store_true", help="do not measure what the machine can do at all"
+    )
+
+
+def measure(context: Context) -> LatencyResult:
+    """Measure every system; see the modules for each part."""
+    count = context.arguments.cold_starts
+    if not 0 <= count <= 1000:
+        raise UsageError(f"--cold-starts must lie in 0..1000, got {count}")
+    from yolox_deploy.benchmarks.environment import allowed_cores, machine
+
+    systems = context.systems
+    starts: list[list[ColdStart]] = []
+    for system in systems:
+        if count:
+            context.begin(f"cold start of {system.info.label}")
+        starts.append(cold_starts(system, count))
+    turns = f"{len(systems)} systems in turn, " if len(systems) > 1 else ""
+    context.begin(f"measuring, {turns}at least {context.seconds * len(systems):.0f} s")
+    series = measure_series(systems, context.seconds, context.min_count)
+    return LatencyResult(
+        allowed_cores(),
+        machine().get("instruction sets", "").split(),
+        series,
+        starts,
+        [_cost(system) for system in systems],
+        [] if context.arguments.no_limit else _limits(context),
+        harness_cost(systems[0].pictures),
+    )
+
+
+def _cost(system: System) -> Cost | None:
+    return cost_of(system.artifact, system.request.path, system.detector.spec, system.batch)
+
+
+def _limits(context: Context) -> list[Limit]:
+    keys = dict.fromkeys((s.info.device, s.info.precision, s.info.threads) for s in context.systems)
+    limits = []
+    for device, precision, threads in keys:
+        context.begin(f"the limit of {device} in {precision}")
+        limits.append(measure_limit(device, precision, threads))
+    return limits

@@ -76,6 +76,12 @@ class ConversionError(YoloxDeployError):
     exit_code = 9
 
 
+class SlowerError(YoloxDeployError):
+    """A benchmark that became slower than the caller allows."""
+
+    exit_code = 10
+
+
 def suggest(given: str, known: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"`` for the nearest of the known words, else an empty string."""
     near = difflib.get_close_matches(given.lower(), list(known), n=1, cutoff=0.6)

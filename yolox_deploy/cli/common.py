@@ -26,6 +26,7 @@ exit codes:
   7  a result could not be written
   8  weights could not be fetched
   9  a converter failed
+  10  a benchmark became slower than --fail-if-slower allows
   130  interrupted
 """
 SOME_UNREADABLE = 6

@@ -1,0 +1,37 @@
+"""Where every chart comes from: one figure, drawn without a display, written in one step."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from yolox_deploy.errors import MissingPackageError, UsageError
+from yolox_deploy.files import write_atomically
+
+FORMATS = ("png", "svg", "pdf")
+
+
+@contextmanager
+def chart(path: Path, size: tuple[float, float] = (9, 5)) -> Iterator[Any]:
+    """Give the axes of a figure of ``size`` inches, written to ``path`` when the block ends.
+
+    Raises :class:`UsageError` for a suffix other than .png, .svg and .pdf, :class:`OutputError`
+    where it cannot be written, and :class:`MissingPackageError` without matplotlib.
+    """
+    kind = path.suffix.lower().lstrip(".")
+    if kind not in FORMATS:
+        raise UsageError(f"--plot {path}: a chart is a {', '.join(FORMATS)} file")
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingPackageError(
+            'charts are drawn by matplotlib: pip install "yolox-deploy[bench]"'
+        ) from error
+    figure = Figure(size, layout="constrained")
+    yield figure.add_subplot()
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format=kind, dpi=120)
+    write_atomically(path, drawn.getvalue())

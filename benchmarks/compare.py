@@ -1,0 +1,141 @@
+"""Two runs of ``yolox-bench`` against each other, with a verdict only where they allow one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from yolox_deploy.benchmarks.latency import LatencyResult
+from yolox_deploy.benchmarks.measuring import Series
+from yolox_deploy.benchmarks.report import Report
+from yolox_deploy.benchmarks.scenarios import Table
+from yolox_deploy.benchmarks.statistics import CONFIDENCE, Interval, ratio_interval
+from yolox_deploy.benchmarks.systems import SystemInfo
+from yolox_deploy.errors import UsageError
+
+# What two processes of the same program differ by (memory layout, neighbours on the machine),
+# which the scatter within one run does not show.
+MARGIN = 0.05
+# An interval wider than this about its ratio could hide what anybody would call slower.
+TOO_WIDE = 0.15
+
+Verdict = Literal["slower", "faster", "no difference", "too noisy to say"]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One system in two runs: the ratio of the medians, after / before, and its interval."""
+
+    label: str
+    before_s: float
+    after_s: float
+    ratio: float
+    interval: Interval
+    verdict: Verdict
+
+    def is_slower_than(self, factor: float) -> bool:
+        """Whether it is surely slower at all, and by more than ``factor`` as measured."""
+        return self.verdict == "slower" and self.ratio > factor
+
+
+def verdict(ratio: float, interval: Interval, margin: float = MARGIN) -> Verdict:
+    """Return what the interval of a ratio allows to say."""
+    if interval.low > 1 + margin:
+        return "slower"
+    if interval.high < 1 / (1 + margin):
+        return "faster"
+    if interval.high / ratio > 1 + TOO_WIDE or ratio / interval.low > 1 + TOO_WIDE:
+        return "too noisy to say"
+    return "no difference"
+
+
+def compare(before: Report, after: Report, margin: float = MARGIN) -> list[Comparison]:
+    """Return the comparison of every system that both runs measured.
+
+    Systems belong together that agree in model, backend, precision, batch and input size.  Raises
+    :class:`UsageError` for other scenarios than latency and where nothing belongs together.
+    """
+    for report in (before, after):
+        if not isinstance(report.result, LatencyResult):
+            raise UsageError(f"compare takes two latency runs, one is of {report.scenario}")
+    first, second = _by_key(before), _by_key(after)
+    found = []
+    for key, (system, old) in first.items():
+        if key not in second:
+            continue
+        _, new = second[key]
+        ratio, interval = ratio_interval((old.total, old.rounds), (new.total, new.rounds))
+        found.append(
+            Comparison(
+                system.label,
+                float(np.median(old.total)),
+                float(np.median(new.total)),
+                ratio,
+                interval,
+                verdict(ratio, interval, margin),
+            )
+        )
+    if not found:
+        raise UsageError(
+            f"the runs have nothing in common: one measured {_labels(before)}, the other "
+            f"{_labels(after)}"
+        )
+    return found
+
+
+def table(comparisons: Sequence[Comparison]) -> Table:
+    """Return the comparisons as a table."""
+    rows = [
+        [
+            c.label,
+            f"{c.before_s * 1e3:.2f}",
+            f"{c.after_s * 1e3:.2f}",
+            f"{c.ratio:.3f}",
+            f"{c.interval.low:.3f} .. {c.interval.high:.3f}",
+            c.verdict,
+        ]
+        for c in comparisons
+    ]
+    headers = (
+        *("end to end, median", "before ms", "after ms", "after / before"),
+        *(f"{CONFIDENCE:.0%} interval", "verdict"),
+    )
+    note = (
+        f"Slower or faster: the whole interval lies beyond {MARGIN:.0%}, what two processes of "
+        "the same program may differ by."
+    )
+    return Table("Compared", headers, rows, note)
+
+
+def differences(before: Report, after: Report) -> list[str]:
+    """Return what else differs between the runs and may be the reason."""
+    old, new = before.environment.machine, after.environment.machine
+    found = [
+        f"{key}: {old.get(key, '-')} before, {new.get(key, '-')} after"
+        for key in dict.fromkeys((*old, *new))
+        if old.get(key) != new.get(key)
+    ]
+    engines = [
+        {(s.backend, s.engine_version) for s in report.systems} for report in (before, after)
+    ]
+    for name, version in sorted(engines[1] - engines[0]):
+        found.append(f"{name} {version} is new")
+    for word, report in (("before", before), ("after", after)):
+        found += [f"the run {word} is doubtful, because {t}" for t in report.environment.doubts]
+    return found
+
+
+def _by_key(report: Report) -> dict[tuple[object, ...], tuple[SystemInfo, Series]]:
+    result = report.result
+    assert isinstance(result, LatencyResult)
+    return {
+        (s.model, s.backend, s.device, s.precision, s.batch, s.height, s.width): (s, series)
+        for s, series in zip(report.systems, result.series, strict=True)
+    }
+
+
+def _labels(report: Report) -> str:
+    return ", ".join(system.label for system in report.systems[:4])

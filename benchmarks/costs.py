@@ -1,0 +1,135 @@
+"""What a model costs by its graph: operations of its convolutions, and bytes they touch.
+
+Convolutions (and matrix products) are all but the whole work of a YOLOX network; the published
+GFLOPs count the same, a multiplication and an addition as two.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from yolox_deploy.runtimes import CHECKPOINT_SUFFIXES
+from yolox_deploy.spec import ModelSpec
+
+ELEMENT_BYTES = {"fp32": 4, "bf16": 2, "fp16": 2, "int8": 1}
+
+
+class Layer(NamedTuple):
+    """One convolution: its weight (O, I / groups, h, w), input and output (N, C, H, W)."""
+
+    weight: tuple[int, ...]
+    given: tuple[int, ...]
+    made: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """A model at one batch: ``gflops`` (10^9 operations), and elements of its layers.
+
+    ``weights`` is the number of weights, ``activations`` what all layers read and write.
+    ``source`` says which graph was read.
+    """
+
+    gflops: float
+    weights: int
+    activations: int
+    source: str
+
+    def gbytes(self, precision: str) -> float:
+        """Return the bytes (10^9) that layers touch if each reads and writes memory once."""
+        return (self.weights + self.activations) * ELEMENT_BYTES.get(precision, 4) / 1e9
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields."""
+        return asdict(self)
+
+
+def cost_of(artifact: Path, checkpoint: Path, spec: ModelSpec, batch: int) -> Cost | None:
+    """Return the cost from the graph of ``artifact``, else from the network of ``checkpoint``.
+
+    ``None`` where neither can be read with the packages installed.
+    """
+    for path in (artifact, checkpoint):
+        read = READERS.get(path.suffix.lower())
+        if read is not None:
+            package, layers = read
+            if importlib.util.find_spec(package) is not None:
+                return _total(list(layers(path, spec, batch)), path.suffix.lower())
+    return None
+
+
+def _total(layers: list[Layer], source: str) -> Cost:
+    operations = sum(2 * math.prod(layer.made) * math.prod(layer.weight[1:]) for layer in layers)
+    return Cost(
+        operations / 1e9,
+        sum(math.prod(layer.weight) for layer in layers),
+        sum(math.prod(layer.given) + math.prod(layer.made) for layer in layers),
+        source,
+    )
+
+
+def _onnx_layers(path: Path, spec: ModelSpec, batch: int) -> Iterator[Layer]:
+    import onnx
+
+    model = onnx.load(str(path))
+    fixed = (batch, 3, spec.height, spec.width)
+    dims = model.graph.input[0].type.tensor_type.shape.dim
+    for dim, value in zip(dims, fixed, strict=True):
+        dim.dim_value = value
+    del model.graph.value_info[:]
+    for output in model.graph.output:
+        output.type.tensor_type.ClearField("shape")
+    graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    shapes = {
+        value.name: tuple(d.dim_value for d in value.type.tensor_type.shape.dim)
+        for value in (*graph.value_info, *graph.input, *graph.output)
+    }
+    shapes.update({value.name: tuple(value.dims) for value in graph.initializer})
+    for node in graph.node:
+        if node.op_type == "Conv":
+            yield Layer(shapes[node.input[1]], shapes[node.input[0]], shapes[node.output[0]])
+
+
+def _openvino_layers(path: Path, spec: ModelSpec, batch: int) -> Iterator[Layer]:
+    import openvino
+
+    model = openvino.Core().read_model(path)
+    model.reshape([batch, 3, spec.height, spec.width])
+    for node in model.get_ops():
+        if node.get_type_name() in ("Convolution", "GroupConvolution"):
+            weight = tuple(node.input(1).get_shape())
+            if node.get_type_name() == "GroupConvolution":  # (G, O / G, I / G, h, w)
+                weight = (weight[0] * weight[1], *weight[2:])
+            yield Layer(weight, tuple(node.input(0).get_shape()), tuple(node.output(0).get_shape()))
+
+
+def _network_layers(path: Path, spec: ModelSpec, batch: int) -> Iterator[Layer]:
+    import torch
+
+    from yolox_deploy.models.checkpoint import load_checkpoint
+
+    network = load_checkpoint(path, spec.architecture).network.to("meta")
+    layers: list[Layer] = []
+
+    def note(module: Any, given: Any, made: Any) -> None:
+        layers.append(Layer(tuple(module.weight.shape), tuple(given[0].shape), tuple(made.shape)))
+
+    for module in network.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            module.register_forward_hook(note)
+    with torch.inference_mode():
+        network(torch.empty(batch, 3, spec.height, spec.width, device="meta"))
+    yield from layers
+
+
+Reader = Callable[[Path, ModelSpec, int], Iterator[Layer]]
+READERS: dict[str, tuple[str, Reader]] = {
+    ".onnx": ("onnx", _onnx_layers),
+    ".xml": ("openvino", _openvino_layers),
+    **dict.fromkeys(CHECKPOINT_SUFFIXES, ("torch", _network_layers)),
+}

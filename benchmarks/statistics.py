@@ -1,0 +1,145 @@
+"""What a series of times says, and how surely, when neighbouring times resemble each other.
+
+A machine drifts, so times are not independent and the usual interval of a median is far too
+narrow.  Times are therefore taken together in rounds; rounds are merged until neighbours no longer
+correlate (batch means, Law, "Simulation Modeling and Analysis"), and whole batches are resampled
+(bootstrap, by SciPy).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from yolox_deploy.errors import MissingPackageError
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+CONFIDENCE = 0.95
+RESAMPLES = 999
+# Fewer say too little about their own scatter.
+FEWEST_BATCHES = 10
+SEED = 0
+
+
+class Interval(NamedTuple):
+    """The ends of a confidence interval of :data:`CONFIDENCE`."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The figures of one series, in its own unit; ``cv`` is the sd in shares of the mean."""
+
+    count: int
+    minimum: float
+    p50: float
+    p90: float
+    p95: float
+    p99: float
+    maximum: float
+    mean: float
+    sd: float
+    cv: float
+
+
+def summarize(values: Floats) -> Summary:
+    """Return the figures of a series of at least one value, none of them left out."""
+    p50, p90, p95, p99 = np.percentile(values, (50, 90, 95, 99))
+    mean = float(values.mean())
+    sd = float(values.std(ddof=1)) if len(values) > 1 else 0.0
+    return Summary(
+        len(values),
+        float(values.min()),
+        *(float(p) for p in (p50, p90, p95, p99)),
+        float(values.max()),
+        mean,
+        sd,
+        sd / mean if mean else 0.0,
+    )
+
+
+def batches(values: Floats, rounds: Integers) -> list[Floats]:
+    """Return ``values`` in batches whose medians no longer correlate with their neighbours'.
+
+    ``rounds`` (n,) says in which round each value was measured, in order.  Batches begin as rounds
+    and are merged in pairs; at least :data:`FEWEST_BATCHES` remain, or as many as there are rounds.
+    """
+    parts = np.split(values, np.flatnonzero(np.diff(rounds)) + 1)
+    while len(parts) >= 2 * FEWEST_BATCHES and _correlated([float(np.median(p)) for p in parts]):
+        pairs = [np.concatenate(parts[i : i + 2]) for i in range(0, len(parts) - 1, 2)]
+        if len(parts) % 2:
+            pairs[-1] = np.concatenate((pairs[-1], parts[-1]))
+        parts = pairs
+    return parts
+
+
+def _correlated(medians: Sequence[float]) -> bool:
+    """Whether the autocorrelation at lag 1 is more than chance gives white noise."""
+    series = np.asarray(medians)
+    # Ranks, so that one spike does not hide the rest.
+    ranks = series.argsort().argsort() - (len(series) - 1) / 2
+    lag = float((ranks[:-1] * ranks[1:]).sum() / (ranks**2).sum())
+    return lag > 1.645 / np.sqrt(len(series))
+
+
+def median_interval(values: Floats, rounds: Integers) -> Interval:
+    """Return the confidence interval of the median."""
+    parts = batches(values, rounds)
+    return _bootstrap([parts], lambda medians: medians[0])
+
+
+def ratio_interval(
+    before: tuple[Floats, Integers], after: tuple[Floats, Integers]
+) -> tuple[float, Interval]:
+    """Return the ratio of two medians, after / before, and its confidence interval.
+
+    Each is (values, rounds).
+    """
+    ratio = float(np.median(after[0]) / np.median(before[0]))
+    groups = [batches(*before), batches(*after)]
+    return ratio, _bootstrap(groups, lambda medians: medians[1] / medians[0])
+
+
+def _bootstrap(groups: list[list[Floats]], figure: Any) -> Interval:
+    """Return the interval of a figure of each group's median, resampling batches in each."""
+    if min(map(len, groups)) < 2:
+        values = figure([float(np.median(np.concatenate(group))) for group in groups])
+        return Interval(values, values)
+    stats = require_scipy_stats()
+
+    def statistic(*chosen: Integers) -> float:
+        medians = [
+            float(np.median(np.concatenate([group[i] for i in picked])))
+            for group, picked in zip(groups, chosen, strict=True)
+        ]
+        return float(figure(medians))
+
+    found = stats.bootstrap(
+        tuple(np.arange(len(group)) for group in groups),
+        statistic,
+        n_resamples=RESAMPLES,
+        vectorized=False,
+        confidence_level=CONFIDENCE,
+        method="percentile",
+        rng=np.random.default_rng(SEED),
+    ).confidence_interval
+    return Interval(float(found.low), float(found.high))
+
+
+def require_scipy_stats() -> Any:
+    """Return ``scipy.stats``; raises :class:`MissingPackageError`."""
+    try:
+        import scipy.stats
+    except ImportError as error:
+        raise MissingPackageError(
+            'confidence intervals are computed by SciPy: pip install "yolox-deploy[bench]"'
+        ) from error
+    return scipy.stats

@@ -1,0 +1,91 @@
+"""``yolox-bench compare`` and ``yolox-bench show``: what can be done with stored reports."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from yolox_deploy.cli.common import make_parser, run
+from yolox_deploy.errors import SlowerError, UsageError
+
+COMPARE, SHOW = "yolox-bench compare", "yolox-bench show"
+
+
+def compare_parser() -> argparse.ArgumentParser:
+    """Return the parser of ``compare``."""
+    result = make_parser(
+        COMPARE,
+        "Compare two latency reports: ratios with confidence intervals, and a verdict only where "
+        "they allow one.",
+        f"  {COMPARE} before.json after.json --fail-if-slower 1.10",
+    )
+    result.add_argument("before", type=Path, help="a report of yolox-bench --json")
+    result.add_argument("after", type=Path, help="another one, of the same models")
+    result.add_argument(
+        "--fail-if-slower",
+        type=float,
+        metavar="FACTOR",
+        help="exit with 10 where something is surely slower, and by more than this, as 1.10",
+    )
+    return result
+
+
+def show_parser() -> argparse.ArgumentParser:
+    """Return the parser of ``show``."""
+    from yolox_deploy.cli.bench import add_output_arguments
+
+    result = make_parser(
+        SHOW,
+        "Show a stored report again, or write it in another form.",
+        f"  {SHOW} nano.json --markdown nano.md --plot nano.png",
+    )
+    result.add_argument("report", type=Path, help="a report of yolox-bench --json")
+    add_output_arguments(result)
+    return result
+
+
+def compare(argv: Sequence[str]) -> int:
+    """Run ``compare``; returns its exit code."""
+    arguments = compare_parser().parse_args(argv)
+    return run(COMPARE, lambda: _compare(arguments))
+
+
+def show(argv: Sequence[str]) -> int:
+    """Run ``show``; returns its exit code."""
+    arguments = show_parser().parse_args(argv)
+    return run(SHOW, lambda: _show(arguments))
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    factor = arguments.fail_if_slower
+    if factor is not None and not (math.isfinite(factor) and factor >= 1):
+        raise UsageError(f"--fail-if-slower takes a factor of 1 or more, as 1.10, got {factor:g}")
+    from yolox_deploy.benchmarks import compare as comparing
+    from yolox_deploy.benchmarks.report import Report
+    from yolox_deploy.progress import print_table
+
+    before, after = Report.read(arguments.before), Report.read(arguments.after)
+    found = comparing.compare(before, after)
+    shown = comparing.table(found)
+    print_table(shown.headers, shown.rows)
+    print(shown.note)
+    for line in comparing.differences(before, after):
+        print(f"note: {line}")
+    if factor is not None:
+        slower = [c for c in found if c.is_slower_than(factor)]
+        if slower:
+            raise SlowerError(
+                "; ".join(f"{c.label} takes {c.ratio:.2f} times as long" for c in slower)
+                + f", more than {factor:g} is allowed"
+            )
+    return 0
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    from yolox_deploy.benchmarks.report import Report
+    from yolox_deploy.cli.bench import deliver
+
+    deliver(Report.read(arguments.report), arguments)
+    return 0
