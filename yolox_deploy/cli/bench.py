@@ -83,6 +83,14 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--min-count", type=int, default=200, metavar="N", help="calls of each, at least (200)"
     )
+    result.add_argument(
+        "--data",
+        type=Path,
+        metavar="COCO_JSON",
+        help="annotations of --images DIR or --video: adds AP to MLPerf's scenarios, sAP to "
+        "streaming",
+    )
+    result.add_argument("--seed", type=int, default=0, help="of random traffic and draws (0)")
     add_output_arguments(result)
     add_model_hints(result)
     for name in dict.fromkeys(row.module for row in SCENARIOS.values()):
@@ -122,7 +130,9 @@ def bench(arguments: argparse.Namespace, command: str) -> int:
     from yolox_deploy.benchmarks.report import Report
     from yolox_deploy.benchmarks.systems import open_systems, requests
 
-    pictures = [read_image(path) for path in find_images(arguments.images or [ASSETS])]
+    # A data set is read by its scenario, part by part.
+    sources = [ASSETS] if arguments.data else arguments.images or [ASSETS]
+    pictures = [read_image(path) for path in find_images(sources)]
     module = SCENARIOS[arguments.scenario].load()
     with ExitStack() as stack:
         with stages(COMMAND) as begin:
@@ -194,6 +204,10 @@ def check(arguments: argparse.Namespace) -> None:
         raise UsageError(f"--min-count must be at least 1, got {arguments.min_count}")
     if arguments.batch < 1:
         raise UsageError(f"--batch must be at least 1, got {arguments.batch}")
+    if arguments.seed < 0:
+        raise UsageError(f"--seed must not be negative, got {arguments.seed}")
+    if arguments.data and arguments.scenario == "latency":
+        raise UsageError("--data is for MLPerf's scenarios and streaming; AP alone: yolox-eval")
     for path in (arguments.json, arguments.markdown, arguments.plot):
         if path is not None and path.is_dir():
             raise UsageError(f"{path}: a folder; name the file to write")
