@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from pathlib import Path
 
@@ -184,6 +184,21 @@ def compose(seed: int, index: int) -> Scene:
         for glyph in _write(rng, canvas, occupied, "".join(letters), heights, []):
             glyph.paint_on(canvas)
     return Scene(canvas, tuple(digits), _camera(rng, digits))
+
+
+def write_digit(
+    rng: np.random.Generator, canvas: Picture, digit: int, heights: tuple[float, float]
+) -> Glyph:
+    """Return a digit of random look, of a height between ``heights``, readable on ``canvas``.
+
+    ``canvas`` (H, W, 3) uint8 is left as it is; the digit's corner is at its top left.  Raises
+    :class:`ValueError` where it has no room.
+    """
+    occupied = np.zeros(canvas.shape[:2], np.uint8)
+    glyphs = _write(rng, canvas.copy(), occupied, str(digit), heights, [])
+    if not glyphs:
+        raise ValueError(f"a digit of {heights} pixels has no room in {canvas.shape[:2]}")
+    return replace(glyphs[0], x=0, y=0)
 
 
 # --- glyphs ----------------------------------------------------------------------------------
