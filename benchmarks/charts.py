@@ -21,9 +21,7 @@ def chart(path: Path, size: tuple[float, float] = (9, 5)) -> Iterator[Any]:
     Raises :class:`UsageError` for a suffix other than .png, .svg and .pdf, :class:`OutputError`
     where it cannot be written, and :class:`MissingPackageError` without matplotlib.
     """
-    kind = path.suffix.lower().lstrip(".")
-    if kind not in FORMATS:
-        raise UsageError(f"--plot {path}: a chart is a {', '.join(FORMATS)} file")
+    kind = check_chart(path)
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
@@ -35,3 +33,11 @@ def chart(path: Path, size: tuple[float, float] = (9, 5)) -> Iterator[Any]:
     drawn = io.BytesIO()
     figure.savefig(drawn, format=kind, dpi=120)
     write_atomically(path, drawn.getvalue())
+
+
+def check_chart(path: Path) -> str:
+    """Return the format that ``path``'s suffix names; raises :class:`UsageError` for another."""
+    kind = path.suffix.lower().lstrip(".")
+    if kind not in FORMATS:
+        raise UsageError(f"--plot {path}: a chart is a {', '.join(FORMATS)} file")
+    return kind

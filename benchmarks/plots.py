@@ -52,7 +52,8 @@ def plot_stages(result: LatencyResult, systems: Sequence[SystemInfo], path: Path
         axes.set_xscale("log")
         axes.set_xlabel("ms a call: quartiles, median, least and most")
         handles = [axes.barh(np.nan, np.nan, color=colour) for colour in names.values()]
-        axes.legend(handles, [name.replace("_", " ") for name in names], loc="best")
+        shown = [name.replace("_", " ") for name in names]
+        axes.legend(handles, shown, loc="upper left", bbox_to_anchor=(1, 1))
         axes.grid(axis="x", alpha=0.3)
 
 

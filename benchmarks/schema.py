@@ -91,7 +91,7 @@ def check(content: Any, where: str) -> None:
             f"{SCHEMA_VERSION}: measure again"
         )
     errors = jsonschema.Draft202012Validator(schema()).iter_errors(content)
-    error = jsonschema.exceptions.best_match(errors)
-    if error is not None:
-        place = "/".join(map(str, error.absolute_path)) or "the file"
-        raise InputFileError(f"{where}: damaged at {place}: {error.message[:200]}")
+    wrong = jsonschema.exceptions.best_match(errors)
+    if wrong is not None:
+        place = "/".join(map(str, wrong.absolute_path)) or "the file"
+        raise InputFileError(f"{where}: damaged at {place}: {wrong.message[:200]}")

@@ -52,18 +52,12 @@ class Summary:
 
 def summarize(values: Floats) -> Summary:
     """Return the figures of a series of at least one value, none of them left out."""
-    p50, p90, p95, p99 = np.percentile(values, (50, 90, 95, 99))
+    p50, p90, p95, p99 = (float(p) for p in np.percentile(values, (50, 90, 95, 99)))
     mean = float(values.mean())
     sd = float(values.std(ddof=1)) if len(values) > 1 else 0.0
-    return Summary(
-        len(values),
-        float(values.min()),
-        *(float(p) for p in (p50, p90, p95, p99)),
-        float(values.max()),
-        mean,
-        sd,
-        sd / mean if mean else 0.0,
-    )
+    cv = sd / mean if mean else 0.0
+    least, most = float(values.min()), float(values.max())
+    return Summary(len(values), least, p50, p90, p95, p99, most, mean, sd, cv)
 
 
 def batches(values: Floats, rounds: Integers) -> list[Floats]:
@@ -87,7 +81,7 @@ def _correlated(medians: Sequence[float]) -> bool:
     # Ranks, so that one spike does not hide the rest.
     ranks = series.argsort().argsort() - (len(series) - 1) / 2
     lag = float((ranks[:-1] * ranks[1:]).sum() / (ranks**2).sum())
-    return lag > 1.645 / np.sqrt(len(series))
+    return bool(lag > 1.645 / np.sqrt(len(series)))
 
 
 def median_interval(values: Floats, rounds: Integers) -> Interval:

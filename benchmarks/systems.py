@@ -188,8 +188,8 @@ class System:
         if allowed is not None and self.batch > allowed:
             raise UsageError(
                 f"{name} on {self.request.backend} takes {allowed} picture"
-                f"{'s' * (allowed > 1)} at once, --batch {self.batch} is more: export it again "
-                f"with --batch {self.batch} or --dynamic, or choose another backend"
+                f"{'s' * (allowed > 1)} at once, --batch {self.batch} is more: use an artifact "
+                f"exported with --batch {self.batch} or --dynamic, on a backend that has batches"
             )
         if allowed is None and self.batch > LARGEST_CHUNK:
             raise UsageError(

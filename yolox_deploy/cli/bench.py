@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from yolox_deploy.benchmarks.charts import check_chart
 from yolox_deploy.benchmarks.scenarios import SCENARIOS, Context
 from yolox_deploy.cli.common import (
     MODEL_HELP,
@@ -176,16 +177,17 @@ def bench(arguments: argparse.Namespace, command: str) -> int:
 
 
 def deliver(report: Report, arguments: argparse.Namespace) -> None:
-    """Print the report, and write the files that were asked for."""
+    """Write the files that were asked for, and print the report."""
     from yolox_deploy.benchmarks.report import print_report, to_markdown
 
     if arguments.json:
         report.write(arguments.json)
-    print_report(report)
     if arguments.markdown:
         write_atomically(arguments.markdown, to_markdown(report))
     if arguments.plot:
         report.result.plot(report.systems, arguments.plot)
+    # Last, because the reader of a pipe may have enough of it.
+    print_report(report)
 
 
 def words(text: str) -> list[str]:
@@ -211,3 +213,5 @@ def check(arguments: argparse.Namespace) -> None:
     for path in (arguments.json, arguments.markdown, arguments.plot):
         if path is not None and path.is_dir():
             raise UsageError(f"{path}: a folder; name the file to write")
+    if arguments.plot:
+        check_chart(arguments.plot)
