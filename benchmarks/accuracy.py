@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -68,25 +68,29 @@ class CocoDataset:
             )
 
     def category_ids(self, names: Sequence[str]) -> list[int]:
-        """Return each class' category id, matched by name.
-
-        Raises :class:`UsageError` where no name of the model is a category's.
-        """
-        if not set(names) & set(self.categories):
-            if len(names) == len(self.categories):
-                return sorted(self.categories.values())
-            raise UsageError(
-                f"the model's classes ({', '.join(names[:4])}, ...) and the data set's categories "
-                f"({', '.join(list(self.categories)[:4])}, ...) have no name in common: "
-                "give --names"
-            )
-        defaults = default_category_ids(names)
-        unused = max((*self.categories.values(), *defaults)) + 1
-        return [self.categories.get(name, unused + i) for i, name in enumerate(names)]
+        """Return each class' category id, see :func:`match_categories`."""
+        return match_categories(names, self.categories)
 
     def evaluate(self, results: Sequence[dict[str, Any]]) -> AveragePrecision:
         """Return AP of COCO result entries over all pictures of the data set."""
         return average_precision(self.coco, results)
+
+
+def match_categories(names: Sequence[str], categories: Mapping[str, int]) -> list[int]:
+    """Return each class' id among ``categories`` (name to id), matched by name.
+
+    Classes that are no category get ids that none has.  Raises :class:`UsageError` where no name
+    of the model is a category's.
+    """
+    if not set(names) & set(categories):
+        if len(names) == len(categories):
+            return sorted(categories.values())
+        raise UsageError(
+            f"the model's classes ({', '.join(names[:4])}, ...) and the data set's categories "
+            f"({', '.join(list(categories)[:4])}, ...) have no name in common: give --names"
+        )
+    unused = max((*categories.values(), *default_category_ids(names))) + 1
+    return [categories.get(name, unused + i) for i, name in enumerate(names)]
 
 
 def average_precision(truth: Any, results: Sequence[dict[str, Any]]) -> AveragePrecision:
