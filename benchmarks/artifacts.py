@@ -9,18 +9,28 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import math
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from yolox_deploy.errors import MissingPackageError, UsageError
-from yolox_deploy.files import cache_folder, make_folder, sha256_of, workplace
+from yolox_deploy.files import ASSETS, cache_folder, make_folder, sha256_of, workplace
+from yolox_deploy.images import read_image
+from yolox_deploy.letterbox import Letterbox
 from yolox_deploy.runtimes import BACKENDS, CHECKPOINT_SUFFIXES, backend, backend_for
-from yolox_deploy.spec import SpecHints
+from yolox_deploy.spec import RAW_INPUT, SpecHints
 from yolox_deploy.weights import NEEDS_TORCH, find_model
+
+if TYPE_CHECKING:
+    import torch
 
 # Changes where an export of the same checkpoint, or random weights, would come out differently.
 CACHE_VERSION = 1
 SEED = 0
+PRIOR = 0.01
 
 
 def find_checkpoint_or_artifact(model: str | None, *, random: bool = False) -> Path:
@@ -50,23 +60,39 @@ def random_checkpoint(name: str) -> Path:
     from yolox_deploy.models.zoo import architecture
 
     arch = architecture(name)
-    path = cache_folder() / "random" / f"yolox_{arch.name}_random_{CACHE_VERSION}.pth"
+    path = cache_folder() / f"random_{CACHE_VERSION}" / f"yolox_{arch.name}.pth"
     if path.is_file():
         return path
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
         network = build_network(arch)
-        # Statistics of one noise picture keep activations in a usual range through all layers:
-        # left to themselves they shrink to subnormal numbers, which are slow.
+        # Statistics of drawn pictures keep activations in a usual range through all layers: left
+        # to themselves they shrink to subnormal numbers, which are slow.
         for module in network.modules():
             if isinstance(module, torch.nn.BatchNorm2d):
                 module.momentum = 1.0
         with torch.no_grad():
-            network(torch.rand(1, 3, 256, 256) * 255)
+            network(_drawn_pictures())
+            # Scores start low, as in training; about 0 every cell would be a detection.
+            for layer in (*network.head.cls_preds, *network.head.obj_preds):
+                layer.bias.fill_(math.log(PRIOR / (1 - PRIOR)))
     with workplace(make_folder(path.parent)) as place:
         torch.save({"model": network.state_dict()}, place / path.name)
         (place / path.name).replace(path)
     return path
+
+
+def _drawn_pictures() -> torch.Tensor:
+    """Return the pictures that ship with the package, (N, 3, 416, 416) as the network wants."""
+    import torch
+
+    side = 416
+    paths = sorted(ASSETS.glob("*.jpg"))
+    pictures = np.empty((len(paths), 3, side, side), np.float32)
+    letterbox = Letterbox(side, side, RAW_INPUT)
+    for path, picture in zip(paths, pictures, strict=True):
+        letterbox(read_image(path), picture)
+    return torch.from_numpy(pictures)
 
 
 def artifact_for(path: Path, name: str, batch: int, hints: SpecHints, *, verify: bool) -> Path:

@@ -55,7 +55,7 @@ def verdict(ratio: float, interval: Interval, margin: float = MARGIN) -> Verdict
 def compare(before: Report, after: Report, margin: float = MARGIN) -> list[Comparison]:
     """Return the comparison of every system that both runs measured.
 
-    Systems belong together that agree in model, backend, precision, batch and input size.  Raises
+    Systems belong together that agree in model, backend, device, precision, batch and size.  Raises
     :class:`UsageError` for other scenarios than latency and where nothing belongs together.
     """
     for report in (before, after):
@@ -131,11 +131,13 @@ def differences(before: Report, after: Report) -> list[str]:
 def _by_key(report: Report) -> dict[tuple[object, ...], tuple[SystemInfo, Series]]:
     result = report.result
     assert isinstance(result, LatencyResult)
-    return {
-        (s.model, s.backend, s.device, s.precision, s.batch, s.height, s.width): (s, series)
-        for s, series in zip(report.systems, result.series, strict=True)
-    }
+    return {_key(s): (s, series) for s, series in zip(report.systems, result.series, strict=True)}
 
 
 def _labels(report: Report) -> str:
     return ", ".join(system.label for system in report.systems[:4])
+
+
+def _key(s: SystemInfo) -> tuple[object, ...]:
+    model = (s.model, s.random_weights, s.height, s.width, s.batch)
+    return (*model, s.backend, s.device, s.precision)

@@ -20,8 +20,9 @@ WARM_UP_CALLS, WARM_UP_SECONDS = 10, 1.0
 # the drift of a machine.
 ROUND_SECONDS = 0.25
 FEWEST_ROUNDS, MOST_ROUNDS = 20, 1000
-# What a system does untimed when its turn comes, so that it meets its own caches and idle cores.
-SETTLE_SECONDS = 0.01
+# What a system does untimed when its turn comes, so that it meets its own caches and idle cores;
+# against calls as long as the second the few milliseconds are nothing.
+SETTLE_SECONDS, SLOW_SECONDS = 0.01, 0.25
 STAGES = Stages._fields
 
 
@@ -87,28 +88,28 @@ def measure(
     """Call every system until both ``seconds`` and ``min_count`` calls of it have been timed.
 
     Systems take turns in rounds, in an order that changes from round to round (seeded).  With
-    several systems each begins its turn with a few untimed calls; nothing timed is dropped.
+    several systems a fast one begins its turn with an untimed moment; nothing timed is dropped.
     """
-    for system in systems:
-        warm_up(system)
+    usual = [warm_up(system) for system in systems]
     count = min(max(ceil(seconds / ROUND_SECONDS), FEWEST_ROUNDS), MOST_ROUNDS)
     turns = [Turns(system, seconds / count, ceil(min_count / count)) for system in systems]
     order = np.random.default_rng(0)
     for number in range(count):
         for i in order.permutation(len(turns)):
-            if len(turns) > 1:
+            if len(turns) > 1 and usual[i] < SLOW_SECONDS:
                 turns[i].settle()
             turns[i].take(number)
     return [turn.series() for turn in turns]
 
 
-def warm_up(system: System) -> None:
-    """Call a system until nothing happens for the first time any more."""
-    start = perf_counter()
+def warm_up(system: System) -> float:
+    """Call a system until nothing happens for the first time any more; return its last seconds."""
+    start, last = perf_counter(), 0.0
     for call in range(WARM_UP_CALLS):
-        system.run(range(system.batch))
+        last = system.run(range(system.batch)).seconds
         if call and perf_counter() - start > WARM_UP_SECONDS:
-            return
+            break
+    return last
 
 
 class Turns:

@@ -88,8 +88,8 @@ class Report:
         return [
             f"{self.scenario}: {SCENARIOS[self.scenario].question}",
             *(
-                f"note: {s.label} has random weights: decode and NMS have nothing to do, the "
-                "rest is as with trained ones"
+                f"note: {s.label} has random weights: decode and NMS have next to nothing to do, "
+                "the rest is as with trained ones"
                 for s in self.systems
                 if s.random_weights
             ),

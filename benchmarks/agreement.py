@@ -1,0 +1,172 @@
+"""Whether our figures agree with the engines' own tools, and add up.
+
+``python -m yolox_deploy.benchmarks.agreement`` measures in turns with OpenVINO's ``benchmark_app``
+(latency hint, the same precision and threads) and with a bare loop on ONNX Runtime, and exits with
+1 where something differs by more than it may.  It wants a quiet machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from yolox_deploy.benchmarks.measuring import STAGES, Series, harness_cost, measure
+from yolox_deploy.benchmarks.systems import Picture, Request, System, requests
+from yolox_deploy.files import ASSETS
+from yolox_deploy.images import find_images, read_image
+from yolox_deploy.progress import print_table, say
+
+OPENVINO_MAY, ONNXRUNTIME_MAY, SUM_MAY, HARNESS_MAY = 0.05, 0.03, 0.02, 0.01
+MEDIAN = re.compile(r"Median:\s+([\d.]+) ms")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One comparison: our seconds, the other's, and the share they may differ by."""
+
+    name: str
+    ours: float
+    other: float
+    may: float
+
+    @property
+    def ok(self) -> bool:
+        """Whether they agree."""
+        return abs(self.ours / self.other - 1) <= self.may
+
+    def row(self) -> list[str]:
+        """Return the cells of a table."""
+        difference = f"{self.ours / self.other - 1:+.1%}"
+        verdict = "agrees" if self.ok else "DIFFERS"
+        times = (f"{self.ours * 1e3:.3f}", f"{self.other * 1e3:.3f}")
+        return [self.name, *times, difference, f"{self.may:.0%}", verdict]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure, print the table, and return 1 where something differs."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--model", default="nano,s", help="architectures (nano,s)")
+    parser.add_argument("--precision", default="fp32,bf16", help="of OpenVINO (fp32,bf16)")
+    parser.add_argument("--pairs", type=int, default=5, help="turns of each (5)")
+    parser.add_argument("--seconds", type=float, default=4, help="of each turn (4)")
+    parser.add_argument("--threads", type=int, help="CPU threads (the engine's choice)")
+    options = parser.parse_args(argv)
+    pictures = [read_image(path) for path in find_images([ASSETS])]
+    checks: list[Check] = []
+    for model in options.model.split(","):
+        for backend, precisions, rival, may in (
+            ("openvino", options.precision.split(","), benchmark_app, OPENVINO_MAY),
+            ("onnxruntime", [None], bare_loop, ONNXRUNTIME_MAY),
+        ):
+            for request in requests(
+                [model], [backend], precisions, random_weights=True, threads=options.threads
+            ):
+                say(f"{request.text}: {options.pairs} turns")
+                checks += _agreement(request, rival, may, pictures, options)
+    print_table(
+        ("what", "ours ms", "other ms", "difference", "may", "verdict"),
+        [check.row() for check in checks],
+    )
+    return 0 if all(check.ok for check in checks) else 1
+
+
+Rival = Callable[[System, float], float]
+
+
+def _agreement(
+    request: Request,
+    rival: Rival,
+    may: float,
+    pictures: Sequence[Picture],
+    options: argparse.Namespace,
+) -> list[Check]:
+    """Take turns; return the comparison of the engine's time, and that the stages add up."""
+    turns: list[tuple[Series, float]] = []
+    for _ in range(options.pairs):
+        system = System(request, pictures)
+        try:
+            (series,) = measure([system], options.seconds, 20)
+        finally:
+            system.close()
+        turns.append((series, rival(system, options.seconds)))
+    inference = [float(np.median(s.stages[:, STAGES.index("inference")])) for s, _ in turns]
+    total = np.concatenate([series.total for series, _ in turns])
+    sums = np.concatenate([np.nansum(series.stages, 1) for series, _ in turns])
+    label, median = system.info.label, float(np.median(total))
+    checks = [
+        Check(
+            f"{label}, inference against {rival.__name__}",
+            float(np.median(inference)),
+            float(np.median([seconds for _, seconds in turns])),
+            may,
+        ),
+        Check(
+            f"{label}, sum of stages against end to end", float(np.median(sums)), median, SUM_MAY
+        ),
+    ]
+    cost = harness_cost(pictures)
+    checks.append(
+        Check(
+            f"{label}, with the harness against without",
+            median,
+            median - cost.inside - cost.between,
+            HARNESS_MAY,
+        )
+    )
+    return checks
+
+
+def benchmark_app(system: System, seconds: float) -> float:
+    """Return the median seconds that OpenVINO's own tool finds."""
+    tool = Path(sys.executable).with_name("benchmark_app")
+    info, threads = system.info, system.request.threads
+    # Its rule: a number of threads goes with hint none only, where one stream means latency.
+    chosen = ["none", "-nstreams", "1", "-nthreads", str(threads)] if threads else ["latency"]
+    done = subprocess.run(
+        [
+            *(str(tool), "-m", str(system.artifact), "-d", "CPU", "-api", "sync"),
+            *("-t", f"{max(round(seconds), 1)}", "-hint", *chosen),
+            *("-infer_precision", {"fp32": "f32", "bf16": "bf16"}[info.precision]),
+        ],
+        capture_output=True,
+        text=True,
+    )
+    found = MEDIAN.search(done.stdout)
+    if done.returncode or found is None:
+        raise RuntimeError(f"benchmark_app failed: {(done.stdout + done.stderr)[-400:]}")
+    return float(found[1]) / 1e3
+
+
+def bare_loop(system: System, seconds: float) -> float:
+    """Return the median seconds of ONNX Runtime called in a loop, and nothing else."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = system.request.threads or 0
+    session = onnxruntime.InferenceSession(
+        str(system.artifact), options, providers=["CPUExecutionProvider"]
+    )
+    name = session.get_inputs()[0].name
+    picture = np.zeros((1, 3, system.info.height, system.info.width), np.float32)
+    system.detector.letterbox(system.pictures[0], picture[0])
+    for _ in range(5):
+        session.run(None, {name: picture})
+    times: list[float] = []
+    begin = time.perf_counter()
+    while time.perf_counter() - begin < seconds or len(times) < 20:
+        start = time.perf_counter()
+        session.run(None, {name: picture})
+        times.append(time.perf_counter() - start)
+    return float(np.median(times))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
