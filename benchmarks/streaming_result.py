@@ -171,7 +171,7 @@ class StreamingResult:
                 axes.bar(place, offline, 0.8, facecolor="none", edgecolor=colour, linestyle="--")
                 axes.bar(place, streaming, 0.8, color=colour)
                 text = f"{streaming:.3f}\n{median(s.seconds) * 1e3:.0f} ms"
-                axes.annotate(text, (place, streaming), ha="center", va="top", color="white")
+                axes.annotate(text, (place, streaming), ha="center", va="bottom")
             names = [s.label.replace(" ", "\n") for s in self.systems]
             axes.set_xticks(range(len(names)), names)
             axes.set_ylabel("sAP (dashed: AP at zero latency)" if self.annotated else OWN)

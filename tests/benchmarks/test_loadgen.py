@@ -1,0 +1,299 @@
+"""MLPerf's scenarios: LoadGen itself over fake detectors of known latency, and over a real one."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from yolox_deploy import Detections
+from yolox_deploy.benchmarks import loadgen
+from yolox_deploy.benchmarks.accuracy import CocoDataset, detect_dataset, evaluation_detector
+from yolox_deploy.benchmarks.loadgen_run import (
+    PicturesInMemory,
+    PicturesOnDisk,
+    SystemUnderTest,
+    as_rows,
+    from_rows,
+    queries_needed,
+    read_accuracy,
+    read_log,
+    run_test,
+)
+from yolox_deploy.benchmarks.scenarios import Context
+from yolox_deploy.benchmarks.systems import System, requests
+from yolox_deploy.errors import ImageError, InputFileError, UsageError, YoloxDeployError
+
+lg = pytest.importorskip("mlperf_loadgen")
+jsonschema = pytest.importorskip("jsonschema")
+
+PICTURES = [np.full((8, 8, 3), value, np.uint8) for value in range(5)]
+NAMES = ("a", "b")
+
+
+class FakeDetector:
+    """Takes ``seconds`` a picture and finds one object, whose place tells the picture."""
+
+    score_threshold, iou_threshold, max_detections, clip = 0.25, 0.45, 300, True
+    spec = SimpleNamespace(output="raw")
+    names = NAMES
+
+    def __init__(self, seconds: float = 0.001, fail: Callable[[int], None] | None = None) -> None:
+        self.seconds, self.fail = seconds, fail
+        self.calls = 0
+
+    def __call__(self, picture: Any) -> Detections:
+        self.calls += 1
+        if self.fail:
+            self.fail(self.calls)
+        time.sleep(self.seconds)
+        value = float(picture[0, 0, 0])
+        return Detections([[value, 1 / 3, 5, 6]], [0.7], [1], NAMES)  # type: ignore[arg-type]
+
+    def batch(self, pictures: Sequence[Any]) -> list[Detections]:
+        return [self(picture) for picture in pictures]
+
+
+def settings(scenario: str = "SingleStream", **changes: Any) -> Any:
+    result = lg.TestSettings()
+    result.scenario = getattr(lg.TestScenario, scenario)
+    result.min_duration_ms = 100
+    result.min_query_count = 64
+    result.single_stream_expected_latency_ns = 500_000
+    for name, value in changes.items():
+        setattr(result, name, value)
+    return result
+
+
+def under_test(detector: Any, **options: Any) -> SystemUnderTest:
+    return SystemUnderTest(detector, PicturesInMemory(PICTURES), **options)
+
+
+# --- one test ------------------------------------------------------------------------------------
+
+
+def test_a_valid_run_and_its_log(tmp_path: Path) -> None:
+    run_test(under_test(FakeDetector()), settings(), tmp_path / "new" / "logs")
+    log = read_log(tmp_path / "new" / "logs")
+    assert log.valid
+    assert log.why_not == ""
+    assert log.errors == ()
+    assert log.values["result_query_count"] >= 64
+    median, high = log.percentile(50), log.percentile(90)
+    assert median is not None
+    assert high is not None
+    assert 0.001 <= median <= high
+    assert log.percentile(42) is None
+    assert (tmp_path / "new" / "logs" / "mlperf_log_summary.txt").is_file()
+
+
+def test_too_few_queries_are_invalid_and_the_reason_says_how_many(tmp_path: Path) -> None:
+    run_test(under_test(FakeDetector()), settings(min_query_count=9, min_duration_ms=1), tmp_path)
+    log = read_log(tmp_path)
+    assert not log.valid
+    assert f"at least {queries_needed(90)} queries" in log.why_not
+
+
+@pytest.mark.parametrize(("percent", "over", "count"), [(90, 1, 64), (99, 1, 662), (99, 0, 459)])
+def test_queries_needed_are_those_of_loadgen(percent: float, over: int, count: int) -> None:
+    assert queries_needed(percent, over) == count
+
+
+def fail_at(call: int, error: BaseException) -> Callable[[int], None]:
+    def fail(number: int) -> None:
+        if number == call:
+            raise error
+
+    return fail
+
+
+@pytest.mark.parametrize("scenario", ["SingleStream", "MultiStream", "Server", "Offline"])
+def test_an_error_in_the_system_comes_out_after_the_test(scenario: str, tmp_path: Path) -> None:
+    broken = FakeDetector(fail=fail_at(3, ZeroDivisionError("no such\nluck")))
+    with pytest.raises(YoloxDeployError, match="ZeroDivisionError: no such luck"):
+        run_test(under_test(broken), settings(scenario, server_target_qps=500), tmp_path)
+    assert broken.calls == 3
+    # Nothing is left behind that would keep the next test from running.
+    run_test(under_test(FakeDetector()), settings(), tmp_path)
+    assert read_log(tmp_path).valid
+
+
+def test_an_error_of_ours_stays_what_it_is(tmp_path: Path) -> None:
+    with pytest.raises(InputFileError, match="gone"):
+        run_test(
+            under_test(FakeDetector(fail=fail_at(1, InputFileError("gone")))), settings(), tmp_path
+        )
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    library = PicturesOnDisk([tmp_path / "bad.png"])
+    with pytest.raises(ImageError, match=r"bad\.png"):
+        run_test(SystemUnderTest(FakeDetector(), library), settings(), tmp_path)  # type: ignore[arg-type]
+
+
+def test_a_second_test_at_the_same_time_is_refused(tmp_path: Path) -> None:
+    def again(number: int) -> None:
+        run_test(under_test(FakeDetector()), settings(), tmp_path / "inner")
+
+    with pytest.raises(UsageError, match="one test at a time"):
+        run_test(under_test(FakeDetector(fail=again)), settings(), tmp_path)
+
+
+@pytest.mark.parametrize(("scenario", "batch"), [("Offline", 2), ("SingleStream", 1)])
+def test_accuracy_mode_returns_every_picture_bit_for_bit(
+    scenario: str, batch: int, tmp_path: Path
+) -> None:
+    mode = settings(scenario, mode=lg.TestMode.AccuracyOnly)
+    run_test(under_test(FakeDetector(0), batch=batch, with_data=True), mode, tmp_path)
+    answers = dict(read_accuracy(tmp_path))
+    assert sorted(answers) == list(range(len(PICTURES)))
+    for number, data in answers.items():
+        assert from_rows(data, NAMES) == FakeDetector(0)(PICTURES[number])
+    assert len(from_rows(as_rows(Detections.empty()).tobytes(), NAMES)) == 0
+
+
+@pytest.mark.parametrize("text", [":::MLLOG {", ':::MLLOG {"key": 1}', ":::MLLOG 5"])
+def test_logs_that_are_none_are_refused(text: str, tmp_path: Path) -> None:
+    with pytest.raises(InputFileError, match="mlperf_log_detail"):
+        read_log(tmp_path)
+    (tmp_path / "mlperf_log_detail.txt").write_text(text)
+    with pytest.raises(InputFileError, match="no log of LoadGen"):
+        read_log(tmp_path)
+
+
+# --- scenarios -----------------------------------------------------------------------------------
+
+
+def context(scenario: str, systems: Sequence[Any], tmp_path: Path, *words: object) -> Context:
+    parser = argparse.ArgumentParser()
+    loadgen.add_arguments(parser)
+    parser.set_defaults(data=None, images=None, json=None, seed=0)
+    arguments = parser.parse_args(["--logs", str(tmp_path / "logs"), *map(str, words)])
+    return Context(scenario, systems, 0.2, 20, arguments)
+
+
+def fake_system(detector: Any) -> Any:
+    return SimpleNamespace(
+        detector=detector, pictures=PICTURES, batch=1, info=SimpleNamespace(label="fake fp32")
+    )
+
+
+def test_the_search_ends_at_a_rate_that_holds(tmp_path: Path) -> None:
+    given = context(
+        *("server", [fake_system(FakeDetector(0.004))], tmp_path),
+        *("--percentile", 90, "--latency-bound", 15),
+    )
+    (found,) = loadgen.measure(given).tests
+    assert 1 <= len(found.search) <= loadgen.SEARCH_STEPS + loadgen.CONFIRMATIONS
+    assert 10 < found.rate < 250
+    assert (found.bound, found.percent) == (0.015, 90)
+    assert found.valid == (found.why_not == "")
+    assert not found.valid or found.at_percent <= 0.015
+    assert read_log(Path(found.logs)).values["effective_target_qps"] == pytest.approx(
+        found.rate, rel=1e-4
+    )
+
+
+@pytest.mark.parametrize("limit", [3, 37.5, 61, 99.9])
+def test_bisection_comes_within_a_step_from_below(limit: float) -> None:
+    tried: list[float] = []
+
+    def holds(rate: float) -> bool:
+        tried.append(rate)
+        return rate <= limit
+
+    rate = loadgen.highest_rate(holds, 100, steps=6)
+    assert limit - 100 / 2**6 <= rate <= limit
+    assert len(tried) == 6
+
+
+def test_where_nothing_holds_the_search_goes_low() -> None:
+    assert loadgen.highest_rate(lambda rate: False, 64, steps=6) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--target-qps", 1e6), "cannot be reached: one picture takes"),
+        (("--latency-bound", 0.5), "cannot be held at any rate"),
+        (("--target-qps", 0), "--target-qps must be more than 0"),
+        (("--target-qps", math.nan), "--target-qps must be more than 0"),
+        (("--latency-bound", -1), "--latency-bound must be more than 0"),
+        (("--pictures-per-query", 0), "--pictures-per-query"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_done_is_said_at_once(
+    words: tuple[object, ...], message: str, tmp_path: Path
+) -> None:
+    given = context("server", [fake_system(FakeDetector(0.002))], tmp_path, *words)
+    with pytest.raises(UsageError, match=message):
+        loadgen.measure(given)
+    assert not (tmp_path / "logs").exists()
+
+
+@pytest.fixture(scope="module")
+def nano(nano_onnx: Path) -> Any:
+    (request,) = requests([str(nano_onnx)], ["onnxruntime"], [None], threads=1)
+    pictures = [np.random.default_rng(0).integers(0, 256, (48, 64, 3)).astype(np.uint8)]
+    system = System(request, pictures)
+    yield system
+    system.close()
+
+
+@pytest.mark.parametrize(
+    ("scenario", "words"),
+    [
+        ("single-stream", ()),
+        ("multi-stream", ("--percentile", 90, "--pictures-per-query", 2)),
+        ("offline", ()),
+    ],
+)
+def test_a_real_detector_is_valid_and_the_result_reads_back(
+    scenario: str, words: tuple[object, ...], nano: System, tmp_path: Path
+) -> None:
+    result = loadgen.measure(context(scenario, [nano], tmp_path, *words))
+    (found,) = result.tests
+    assert found.valid, found.why_not
+    assert found.seconds["min"] <= found.seconds["50.0"] <= found.seconds["max"]
+    assert found.rate > 0
+    assert (found.estimate is None) == (scenario == "offline")
+    stored = json.loads(json.dumps(result.to_json(), allow_nan=False))
+    jsonschema.validate(stored, loadgen.SCHEMA)
+    again = loadgen.RESULT.from_json(stored)
+    assert again.tables([nano.info]) == result.tables([nano.info])
+    (table,) = again.tables([nano.info])
+    assert table.rows[0][1] == "VALID"
+    assert str(tmp_path / "logs") in table.note
+
+
+def test_accuracy_through_loadgen_is_the_ap_of_yolox_eval(
+    nano: System, nano_onnx: Path, few_pictures: tuple[Path, Path], tmp_path: Path
+) -> None:
+    given = context("offline", [nano], tmp_path)
+    given.arguments.data, given.arguments.images = few_pictures[0], [str(few_pictures[1])]
+    (found,) = loadgen.measure(given).tests
+    dataset = CocoDataset(*few_pictures)
+    with evaluation_detector(nano_onnx, "onnxruntime", threads=1) as detector:
+        expected = dataset.evaluate(detect_dataset(detector, dataset))
+    assert found.ap == expected.as_dict()
+    assert found.ap["ap"] > 0.1
+    assert (nano.detector.score_threshold, nano.detector.clip) == (0.25, True)
+    given.arguments.images = None
+    with pytest.raises(UsageError, match="needs --images"):
+        loadgen.measure(given)
+
+
+def test_without_loadgen_the_pip_line_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, "mlperf_loadgen", None)
+    with pytest.raises(ImportError, match=r"pip install .*\[bench\]"):
+        loadgen.measure(context("offline", [], tmp_path))
