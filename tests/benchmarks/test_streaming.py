@@ -1,0 +1,324 @@
+"""The streaming scenario: its input, its figures on a system of known latency, and real runs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from yolox_deploy import Detections
+from yolox_deploy.benchmarks import streaming
+from yolox_deploy.benchmarks.scenarios import Context
+from yolox_deploy.benchmarks.streaming_input import in_sequences, open_source, read_video
+from yolox_deploy.benchmarks.streams import WallClock
+from yolox_deploy.benchmarks.systems import System, requests
+from yolox_deploy.errors import InputFileError, UsageError
+
+pytest.importorskip("pycocotools")
+jsonschema = pytest.importorskip("jsonschema")
+
+NAMES = ("left", "right")
+COUNT, STEP = 12, 4
+
+
+def frame(number: int) -> Any:
+    """A grey picture whose level tells its number."""
+    return np.full((40, 100, 3), 10 * number, np.uint8)
+
+
+def boxes(number: int) -> list[list[float]]:
+    """An object of 20 pixels that moves STEP pixels a frame, and one that stands."""
+    return [[STEP * number, 5, STEP * number + 20, 25], [70, 10, 90, 30]]
+
+
+class FakeDetector:
+    """Finds what :func:`boxes` says of the frame whose level it sees, after ``seconds``."""
+
+    score_threshold, iou_threshold, max_detections, clip = 0.25, 0.45, 300, True
+    spec = SimpleNamespace(output="raw")
+    names = NAMES
+
+    def __init__(self, seconds: float, finds: bool = True) -> None:
+        self.seconds, self.finds = seconds, finds
+        self.seen: list[int] = []
+        self.thresholds: set[float] = set()
+
+    def __call__(self, picture: Any) -> Detections:
+        time.sleep(self.seconds)
+        number = round(float(picture.mean()) / 10)
+        self.seen.append(number)
+        self.thresholds.add(self.score_threshold)
+        if not self.finds:
+            return Detections.empty(NAMES)
+        return Detections(boxes(number), [0.9, 0.8], [0, 1], NAMES)  # type: ignore[arg-type]
+
+
+def fake_system(detector: Any, label: str = "fake fp32") -> Any:
+    return SimpleNamespace(detector=detector, info=SimpleNamespace(label=label, precision="fp32"))
+
+
+def data_set(folder: Path, **changes: Any) -> list[str]:
+    """Write frames and annotations; returns the arguments that name them."""
+    images, annotations = [], []
+    for number in range(COUNT):
+        cv2.imwrite(str(folder / f"{number}.png"), frame(number))
+        images.append({"id": number + 5, "file_name": f"{number}.png", "height": 40, "width": 100})
+        for category, (x0, y0, x1, y1) in zip((3, 8), boxes(number), strict=True):
+            box = {"bbox": [x0, y0, x1 - x0, y1 - y0], "area": 400, "iscrowd": 0}
+            ids = {"id": len(annotations) + 1, "image_id": number + 5, "category_id": category}
+            annotations.append({**ids, **box})
+    categories = [{"id": 3, "name": "left"}, {"id": 8, "name": "right"}]
+    content = {"images": images, "annotations": annotations, "categories": categories, **changes}
+    (folder / "data.json").write_text(json.dumps(content))
+    return ["--data", str(folder / "data.json"), "--images", str(folder)]
+
+
+def context(systems: Sequence[Any], *words: object) -> Context:
+    parser = argparse.ArgumentParser()
+    streaming.add_arguments(parser)
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--images", nargs="+")
+    parser.set_defaults(seed=0)
+    return Context("streaming", systems, 1, 1, parser.parse_args([str(word) for word in words]))
+
+
+def by_mode(runs: Any) -> dict[tuple[str, str, float], Any]:
+    return {(run.mode, run.schedule, run.speed): run for run in runs}
+
+
+def test_annotated_frames_in_real_time_and_simulated(tmp_path: Path) -> None:
+    detector = FakeDetector(0.002)
+    words = (*data_set(tmp_path), "--fps", 25, "--speed", "1,0.1,1000000")
+    result = streaming.measure(context([fake_system(detector)], *words))
+    assert (result.frames, result.fps, result.annotated) == (COUNT, 25, True)
+    assert detector.thresholds == {0.001}
+    assert detector.score_threshold == 0.25
+    runs = by_mode(result.systems[0].runs)
+    offline, real = runs["zero latency", "", 1], runs["real time", "naive", 1]
+    assert offline.ap["ap"] == pytest.approx(1)
+    assert (offline.missed, offline.in_time, offline.mean_lag) == (0, COUNT, 0)
+    # 2 ms of 40: every frame is seen and shown one frame late.
+    fast = runs["simulated", "naive", 1]
+    assert (fast.missed, fast.in_time, fast.mean_lag, fast.seen) == (1, COUNT - 1, 1, COUNT)
+    assert real.seen > COUNT / 2
+    assert real.ap["ap"] == pytest.approx(fast.ap["ap"], abs=0.1)
+    assert runs["simulated", "naive", 1e6].ap == fast.ap
+    assert runs["simulated", "naive", 0.1].ap["ap"] <= fast.ap["ap"] < 0.95
+    assert "take fake fp32" in result.advice([])[0]
+
+
+def test_without_annotations_the_penalty_is_told(tmp_path: Path) -> None:
+    detector = FakeDetector(0)
+    words = (*data_set(tmp_path, annotations=[]), "--fps", 400, "--simulate")
+    result = streaming.measure(context([fake_system(detector)], *words))
+    assert not result.annotated
+    assert detector.thresholds == {0.25}
+    runs = by_mode(result.systems[0].runs)
+    assert runs["zero latency", "", 1].ap["ap"] == pytest.approx(1)
+    assert not any(mode == "real time" for mode, _, _ in runs)
+    (table,) = result.tables([])
+    place = table.headers.index("streaming penalty")
+    assert float(table.rows[0][place]) == 0
+    assert float(table.rows[1][place]) == pytest.approx(
+        1 - runs["simulated", "naive", 1].ap["ap"], abs=1e-4
+    )
+    assert "own detections" in table.note
+    assert not any("take" in line for line in result.advice([]))
+
+
+def test_a_slow_detector_is_told_to_be_slow_and_a_blind_one_refused(tmp_path: Path) -> None:
+    words = (*data_set(tmp_path), "--fps", 500, "--simulate")
+    result = streaming.measure(context([fake_system(FakeDetector(0.004))], *words))
+    assert "does not keep up with 500 FPS" in result.advice([])[1]
+    slow = result.systems[0].simulated("naive", 1.0)
+    assert slow is not None
+    assert slow.mean_lag > 2
+    assert slow.seen < COUNT
+    words = (*data_set(tmp_path, annotations=[]), "--simulate")
+    with pytest.raises(UsageError, match="finds nothing"):
+        streaming.measure(context([fake_system(FakeDetector(0, finds=False))], *words))
+
+
+def test_the_result_reads_back_and_draws(tmp_path: Path) -> None:
+    systems = [fake_system(FakeDetector(s), f"model {s}") for s in (0.001, 0.03)]
+    words = (*data_set(tmp_path), "--simulate", "--fps", 60)
+    result = streaming.measure(context(systems, *words))
+    stored = json.loads(json.dumps(result.to_json(), allow_nan=False))
+    jsonschema.validate(stored, streaming.SCHEMA)
+    again = streaming.RESULT.from_json(stored)
+    infos = [system.info for system in systems]
+    assert again.tables(infos) == result.tables(infos)
+    assert again.advice(infos) == result.advice(infos)
+    assert again.best().label == "model 0.001"
+    pytest.importorskip("matplotlib")
+    again.plot(infos, tmp_path / "chart.png")
+    image = cv2.imread(str(tmp_path / "chart.png"))
+    assert image is not None
+    assert image.std() > 10
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((), "needs frames: --video FILE"),
+        (("--fps", 0), "--fps must lie in"),
+        (("--fps", math.nan), "--fps must lie in"),
+        (("--frames", 0), "--frames must be at least 1"),
+        (("--speed", "fast"), "--speed takes numbers"),
+        (("--speed", "1,0"), "--speed must be more than 0"),
+        (("--speed", ","), "--speed must be more than 0"),
+        (("--images", "a", "b"), "one folder"),
+        (("--video", "v.mp4", "--images", "a"), "leave --images out"),
+    ],
+    ids=str,
+)
+def test_wrong_use_is_said(words: tuple[object, ...], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        streaming.measure(context([], *words))
+
+
+# --- input ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def video(tmp_path: Path) -> Path:
+    path = tmp_path / "v.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 12.5, (100, 40))
+    for number in range(COUNT):
+        writer.write(frame(number))
+    writer.release()
+    return path
+
+
+def test_a_video_gives_frames_and_rate(video: Path, tmp_path: Path) -> None:
+    frames, fps = read_video(video)
+    assert fps == 12.5
+    assert [round(f.mean() / 10) for f in frames] == list(range(COUNT))
+    assert len(read_video(video, 5)[0]) == 5
+    source = open_source(video, None, None, None, 7)
+    assert (source.fps, list(map(len, source.sequences)), source.truth) == (12.5, [7], None)
+    assert len(source.frames(source.sequences[0])) == 7
+    data_set(tmp_path)
+    annotated = open_source(video, tmp_path / "data.json", None, 50, 7)
+    assert annotated.fps == 50
+    assert annotated.truth is not None
+    assert len(annotated.truth["annotations"]) == 14
+    assert list(annotated.sequences[0]) == list(range(5, 12))
+
+
+def test_files_that_are_no_input_are_refused(video: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputFileError, match="no such file"):
+        read_video(tmp_path / "none.mp4")
+    (tmp_path / "text.mp4").write_text("no video")
+    with pytest.raises(InputFileError, match="no video that OpenCV can read"):
+        read_video(tmp_path / "text.mp4")
+    data_set(tmp_path, images=[{"id": 5, "file_name": "0.png"}])
+    with pytest.raises(InputFileError, match="each frame needs its image"):
+        open_source(video, tmp_path / "data.json", None, None, None)
+    for text in ("", "[]", '{"images": [{}]}', '{"images": [], "categories": []}'):
+        (tmp_path / "data.json").write_text(text)
+        with pytest.raises(InputFileError, match=r"data\.json: no COCO data set"):
+            open_source(video, tmp_path / "data.json", None, None, None)
+
+
+def test_frames_beyond_memory_are_refused(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("yolox_deploy.benchmarks.streaming_input.MOST_BYTES", 5 * 12000)
+    with pytest.raises(UsageError, match="--frames 3"):
+        read_video(video)
+    assert len(read_video(video, 3)[0]) == 3
+
+
+@pytest.mark.parametrize(("group", "place"), [("sid", "fid"), ("video_id", "frame_id")])
+def test_sequences_are_kept_apart_and_in_order(group: str, place: str) -> None:
+    images = [{"id": 10 * s + f, group: s, place: f} for f in (2, 0, 1) for s in (1, 0)]
+    assert in_sequences(images) == [[0, 1, 2], [10, 11, 12]]
+    plain = [{"id": image["id"]} for image in images]
+    assert in_sequences(plain) == [[12, 2, 10, 0, 11, 1]]
+
+
+def test_each_sequence_begins_anew(tmp_path: Path) -> None:
+    sequences = [
+        {"id": n + 5, "file_name": f"{n}.png", "sid": n // 6, "fid": n % 6} for n in range(COUNT)
+    ]
+    detector = FakeDetector(0)
+    words = (*data_set(tmp_path, images=sequences), "--fps", 50)
+    result = streaming.measure(context([fake_system(detector)], *words))
+    run = result.systems[0].streaming
+    assert run.missed == 2
+    assert run.seen == COUNT
+
+
+# --- real detectors ------------------------------------------------------------------------------
+
+torch = pytest.importorskip("torch", reason="the bundled model is a PyTorch checkpoint")
+
+
+@pytest.fixture(scope="module")
+def digits() -> Any:
+    """The bundled model, on PyTorch so that no export is needed."""
+    (request,) = requests([None], ["torch"], [None], threads=1)
+    system = System(request, [frame(1)])
+    yield system
+    system.close()
+
+
+@pytest.fixture(scope="module")
+def moving_digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("matplotlib")
+    pytest.importorskip("PIL")
+    folder = str(Path(__file__).parents[2] / "examples" / "digits")
+    sys.path.insert(0, folder)
+    try:
+        from video import write_video
+    finally:
+        sys.path.remove(folder)
+    return Path(write_video(tmp_path_factory.mktemp("digits"), 1, 24, speed=4))
+
+
+def agreement(result: Any) -> float:
+    runs = by_mode(result.systems[0].runs)
+    real, simulated = runs["real time", "naive", 1.0], runs["simulated", "naive", 1.0]
+    return abs(float(real.ap["ap"] - simulated.ap["ap"]))
+
+
+def test_moving_digits_with_exact_truth(digits: System, moving_digits: Path) -> None:
+    words = ("--data", moving_digits, "--images", moving_digits.parent / "frames")
+    # A rate at which even a busy machine keeps up: what is tested is not its speed.
+    result = streaming.measure(context([digits], *words, "--fps", 4, "--frames", 10))
+    runs = by_mode(result.systems[0].runs)
+    offline, real = runs["zero latency", "", 1.0], runs["real time", "naive", 1.0]
+    assert offline.ap["ap"] > 0.6
+    assert 0 < real.ap["ap"] < offline.ap["ap"] - 0.1
+    assert (real.missed, real.mean_lag) == (1, 1)
+    assert agreement(result) < 0.01
+
+
+def test_highway_against_own_detections(data_file: Any, nano_onnx: Path) -> None:
+    (request,) = requests([str(nano_onnx)], ["onnxruntime"], [None], threads=1)
+    with_system = System(request, [frame(1)])
+    try:
+        words = ("--video", data_file("video/highway.mp4"), "--fps", 5, "--frames", 12)
+        result = streaming.measure(context([with_system], *words))
+    finally:
+        with_system.close()
+    runs = by_mode(result.systems[0].runs)
+    assert runs["zero latency", "", 1.0].ap["ap"] == pytest.approx(1)
+    assert 0 < runs["real time", "naive", 1.0].ap["ap"] < 0.9
+    assert agreement(result) < 0.01
+
+
+def test_the_wall_clock_runs_in_frames() -> None:
+    clock = WallClock(1000)
+    clock.wait_until(3)
+    assert 3 <= clock.now() < 3000
+    clock.wait_until(1)
