@@ -194,11 +194,12 @@ def write_digit(
     ``canvas`` (H, W, 3) uint8 is left as it is; the digit's corner is at its top left.  Raises
     :class:`ValueError` where it has no room.
     """
-    occupied = np.zeros(canvas.shape[:2], np.uint8)
-    glyphs = _write(rng, canvas.copy(), occupied, str(digit), heights, [])
-    if not glyphs:
-        raise ValueError(f"a digit of {heights} pixels has no room in {canvas.shape[:2]}")
-    return replace(glyphs[0], x=0, y=0)
+    for _ in range(20):  # a turned or outlined one may be too large
+        occupied = np.zeros(canvas.shape[:2], np.uint8)
+        glyphs = _write(rng, canvas.copy(), occupied, str(digit), heights, [])
+        if glyphs:
+            return replace(glyphs[0], x=0, y=0)
+    raise ValueError(f"a digit of {heights} pixels has no room in {canvas.shape[:2]}")
 
 
 # --- glyphs ----------------------------------------------------------------------------------

@@ -79,10 +79,10 @@ def moving_digits(
     """
     width, height = size
     lane = height // max(digits, 1)
-    if count < 1 or digits < 1 or lane < 48 or width < 2 * lane:
+    if count < 1 or digits < 1 or lane < 48 or width < lane:
         raise UsageError(
             f"{count} frames of {digits} digits in {width}x{height} pixels cannot be drawn: each "
-            "digit needs a lane of 48 pixels, twice as wide as high"
+            "digit needs a lane of 48 pixels, at least as wide as high"
         )
     rng = np.random.default_rng([seed, digits, width, height])
     ground = np.empty((height, width, 3), np.uint8)
@@ -102,12 +102,10 @@ def moving_digits(
 
 def _mover(rng: np.random.Generator, ground: Picture, top: int, lane: int, speed: float) -> Mover:
     """Return a random digit for the lane that begins at row ``top``."""
-    patch = np.ascontiguousarray(ground[:lane, : 2 * lane])
-    glyph = write_digit(rng, patch, int(rng.integers(10)), (0.55 * lane, 0.7 * lane))
+    patch = np.ascontiguousarray(ground[: lane - 2 * _MARGIN, : 2 * lane])
+    glyph = write_digit(rng, patch, int(rng.integers(10)), (0.4 * lane, 0.7 * lane))
     height, width = glyph.coverage.shape
     room = (ground.shape[1] - width - 2 * _MARGIN, lane - height - 2 * _MARGIN)
-    if min(room) < 0:
-        raise UsageError(f"a digit of {width}x{height} pixels does not fit its lane of {lane}")
     across = math.copysign(0.1, rng.random() - 0.5) * speed
     return Mover(
         glyph,
