@@ -121,24 +121,30 @@ def _untried(result: LatencyResult, systems: Sequence[SystemInfo]) -> Iterator[s
 
 
 def _frame_rate(result: LatencyResult, systems: Sequence[SystemInfo]) -> Iterator[str]:
-    """Say which systems miss 30 frames a second, and which smaller one keeps them."""
-    slow = {
-        i: float(np.percentile(series.total, 95))
-        for i, series in enumerate(result.series)
-        if np.percentile(series.total, 95) > FRAME_SECONDS and systems[i].batch == 1
-    }
-    for i, p95 in slow.items():
-        text = f"{systems[i].label}: p95 is {p95 * 1e3:.1f} ms, 30 frames a second leave 33.3"
+    """Say which models miss 30 frames a second on every engine, and which smaller one keeps them."""
+    p95 = [float(np.percentile(series.total, 95)) for series in result.series]
+    fastest: dict[str, int] = {}
+    for i in sorted(range(len(systems)), key=lambda i: p95[i]):
+        if systems[i].batch == 1:
+            fastest.setdefault(systems[i].model, i)
+    able = [i for i in fastest.values() if p95[i] <= FRAME_SECONDS]
+    for i in fastest.values():
+        if p95[i] <= FRAME_SECONDS:
+            continue
         rank = _rank(systems[i])
-        able = [j for j in range(len(systems)) if j not in slow and _rank(systems[j]) < rank]
-        if able:
-            best = max(able, key=lambda j: _rank(systems[j]))
-            yield f"{text}; the next smaller that keeps them: {systems[best].label}"
+        text = (
+            f"{systems[i].label} cannot keep 30 frames a second: its p95 is {p95[i] * 1e3:.1f} ms, "
+            "a frame lasts 33.3"
+        )
+        smaller = [j for j in able if _rank(systems[j]) < rank]
+        if smaller:
+            best = max(smaller, key=lambda j: _rank(systems[j]))
+            yield f"{text}; the next smaller that can: {systems[best].label}"
         elif rank > 0:
-            smaller = BY_COST[rank - 1]
-            yield f"{text}; measure the next smaller, --model yolox_{smaller} --random-weights"
+            name = BY_COST[rank - 1]
+            yield f"{text}; measure the next smaller, --model yolox_{name} --random-weights"
         else:
-            yield f"{text}; a smaller --imgsz or a lower precision may keep them"
+            yield f"{text}; a smaller --imgsz or a lower precision may"
 
 
 def _rank(system: SystemInfo) -> int:

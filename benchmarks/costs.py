@@ -59,11 +59,12 @@ def cost_of(artifact: Path, checkpoint: Path, spec: ModelSpec, batch: int) -> Co
         if read is not None:
             package, layers = read
             if importlib.util.find_spec(package) is not None:
-                return _total(list(layers(path, spec, batch)), path.suffix.lower())
+                return total_cost(list(layers(path, spec, batch)), path.suffix.lower())
     return None
 
 
-def _total(layers: list[Layer], source: str) -> Cost:
+def total_cost(layers: list[Layer], source: str) -> Cost:
+    """Return the sum over all layers; ``source`` names the graph."""
     operations = sum(2 * math.prod(layer.made) * math.prod(layer.weight[1:]) for layer in layers)
     return Cost(
         operations / 1e9,
@@ -108,12 +109,17 @@ def _openvino_layers(path: Path, spec: ModelSpec, batch: int) -> Iterator[Layer]
             yield Layer(weight, tuple(node.input(0).get_shape()), tuple(node.output(0).get_shape()))
 
 
-def _network_layers(path: Path, spec: ModelSpec, batch: int) -> Iterator[Layer]:
-    import torch
-
+def _checkpoint_layers(path: Path, spec: ModelSpec, batch: int) -> Iterator[Layer]:
     from yolox_deploy.models.checkpoint import load_checkpoint
 
     network = load_checkpoint(path, spec.architecture).network.to("meta")
+    yield from network_layers(network, spec.height, spec.width, batch)
+
+
+def network_layers(network: Any, height: int, width: int, batch: int = 1) -> list[Layer]:
+    """Return the convolutions of a PyTorch network on the meta device, which computes nothing."""
+    import torch
+
     layers: list[Layer] = []
 
     def note(module: Any, given: Any, made: Any) -> None:
@@ -123,13 +129,13 @@ def _network_layers(path: Path, spec: ModelSpec, batch: int) -> Iterator[Layer]:
         if isinstance(module, torch.nn.Conv2d):
             module.register_forward_hook(note)
     with torch.inference_mode():
-        network(torch.empty(batch, 3, spec.height, spec.width, device="meta"))
-    yield from layers
+        network(torch.empty(batch, 3, height, width, device="meta"))
+    return layers
 
 
 Reader = Callable[[Path, ModelSpec, int], Iterator[Layer]]
 READERS: dict[str, tuple[str, Reader]] = {
     ".onnx": ("onnx", _onnx_layers),
     ".xml": ("openvino", _openvino_layers),
-    **dict.fromkeys(CHECKPOINT_SUFFIXES, ("torch", _network_layers)),
+    **dict.fromkeys(CHECKPOINT_SUFFIXES, ("torch", _checkpoint_layers)),
 }

@@ -88,10 +88,9 @@ class Report:
         return [
             f"{self.scenario}: {SCENARIOS[self.scenario].question}",
             *(
-                f"note: {s.label} has random weights: decode and NMS have next to nothing to do, "
-                "the rest is as with trained ones"
-                for s in self.systems
-                if s.random_weights
+                f"note: {model} has random weights: decode and NMS have next to nothing to do, the "
+                "rest is as with trained ones"
+                for model in dict.fromkeys(s.model for s in self.systems if s.random_weights)
             ),
             *(f"note: {note}" for note in self.notes),
         ]
