@@ -121,7 +121,7 @@ def _untried(result: LatencyResult, systems: Sequence[SystemInfo]) -> Iterator[s
 
 
 def _frame_rate(result: LatencyResult, systems: Sequence[SystemInfo]) -> Iterator[str]:
-    """Say which models miss 30 frames a second on every engine, and which smaller one keeps them."""
+    """Say which models miss 30 frames a second on every engine, and which smaller one does not."""
     p95 = [float(np.percentile(series.total, 95)) for series in result.series]
     fastest: dict[str, int] = {}
     for i in sorted(range(len(systems)), key=lambda i: p95[i]):

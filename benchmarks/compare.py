@@ -19,7 +19,7 @@ from yolox_deploy.errors import UsageError
 # What two processes of the same program differ by (memory layout, neighbours on the machine),
 # which the scatter within one run does not show.
 MARGIN = 0.05
-# An interval wider than this about its ratio could hide what anybody would call slower.
+# An interval that begins within the margin and reaches this far hides what all would call slower.
 TOO_WIDE = 0.15
 
 Verdict = Literal["slower", "faster", "no difference", "too noisy to say"]
@@ -41,13 +41,13 @@ class Comparison:
         return self.verdict == "slower" and self.ratio > factor
 
 
-def verdict(ratio: float, interval: Interval, margin: float = MARGIN) -> Verdict:
+def verdict(interval: Interval, margin: float = MARGIN) -> Verdict:
     """Return what the interval of a ratio allows to say."""
     if interval.low > 1 + margin:
         return "slower"
     if interval.high < 1 / (1 + margin):
         return "faster"
-    if interval.high / ratio > 1 + TOO_WIDE or ratio / interval.low > 1 + TOO_WIDE:
+    if interval.high > 1 + TOO_WIDE or interval.low < 1 / (1 + TOO_WIDE):
         return "too noisy to say"
     return "no difference"
 
@@ -75,7 +75,7 @@ def compare(before: Report, after: Report, margin: float = MARGIN) -> list[Compa
                 float(np.median(new.total)),
                 ratio,
                 interval,
-                verdict(ratio, interval, margin),
+                verdict(interval, margin),
             )
         )
     if not found:
@@ -105,7 +105,8 @@ def table(comparisons: Sequence[Comparison]) -> Table:
     )
     note = (
         f"Slower or faster: the whole interval lies beyond {MARGIN:.0%}, what two processes of "
-        "the same program may differ by."
+        f"the same program may differ by. No difference: it touches that, and excludes "
+        f"{TOO_WIDE:.0%}."
     )
     return Table("Compared", headers, rows, note)
 
