@@ -1,0 +1,101 @@
+"""Whether LoadGen calls every scenario VALID, and its 90th percentile agrees with ours.
+
+``python -m yolox_deploy.benchmarks.loadgen_check --model yolox_nano.onnx`` runs the four scenarios,
+then LoadGen's single stream and our own loop in turns on one picture, and exits with 1 where a
+verdict is not VALID or the percentiles differ by more than 3 %.  It wants a quiet machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+
+from yolox_deploy.benchmarks import loadgen
+from yolox_deploy.benchmarks.loadgen_result import Verdict
+from yolox_deploy.benchmarks.measuring import measure
+from yolox_deploy.benchmarks.scenarios import Context
+from yolox_deploy.benchmarks.systems import System, requests
+from yolox_deploy.files import ASSETS
+from yolox_deploy.images import find_images, read_image
+from yolox_deploy.progress import print_table, say
+
+MAY = 0.03
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure, print the table, and return 1 where something does not hold."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--model", help="as for yolox-bench (the bundled one)")
+    parser.add_argument("--backend", default="openvino", help="(openvino)")
+    parser.add_argument("--precision", help="(the engine's first)")
+    parser.add_argument("--threads", type=int, help="CPU threads (the engine's choice)")
+    parser.add_argument("--duration", type=float, default=10, help="seconds a scenario (10)")
+    parser.add_argument("--turns", type=int, default=8, help="of each side (8)")
+    parser.add_argument("--seconds", type=float, default=5, help="of each turn (5)")
+    loadgen.add_arguments(parser)
+    parser.set_defaults(data=None, images=None, json=None, seed=0)
+    options = parser.parse_args(argv)
+    # One picture: which ones a random choice happened to repeat should not matter.
+    pictures = [read_image(find_images([ASSETS])[0])]
+    (request,) = requests(
+        [options.model], [options.backend], [options.precision], threads=options.threads
+    )
+    system = System(request, pictures)
+    try:
+        with tempfile.TemporaryDirectory() as place:
+            options.logs = options.logs or Path(place)
+            verdicts = {name: run(system, name, options, 200) for name in loadgen.TRAFFIC}
+            turns = take_turns(system, options)
+    finally:
+        system.close()
+    rows = [[name, v.verdict, v.why_not or result(v)] for name, v in verdicts.items()]
+    theirs, ours = (median(times) for times in zip(*turns, strict=True))
+    agrees = abs(theirs / ours - 1) <= MAY
+    text = f"LoadGen {theirs * 1e3:.3f} ms, ours {ours * 1e3:.3f} ms: {theirs / ours - 1:+.1%}"
+    rows.append(["single-stream p90", "agrees" if agrees else "DIFFERS", text])
+    spread = ", ".join(f"{a * 1e3:.2f}/{b * 1e3:.2f}" for a, b in turns)
+    print_table(("what", "verdict", "figures"), rows)
+    print(f"turns, LoadGen's p90 / ours in ms: {spread}")
+    return 0 if agrees and all(v.valid for v in verdicts.values()) else 1
+
+
+def run(system: System, scenario: str, options: argparse.Namespace, count: int) -> Verdict:
+    """Return LoadGen's verdict on one scenario."""
+    context = Context(scenario, [system], options.duration, count, options, say)
+    return loadgen.measure(context).tests[0]
+
+
+def result(verdict: Verdict) -> str:
+    """Return rate and percentile."""
+    percentile = f"p{verdict.percent:g} {verdict.at_percent * 1e3:.2f} ms"
+    return f"{verdict.rate:.1f} pictures/s, {percentile}, {verdict.queries} queries"
+
+
+def take_turns(system: System, options: argparse.Namespace) -> list[tuple[float, float]]:
+    """Return the 90th percentile in seconds of LoadGen and of our loop, turn by turn."""
+    options = argparse.Namespace(**{**vars(options), "duration": options.seconds})
+
+    def theirs() -> float:
+        return run(system, "single-stream", options, 64).seconds["90.0"]
+
+    def ours() -> float:
+        (series,) = measure([system], options.seconds, 64)
+        return float(np.percentile(series.total, 90))
+
+    found = []
+    for turn in range(options.turns):
+        if turn % 2:
+            mine = ours()
+            found.append((theirs(), mine))
+        else:
+            found.append((theirs(), ours()))
+    return found
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
