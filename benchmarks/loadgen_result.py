@@ -117,7 +117,7 @@ class LoadgenResult:
             for t in self.tests
         ]
         logs = "; ".join(f"{t.label}: {t.logs}" for t in self.tests)
-        note = f"{self.thresholds}. Latencies are LoadGen's. Its logs: {logs}"
+        note = f"{self.thresholds}. {LATENCIES[self.scenario]} LoadGen's logs: {logs}"
         return Table(f"MLPerf LoadGen {self.version}", headers, rows, note)
 
     def _search(self, test: Verdict) -> Table:
@@ -159,6 +159,12 @@ class LoadgenResult:
             axes.legend()
 
 
+LATENCIES = {
+    "single-stream": "Latencies are of single pictures.",
+    "multi-stream": "Latencies are of whole queries.",
+    "server": "Latencies count from a query's arrival, waiting included.",
+    "offline": "Latencies count from the start, when all pictures are handed over.",
+}
 RESULTS = {
     "single-stream": "p{percent:g} {ms:.2f} ms",
     "multi-stream": "p{percent:g} {ms:.2f} ms for {count} pictures",

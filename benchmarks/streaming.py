@@ -63,7 +63,10 @@ def add_arguments(group: Any) -> None:
         help=f"frames a second (default: the video's, {DEFAULT_FPS:g} for pictures)",
     )
     group.add_argument(
-        "--frames", type=int, metavar="N", help="the first N frames of each sequence (all)"
+        "--frames",
+        type=int,
+        metavar="N",
+        help="the first N frames of each sequence (all, whatever --duration says)",
     )
     group.add_argument(
         "--schedule",

@@ -146,11 +146,13 @@ def test_a_second_test_at_the_same_time_is_refused(tmp_path: Path) -> None:
         run_test(under_test(FakeDetector(fail=again)), settings(), tmp_path)
 
 
-@pytest.mark.parametrize(("scenario", "batch"), [("Offline", 2), ("SingleStream", 1)])
+@pytest.mark.parametrize(
+    ("scenario", "batch"), [("Offline", 2), ("SingleStream", 1), ("MultiStream", 3), ("Server", 1)]
+)
 def test_accuracy_mode_returns_every_picture_bit_for_bit(
     scenario: str, batch: int, tmp_path: Path
 ) -> None:
-    mode = settings(scenario, mode=lg.TestMode.AccuracyOnly)
+    mode = settings(scenario, mode=lg.TestMode.AccuracyOnly, server_target_qps=500)
     run_test(under_test(FakeDetector(0), batch=batch, with_data=True), mode, tmp_path)
     answers = dict(read_accuracy(tmp_path))
     assert sorted(answers) == list(range(len(PICTURES)))
