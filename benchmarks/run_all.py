@@ -126,8 +126,8 @@ def _text(rows: Sequence[Sequence[str]], reports: Sequence[Report]) -> str:
             [
                 "# Latency, batch 1",
                 "Medians from a picture in memory to its detections; the reports beside this file "
-                "hold every stage, percentile and measurement. A * marks random weights: decode and "
-                "NMS have next to nothing to do.",
+                "hold every stage, percentile and measurement. A * marks random weights: decode "
+                "and NMS have next to nothing to do.",
                 "\n".join(table),
                 *(["Doubtful, because " + "; ".join(doubts) + "."] if doubts else []),
                 "![AP against latency](ap_against_latency.png)",

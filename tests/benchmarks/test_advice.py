@@ -1,0 +1,112 @@
+"""Each sentence of advice, given where the numbers carry it and only there."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from yolox_deploy.benchmarks.cold_start import ColdStart
+from yolox_deploy.benchmarks.costs import Cost
+from yolox_deploy.benchmarks.latency import LatencyResult
+from yolox_deploy.benchmarks.limits import Limit
+from yolox_deploy.benchmarks.measuring import HarnessCost, Series
+from yolox_deploy.benchmarks.systems import SystemInfo
+
+pytest.importorskip("scipy")
+
+SYSTEM = SystemInfo(
+    *("s openvino fp32", "s.onnx", "s", False, "openvino", "2026", "cpu", "fp32", "fp32", "fp32"),
+    *(2, 1, 640, 640, 80, "passed"),
+)
+START = ColdStart(0.2, 0.3, 0.02, 100 << 20, None)
+
+
+def series(inference: float, letterbox: float = 0.0005, nms: float = 0.0002) -> Series:
+    random = np.random.default_rng(0)
+    nothing = np.full(400, np.nan)
+    times = inference * random.lognormal(0, 0.02, 400)
+    columns = (np.full(400, letterbox), nothing, times, nothing, np.full(400, nms), np.full(400, 0))
+    stages = np.stack(columns, 1)
+    return Series(np.arange(40).repeat(10), stages, np.nansum(stages, 1) + 1e-6)
+
+
+def advice(*found: tuple[SystemInfo, Series], **changes: Any) -> str:
+    systems, measured = zip(*found, strict=True)
+    count = len(systems)
+    limit = Limit("cpu", "fp32", 2, 400, 20, "x")
+    values = {
+        "cores": 2.0,
+        "instruction_sets": [],
+        "series": measured,
+        "cold_starts": [[START]] * count,
+        "costs": [None] * count,
+        "limits": [limit],
+        "harness": HarnessCost(1e-6, 1e-6),
+        **changes,
+    }
+    return "\n".join(LatencyResult(**values).advice(systems))
+
+
+def test_nothing_is_said_of_a_healthy_system() -> None:
+    assert advice((SYSTEM, series(0.01)), costs=[Cost(2, 1, 1, "x")]) == ""
+
+
+def test_stages_around_the_engine_that_dominate() -> None:
+    assert "the letterbox takes 5" in advice((SYSTEM, series(0.004, letterbox=0.006)))
+    assert "decode and NMS take 5" in advice((SYSTEM, series(0.004, nms=0.006)))
+    blind = replace(SYSTEM, random_weights=True)
+    assert "NMS" not in advice((blind, series(0.004, nms=0.006)))
+
+
+def test_more_threads_than_processors() -> None:
+    text = advice((replace(SYSTEM, threads=8), series(0.01)))
+    assert "8 threads on 2 allowed processors: try --threads 2" in text
+
+
+def test_a_slow_first_inference() -> None:
+    slow = ColdStart(0.2, 0.3, 0.5, 1, None)
+    text = advice((SYSTEM, series(0.01)), cold_starts=[[slow]])
+    assert "the first inference takes 500 ms" in text
+
+
+def test_times_that_scatter() -> None:
+    wild = series(0.01)
+    wild.total[::5] *= 4
+    assert "set by the p99" in advice((SYSTEM, wild))
+
+
+def test_a_machine_that_waits_for_one_picture() -> None:
+    text = advice((SYSTEM, series(0.01)), costs=[Cost(0.2, 1, 1, "x")])
+    assert "uses 5% of what the machine can compute" in text
+    batched = replace(SYSTEM, batch=8)
+    assert advice((batched, series(0.01)), costs=[Cost(0.2, 1, 1, "x")]) == ""
+
+
+def test_a_lower_precision_that_is_faster_or_untried() -> None:
+    low = replace(SYSTEM, label="s openvino bf16", precision="bf16", asked_precision="bf16")
+    text = advice((SYSTEM, series(0.01)), (low, series(0.005)))
+    assert "s openvino bf16 takes 0.5" in text
+    assert "yolox-eval --precision bf16" in text
+    assert "bf16" not in advice((SYSTEM, series(0.01)), (low, series(0.0098)))
+    untried = advice((SYSTEM, series(0.01)), instruction_sets=["avx512_bf16"])
+    assert "measure --precision fp32,bf16" in untried
+    both = ((SYSTEM, series(0.01)), (low, series(0.0098)))
+    assert advice(*both, instruction_sets=["avx512_bf16"]) == ""
+
+
+def test_thirty_frames_a_second() -> None:
+    slow = series(0.05)
+    assert "measure the next smaller, --model yolox_tiny" in advice((SYSTEM, slow))
+    nano = replace(SYSTEM, label="nano x", model="nano.onnx", architecture="nano")
+    tiny = replace(SYSTEM, label="tiny x", model="tiny.onnx", architecture="tiny")
+    text = advice((SYSTEM, slow), (nano, series(0.004)), (tiny, series(0.02)))
+    assert "s openvino fp32 cannot keep 30 frames" in text
+    assert "the next smaller that can: tiny x" in text
+    # One engine that keeps them is enough.
+    other = replace(SYSTEM, label="s other", backend="other")
+    assert advice((SYSTEM, slow), (other, series(0.02))) == ""
+    own = replace(SYSTEM, architecture=None)
+    assert "a smaller --imgsz" in advice((own, slow))

@@ -1,0 +1,256 @@
+"""``yolox-bench`` as a person uses it: its report and files, comparing them, mistakes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+from yolox_deploy.benchmarks import run_all, schema
+from yolox_deploy.benchmarks.latency import LatencyResult
+from yolox_deploy.benchmarks.report import Report, to_markdown
+from yolox_deploy.benchmarks.systems import open_systems, requests
+from yolox_deploy.cli import bench
+from yolox_deploy.errors import InputFileError, UsageError
+
+jsonschema = pytest.importorskip("jsonschema")
+pytest.importorskip("scipy")
+
+SHORT = ("--duration", "0.1", "--min-count", "20", "--threads", "1")
+
+
+class Ran(NamedTuple):
+    """What the command left."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str]) -> Any:
+    def run(*arguments: object) -> Ran:
+        capsys.readouterr()
+        try:
+            code = bench.main([str(a) for a in arguments])
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else 1
+        return Ran(code, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files of one run on two engines, with everything that is measured."""
+    folder = tmp_path_factory.mktemp("bench")
+    wanted = [f"--{kind}={folder / name}" for kind, name in NAMES]
+    given = ["--backend", "onnxruntime,openvino", "--cold-starts", "1", *SHORT, *wanted]
+    assert bench.main(given) == 0
+    return folder
+
+
+NAMES = (("json", "run.json"), ("markdown", "run.md"), ("plot", "run.png"))
+
+
+@pytest.fixture
+def content(files: Path) -> Any:
+    return json.loads((files / "run.json").read_text())
+
+
+def test_the_report_says_what_where_and_how_long(files: Path) -> None:
+    text = (files / "run.md").read_text()
+    for words in (
+        *("digits_nano onnxruntime fp32", "digits_nano openvino fp32", "letterbox", "end to end"),
+        *("p99", "95% interval", "cold start", "peak memory", "GFLOP/s", "instruction sets"),
+        *("cores", "governor", "others used", "What measuring costs", "yolox-bench --backend"),
+    ):
+        assert words in text, words
+    assert (files / "run.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_result_read_back_gives_the_same_report(
+    files: Path, command: Any, tmp_path: Path
+) -> None:
+    again = tmp_path / "again.md"
+    shown = command("show", files / "run.json", "--markdown", again, "--json", tmp_path / "2.json")
+    assert shown.code == 0, shown.err
+    assert again.read_text() == (files / "run.md").read_text()
+    assert json.loads((tmp_path / "2.json").read_text()) == json.loads(
+        (files / "run.json").read_text()
+    )
+
+
+def test_the_numbers_of_the_report_are_those_of_the_file(files: Path, content: Any) -> None:
+    report = Report.read(files / "run.json")
+    assert isinstance(report.result, LatencyResult)
+    for series, raw in zip(report.result.series, content["result"]["series"], strict=True):
+        total = np.array(raw["total"]) / 1e6
+        assert len(total) >= 20
+        for figure in (total.min(), np.median(total), total.max(), total.mean()):
+            assert f"| {figure:.2f} |" in to_markdown(report)
+        assert (series.total >= np.nansum(series.stages, 1) - 1e-8).all()
+        assert raw["copy_in"] is None
+    for starts in report.result.cold_starts:
+        (start,) = starts
+        assert start.peak_bytes > 50 << 20
+        assert min(start.import_s, start.load_s, start.first_s) > 0
+
+
+def test_the_schema_is_one_and_holds(content: Any) -> None:
+    jsonschema.Draft202012Validator.check_schema(schema.schema())
+    jsonschema.validate(content, schema.schema())
+    assert content["version"] == schema.SCHEMA_VERSION == 1
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        (["format"], "x", "no report of yolox-bench"),
+        (["version"], 2, "version 2"),
+        (["scenario"], "sleep", "damaged at scenario"),
+        (["systems"], [], "damaged at systems"),
+        (["systems", 0, "batch"], "many", "damaged at systems/0/batch"),
+        (["environment", "doubts"], 3, "damaged at environment/doubts"),
+        (["result", "series", 0, "total", 0], -1, "damaged at result/series/0/total/0"),
+        (["result", "series", 0, "nms"], [1], "differ in length"),
+        (["result", "series"], [], "differ in length"),
+        (["result", "costs", 0], {"gflops": "1"}, "damaged at result/costs/0"),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_a_damaged_report_is_refused(place: Any, value: Any, message: str, content: Any) -> None:
+    inner = content
+    for step in place[:-1]:
+        inner = inner[step]
+    inner[place[-1]] = value
+    with pytest.raises(InputFileError, match=message):
+        Report.from_json(content)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "5", "\x00", "[" * 100_000])
+def test_files_that_are_no_report_are_refused(text: str, command: Any, tmp_path: Path) -> None:
+    path = tmp_path / "run.json"
+    path.write_text(text)
+    found = command("show", path)
+    assert found.code == 3
+    assert len(found.err.splitlines()) == 1
+    assert "run.json" in found.err
+
+
+def slowed(content: Any, factor: float, path: Path) -> Path:
+    for series in content["result"]["series"]:
+        series["total"] = [round(value * factor) for value in series["total"]]
+    path.write_text(json.dumps(content))
+    return path
+
+
+def steady(content: Any, path: Path) -> Path:
+    """The same report with times that scatter by no more than a quiet machine's."""
+    random = np.random.default_rng(0)
+    for series in content["result"]["series"]:
+        series["total"] = [
+            int(value) for value in 5e6 * random.lognormal(0, 0.02, len(series["total"]))
+        ]
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_two_runs_are_compared_and_a_slowdown_fails(
+    content: Any, command: Any, tmp_path: Path
+) -> None:
+    before = steady(content, tmp_path / "a.json")
+    same = command("compare", before, before, "--fail-if-slower", "1.10")
+    assert same.code == 0, same.err
+    assert same.out.count("no difference") >= 2
+    after = slowed(content, 1.15, tmp_path / "b.json")
+    found = command("compare", before, after, "--fail-if-slower", "1.10")
+    assert found.code == 10
+    assert found.err.count("1.15 times as long") == 2
+    assert found.out.count("slower") >= 2
+    assert command("compare", before, after).code == 0
+    assert command("compare", before, after, "--fail-if-slower", "1.2").code == 0
+    assert command("compare", after, before, "--fail-if-slower", "1.1").code == 0
+
+
+def test_runs_without_anything_in_common_are_not_compared(
+    content: Any, command: Any, files: Path, tmp_path: Path
+) -> None:
+    for system in content["systems"]:
+        system["precision"] = "bf16"
+    (tmp_path / "b.json").write_text(json.dumps(content))
+    found = command("compare", files / "run.json", tmp_path / "b.json")
+    assert found.code == 2
+    assert "nothing in common" in found.err
+    found = command("compare", files / "run.json", files / "run.json", "--fail-if-slower", "0.5")
+    assert (found.code, "factor of 1 or more" in found.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--backend", "opnvino"), ["unknown backend 'opnvino'", "did you mean 'openvino'?"]),
+        (("--backend", ","), ["names nothing"]),
+        (("--duration", "0"), ["--duration", "more than 0"]),
+        (("--duration", "nan"), ["--duration"]),
+        (("--min-count", "0"), ["--min-count", "at least 1"]),
+        (("--batch", "0"), ["--batch", "at least 1"]),
+        (("--backend", "ncnn", "--batch", "4"), ["takes 1 picture at once", "--batch 4"]),
+        (("--backend", "torch", "--batch", "99"), ["--batch 99", "at most 16"]),
+        (("--backend", "onnxruntime", "--precision", "int3"), ["no precision 'int3'"]),
+        (("--threads", "0"), ["threads", "1..4096"]),
+        (("--cold-starts", "-1"), ["--cold-starts"]),
+        (("--random-weights",), ["--model yolox_l"]),
+        (("--random-weights", "--model", "yolox_q"), ["unknown architecture 'yolox_q'"]),
+        (("--plot", "chart.txt"), ["chart.txt", "png"]),
+        (("--json", "."), ["a folder"]),
+        (("--scenario", "lattency"), ["lattency"]),
+        (("--data", "x.json"), ["yolox-eval"]),
+    ],
+    ids=str,
+)
+def test_wrong_use_gets_one_clear_message(arguments: Any, words: list[str], command: Any) -> None:
+    found = command(*arguments)
+    assert found.code == 2
+    last = found.err.splitlines()[-1]
+    assert last.startswith("yolox-bench: ")
+    for word in words:
+        assert word in last
+    assert "Traceback" not in found.err
+    assert found.out == ""
+
+
+def test_all_stands_for_what_opens_the_file(nano_onnx: Path) -> None:
+    found = requests([str(nano_onnx)], ["all"], [None])
+    assert [request.backend for request in found] == ["onnxruntime", "openvino"]
+    found = requests([None], ["all"], [None])
+    assert {"onnxruntime", "openvino", "ncnn", "torch"} <= {request.backend for request in found}
+    with pytest.raises(UsageError, match=r"opens \.param files"):
+        open_systems(requests([str(nano_onnx)], ["ncnn"], [None]), [np.zeros((9, 9, 3), np.uint8)])
+
+
+def test_the_overview_is_made_from_the_reports(files: Path, tmp_path: Path) -> None:
+    (tmp_path / "yolox_nano.json").write_bytes((files / "run.json").read_bytes())
+    run_all.main(["--overview-only", "--output", str(tmp_path)])
+    text = (tmp_path / "README.md").read_text()
+    assert "| nano 320 | onnxruntime fp32 |" in text
+    assert "| nano 320 | openvino fp32 |" in text
+    assert "yolox-bench --backend onnxruntime,openvino" in text
+    assert (tmp_path / "ap_against_latency.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(UsageError, match="no report"):
+        run_all.main(["--overview-only", "--output", str(tmp_path / "none")])
+
+
+def test_what_cannot_be_served_is_noted_where_something_else_can(
+    command: Any, nano_onnx: Path
+) -> None:
+    found = command(
+        *("--model", nano_onnx, "--backend", "onnxruntime,openvino", "--precision", "bf16"),
+        *("--duration", "0.05", "--min-count", "1", "--cold-starts", "0", "--no-limit"),
+    )
+    assert found.code == 0, found.err
+    assert "note: yolox_nano_official onnxruntime bf16 was left out" in found.out
+    assert "yolox_nano_official openvino" in found.out

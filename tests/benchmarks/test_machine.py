@@ -1,0 +1,169 @@
+"""What a report says of models and machines: costs, limits, published figures, doubts."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from yolox_deploy.benchmarks import environment
+from yolox_deploy.benchmarks.artifacts import artifact_for
+from yolox_deploy.benchmarks.costs import Cost, cost_of, network_layers, total_cost
+from yolox_deploy.benchmarks.limits import measure_limit
+from yolox_deploy.benchmarks.memory import peak_bytes
+from yolox_deploy.benchmarks.published import BY_COST, PUBLISHED, published
+from yolox_deploy.models import build_network
+from yolox_deploy.models.zoo import ARCHITECTURES
+from yolox_deploy.runtimes import backend_for
+from yolox_deploy.spec import SpecHints
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_operations_and_weights_are_the_published_ones(name: str) -> None:
+    import torch
+
+    row = ARCHITECTURES[name]
+    with torch.device("meta"):
+        network = build_network(row).eval()
+    cost = total_cost(network_layers(network, row.test_size, row.test_size), "network")
+    # The published ones also count normalisation and activations.
+    assert cost.gflops == pytest.approx(row.gflops, rel=0.04)
+    assert row.params_m is not None
+    assert cost.weights == pytest.approx(row.params_m * 1e6, rel=0.03)
+
+
+def test_every_format_of_a_model_costs_the_same(nano_pth: Path) -> None:
+    found = {}
+    for backend in ("onnxruntime", "openvino", "torch"):
+        path = artifact_for(nano_pth, backend, 1, SpecHints(imgsz=(96, 160)), verify=False)
+        opened = backend_for(path, backend).runtime_class()
+        hints = SpecHints(imgsz=(96, 160)) if backend == "torch" else SpecHints()
+        with opened(path, hints=hints) as runtime:
+            cost = cost_of(path, nano_pth, runtime.spec, 1)
+            double = cost_of(path, nano_pth, runtime.spec, 2)
+        assert cost is not None
+        assert double is not None
+        assert double.gflops == pytest.approx(2 * cost.gflops)
+        assert double.weights == cost.weights
+        found[backend] = cost
+    # The Focus stem of the checkpoint has become one larger convolution in the artifacts.
+    assert found["onnxruntime"].gflops == found["openvino"].gflops
+    assert found["onnxruntime"].activations == found["openvino"].activations
+    assert found["torch"].gflops == pytest.approx(found["openvino"].gflops, rel=0.05)
+    assert cost_of(Path("a.param"), Path("b.param"), runtime.spec, 1) is None
+
+
+def test_bytes_follow_the_precision() -> None:
+    cost = Cost(1.0, 10, 90, "x")
+    assert cost.gbytes("fp32") == pytest.approx(400e-9)
+    assert cost.gbytes("bf16") == pytest.approx(200e-9)
+
+
+def test_limits_are_measured_or_told_to_be_unknown() -> None:
+    found = measure_limit("cpu", "fp32", 1, seconds=0.02)
+    assert found.gflops > 1
+    assert found.gbytes > 0.1
+    assert "numpy" in found.library or "torch" in found.library
+    unknown = measure_limit("npu", "fp32", None)
+    assert (unknown.gflops, unknown.gbytes) == (0, 0)
+    assert "no installed library" in unknown.library
+
+
+def test_published_figures_are_those_of_the_source(data_file: Any) -> None:
+    text = data_file("reference/published.md").read_text()
+    rows = {
+        cells[0]: cells[1:]
+        for line in text.splitlines()
+        if (cells := [cell.strip() for cell in line.strip("|").split("|")])[0] in PUBLISHED
+    }
+    assert set(rows) >= set(PUBLISHED)
+    for name, row in PUBLISHED.items():
+        side, ap, _, milliseconds, _, gflops = rows[name][:6]
+        assert (int(side), float(ap)) == (row.side, row.ap)
+        assert (None if milliseconds == "-" else float(milliseconds)) == row.v100_ms
+        assert float(gflops) == pytest.approx(ARCHITECTURES[name].gflops)
+    costs = [ARCHITECTURES[name].gflops for name in BY_COST]
+    assert costs == sorted(costs)  # type: ignore[type-var]
+
+
+def test_published_figures_are_for_their_input_size_only() -> None:
+    assert published("s", 640, 640) is PUBLISHED["s"]
+    assert published("s", 416, 416) is None
+    assert published(None, 640, 640) is None
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"cpu.max": "150000 100000\n"}, 1.5),
+        ({"cpu.max": "max 100000\n"}, None),
+        ({"cpu/cpu.cfs_quota_us": "200000", "cpu/cpu.cfs_period_us": "100000"}, 2),
+        ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, None),
+        ({"cpu.max": "what"}, None),
+        ({}, None),
+    ],
+    ids=str,
+)
+def test_the_containers_limit_is_read(
+    files: dict[str, str], expected: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(environment, "CGROUP", tmp_path)
+    monkeypatch.setattr(environment.os, "sched_getaffinity", lambda _: set(range(64)))
+    assert environment.allowed_cores() == (expected or 64)
+
+
+def test_a_busy_or_changing_machine_is_doubtful() -> None:
+    assert environment._doubts(0.01, 0.0, 1.02) == []
+    (busy,) = environment._doubts(0.5, 0.0, 1.0)
+    assert "other processes used 50%" in busy
+    (stolen,) = environment._doubts(0.0, 0.3, 1.0)
+    assert "the host gave 30%" in stolen
+    for change in (0.8, 1.2):
+        (clock,) = environment._doubts(0.0, 0.0, change)
+        assert "clock moved" in clock
+
+
+def test_others_work_is_seen_and_our_own_is_not() -> None:
+    watch = environment.Watch()
+    end = environment.time.perf_counter() + 0.3
+    while environment.time.perf_counter() < end:
+        pass
+    found = watch.finish()
+    assert found.machine["CPU"]
+    assert re.match(r"[\d.]+ allowed of \d+", found.machine["cores"])
+    assert re.match(r"\d+\.\d%", found.end["others used"])
+    # One fully used processor of ours must not count as somebody else's.
+    watch.own = environment._own_seconds()
+    without = watch.finish()
+    share = [float(f.end["others used"].split("%")[0]) for f in (found, without)]
+    assert share[1] > share[0]
+    assert environment.Environment.from_json(found.to_json()) == found
+
+
+def test_a_gpu_is_described_by_its_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tool = tmp_path / "nvidia-smi"
+    values = "H1, 580.1, 81559 MiB, 5 MiB, 345 MHz, 1980 MHz, 70 W, 700 W, 31, 0x04"
+    tool.write_text(f"#!/bin/sh\necho '{values}'\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    assert environment._gpu("fixed")["name"] == "H1"
+    assert environment._gpu("fixed")["power.limit"] == "700 W"
+    now = {f"GPU {key}": value for key, value in environment._gpu("now").items()}
+    assert now["GPU clocks.sm"] == "345 MHz"
+    (doubt,) = environment._gpu_doubts(now)
+    assert "0x04" in doubt
+    assert environment._gpu_doubts({"GPU clocks_throttle_reasons.active": "0x01"}) == []
+    tool.write_text("#!/bin/sh\nexit 9\n")
+    assert environment._gpu("fixed") == {}
+
+
+def test_peak_memory_grows_with_what_is_held() -> None:
+    before = peak_bytes()
+    block = bytearray(before + (64 << 20))
+    block[::4096] = b"x" * len(block[::4096])
+    assert peak_bytes() > before + (32 << 20)
