@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,12 +23,8 @@ def chart(path: Path, size: tuple[float, float] = (9, 5)) -> Iterator[Any]:
     where it cannot be written, and :class:`MissingPackageError` without matplotlib.
     """
     kind = check_chart(path)
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingPackageError(
-            'charts are drawn by matplotlib: pip install "yolox-deploy[bench]"'
-        ) from error
+    from matplotlib.figure import Figure
+
     figure = Figure(size, layout="constrained")
     yield figure.add_subplot()
     drawn = io.BytesIO()
@@ -36,8 +33,15 @@ def chart(path: Path, size: tuple[float, float] = (9, 5)) -> Iterator[Any]:
 
 
 def check_chart(path: Path) -> str:
-    """Return the format that ``path``'s suffix names; raises :class:`UsageError` for another."""
+    """Return the format that ``path``'s suffix names, if it can be drawn.
+
+    Raises :class:`UsageError` for another suffix, :class:`MissingPackageError` without matplotlib.
+    """
     kind = path.suffix.lower().lstrip(".")
     if kind not in FORMATS:
         raise UsageError(f"--plot {path}: a chart is a {', '.join(FORMATS)} file")
+    if importlib.util.find_spec("matplotlib") is None:
+        raise MissingPackageError(
+            'charts are drawn by matplotlib: pip install "yolox-deploy[bench]"'
+        )
     return kind

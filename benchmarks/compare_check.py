@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         ("equal", equal, "no difference"),
         (f"slowed by {options.factor - 1:.0%}", slowed, "slower"),
     ):
-        counts = Counter(c.verdict for c in found)
+        counts = Counter(str(c.verdict) for c in found)
         good &= counts[right] >= RIGHT_SHARE * len(found)
         ratios = " ".join(f"{c.ratio:.3f}" for c in found)
         rows.append([name, f"{counts[right]} of {len(found)} {right}", ratios])
@@ -95,9 +95,10 @@ def measured(path: Path, factor: float, options: argparse.Namespace) -> Report:
 
 def worker(factor: float, arguments: Sequence[str]) -> int:
     """Run ``yolox-bench`` with every detector slowed."""
-    from yolox_deploy.benchmarks import systems
+    from yolox_deploy.benchmarks import systems as module
     from yolox_deploy.cli import bench
 
+    systems: Any = module
     opened = systems.open_systems
 
     def open_slowed(*given: Any) -> Any:

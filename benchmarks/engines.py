@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from yolox_deploy.benchmarks.environment import require_psutil
 from yolox_deploy.runtimes import Runtime
 
 # As OpenVINO writes them, in its hint and in the executed graph.
@@ -76,9 +77,7 @@ def _torch(runtime: Any) -> EngineFacts:
 
 
 def _physical_cores() -> int | None:
-    import psutil
-
-    found = psutil.cpu_count(logical=False)
+    found = require_psutil().cpu_count(logical=False)
     return None if found is None else int(found)
 
 

@@ -10,11 +10,13 @@ from typing import Any
 from yolox_deploy.benchmarks.advice import latency_advice
 from yolox_deploy.benchmarks.cold_start import ColdStart, cold_starts
 from yolox_deploy.benchmarks.costs import Cost, cost_of
+from yolox_deploy.benchmarks.environment import allowed_cores, machine
 from yolox_deploy.benchmarks.latency_tables import latency_tables
 from yolox_deploy.benchmarks.limits import Limit, measure_limit
 from yolox_deploy.benchmarks.measuring import STAGES, HarnessCost, Series, harness_cost
 from yolox_deploy.benchmarks.measuring import measure as measure_series
 from yolox_deploy.benchmarks.scenarios import Context, Table
+from yolox_deploy.benchmarks.statistics import require_scipy_stats
 from yolox_deploy.benchmarks.systems import System, SystemInfo
 from yolox_deploy.errors import InputFileError, UsageError
 
@@ -169,8 +171,8 @@ def measure(context: Context) -> LatencyResult:
     count = context.arguments.cold_starts
     if not 0 <= count <= 1000:
         raise UsageError(f"--cold-starts must lie in 0..1000, got {count}")
-    from yolox_deploy.benchmarks.environment import allowed_cores, machine
-
+    # Needed for the report, and missed before ten minutes of measuring rather than after.
+    require_scipy_stats()
     systems = context.systems
     starts: list[list[ColdStart]] = []
     for system in systems:

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 import yolox_deploy
-from yolox_deploy.cli import common, detect, doctor, evaluate, export
+from yolox_deploy.cli import bench, common, detect, doctor, evaluate, export
 from yolox_deploy.errors import UsageError, YoloxDeployError
 
-COMMANDS = [module.COMMAND for module in (export, detect, doctor, evaluate)]
+COMMANDS = [module.COMMAND for module in (export, detect, doctor, evaluate, bench)]
 every_command = pytest.mark.parametrize("name", COMMANDS)
 
 

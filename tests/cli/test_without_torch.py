@@ -30,7 +30,9 @@ def test_export_says_what_to_install(process: Any, nano_pth: Path, tmp_path: Pat
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("name", ["yolox-export", "yolox-detect", "yolox-doctor", "yolox-eval"])
+@pytest.mark.parametrize(
+    "name", ["yolox-export", "yolox-detect", "yolox-doctor", "yolox-eval", "yolox-bench"]
+)
 def test_the_help_of_every_command_needs_nothing(name: str, process: Any) -> None:
     found = process(name, "--help", before=WITHOUT_TORCH)
     assert found.code == 0, found.err

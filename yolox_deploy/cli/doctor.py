@@ -35,6 +35,8 @@ PACKAGES = (
     ("pnnx", "writing NCNN", "ncnn"),
     ("rich", "progress and tables", "export"),
     ("pycocotools", "AP", "eval"),
+    ("scipy", "benchmarks", "bench"),
+    ("psutil", "benchmarks", "bench"),
 )
 
 
