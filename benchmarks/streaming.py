@@ -12,9 +12,11 @@ latency, and what is missing to 1 is the streaming penalty.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import fmean
 from time import perf_counter
 from typing import Any
 
@@ -34,6 +36,7 @@ from yolox_deploy.benchmarks.streams import (
     SCHEDULES,
     Entries,
     Latencies,
+    Schedule,
     Stream,
     WallClock,
     entries_as_truth,
@@ -49,6 +52,11 @@ __all__ = ["RESULT", "SCHEMA", "add_arguments", "measure"]
 
 RESULT = StreamingResult
 WARM_UP = 10
+# A simulation passes short sequences several times, so that chance does not decide what it says.
+SIMULATED_FRAMES = 1500
+MOST_PASSES = 20
+# One passing of all sequences: for each its stream, and the entries of the stream's outputs.
+Passing = list[tuple[Stream, list[Entries]]]
 
 
 def add_arguments(group: Any) -> None:
@@ -169,7 +177,7 @@ class Streamer:
             self.category_ids = match_categories(names, categories)
         # By sequence: what is in each frame, and what the real run gave.
         self.cached: list[list[Entries]] = []
-        self.real: list[tuple[Stream, list[Entries]]] = []
+        self.real: Passing = []
         # Of every call, back to back and in real time.
         self.seconds: list[float] = []
         self.real_seconds: list[float] = []
@@ -189,7 +197,7 @@ class Streamer:
         truth = self._truth()
         runs = [self._run("zero latency", "", 1.0, self._simulated("naive", None), truth)]
         if self.real:
-            runs.append(self._run("real time", arguments.schedule, 1.0, self.real, truth))
+            runs.append(self._run("real time", arguments.schedule, 1.0, [self.real], truth))
         for speed in speeds:
             self.context.begin(f"{label}: simulating")
             runs += [
@@ -229,19 +237,27 @@ class Streamer:
         numbers = [sequence[frame] for frame in stream.frames]
         return stream, self._entries(found, numbers)
 
-    def _simulated(self, schedule: str, speed: float | None) -> list[tuple[Stream, list[Entries]]]:
-        """Return the streams of drawn latencies; ``speed`` is ``None`` for zero latency."""
+    def _simulated(self, schedule: str, speed: float | None) -> list[Passing]:
+        """Return passings with drawn latencies; ``speed`` is ``None`` for zero latency."""
         latencies, fps = Latencies(self.real_seconds or self.seconds), self.source.fps
         draw = latencies.draws(fps, speed, self.context.arguments.seed) if speed else lambda: 0.0
         runtime = latencies.median_frames(fps, speed) if speed else 0.0
-        streams = [
-            simulate(len(sequence), draw, SCHEDULES[schedule](runtime))
-            for sequence in self.source.sequences
-        ]
+        frames = sum(map(len, self.source.sequences))
+        passes = min(math.ceil(SIMULATED_FRAMES / frames), MOST_PASSES) if speed else 1
         return [
-            (stream, [entries[frame] for frame in stream.frames])
-            for stream, entries in zip(streams, self.cached, strict=True)
+            [
+                self._simulate(len(sequence), entries, draw, SCHEDULES[schedule](runtime))
+                for sequence, entries in zip(self.source.sequences, self.cached, strict=True)
+            ]
+            for _ in range(passes)
         ]
+
+    @staticmethod
+    def _simulate(
+        count: int, entries: list[Entries], draw: Callable[[], float], schedule: Schedule
+    ) -> tuple[Stream, list[Entries]]:
+        stream = simulate(count, draw, schedule)
+        return stream, [entries[frame] for frame in stream.frames]
 
     def _entries(self, found: Sequence[Detections], numbers: Sequence[int]) -> list[Entries]:
         return [
@@ -268,20 +284,27 @@ class Streamer:
         mode: str,
         schedule: str,
         speed: float,
-        streams: Sequence[tuple[Stream, list[Entries]]],
+        passings: Sequence[Passing],
         truth: dict[str, Any],
     ) -> Run:
-        shown: Entries = []
-        for (stream, outputs), sequence in zip(streams, self.source.sequences, strict=True):
-            shown += shown_entries(stream, outputs, sequence)
-        lags = np.concatenate([stream.lags for stream, _ in streams])
+        """Return the mean figures of some passings."""
+        figures = []
+        for passing in passings:
+            shown: Entries = []
+            for (stream, outputs), sequence in zip(passing, self.source.sequences, strict=True):
+                shown += shown_entries(stream, outputs, sequence)
+            figures.append(average_precision(truth, shown).as_dict())
+        streams = [stream for passing in passings for stream, _ in passing]
+        lags = np.concatenate([stream.lags for stream in streams])
+        count = len(passings)
         return Run(
             mode,
             schedule,
             speed,
-            average_precision(truth, shown).as_dict(),
-            sum(stream.missed for stream, _ in streams),
-            sum(stream.in_time for stream, _ in streams),
+            {key: fmean(f[key] for f in figures) for key in figures[0]},
+            sum(stream.missed for stream in streams) / count,
+            sum(stream.in_time for stream in streams) / count,
             float(lags.mean()) if lags.size else None,
-            sum(len(stream.frames) for stream, _ in streams),
+            sum(len(stream.frames) for stream in streams) / count,
+            count,
         )

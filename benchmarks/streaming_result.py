@@ -23,17 +23,19 @@ class Run:
 
     ``mode`` is ``zero latency``, ``real time`` or ``simulated``; ``speed`` the factor of simulated
     hardware; ``ap`` COCO's figures (0..1); ``missed``, ``in_time`` and ``mean_lag`` as in
-    :class:`~yolox_deploy.benchmarks.streams.Stream`; ``seen`` how many frames were looked at.
+    :class:`~yolox_deploy.benchmarks.streams.Stream`; ``seen`` how many frames were looked at; all
+    are means over ``passes``, times that the frames passed.
     """
 
     mode: str
     schedule: str
     speed: float
     ap: Mapping[str, float]
-    missed: int
-    in_time: int
+    missed: float
+    in_time: float
     mean_lag: float | None
-    seen: int
+    seen: float
+    passes: int
 
 
 @dataclass(frozen=True)
@@ -105,10 +107,10 @@ class StreamingResult:
                 run.schedule or "-",
                 f"{run.speed:g}x",
                 *self._figures(run),
-                str(run.missed),
-                str(run.in_time),
+                f"{run.missed:.0f}",
+                f"{run.in_time:.0f}",
                 "-" if run.mean_lag is None else f"{run.mean_lag:.2f}",
-                str(run.seen),
+                f"{run.seen:.0f}",
             ]
             for s in self.systems
             for run in s.runs
@@ -122,8 +124,9 @@ class StreamingResult:
         title = f"{self.source}, {self.frames} frames at {self.fps:g} a second"
         note = (
             f"{truth}. Missed: frames without any output yet; in time: shown at most one frame "
-            f"late; mean lag in frames. {self.thresholds}; simulated with latencies drawn from "
-            f"the measured ones, seed {self.seed}"
+            f"late; mean lag in frames. {self.thresholds}. Simulated with latencies drawn from "
+            f"the measured ones, mean of {max(r.passes for s in self.systems for r in s.runs)} "
+            f"passes, seed {self.seed}"
         )
         return [Table(title, headers, rows, note)]
 
@@ -213,10 +216,11 @@ SCHEMA = record(
                             ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large"), _SHARE
                         )
                     ),
-                    missed=_COUNT,
-                    in_time=_COUNT,
+                    missed=_AMOUNT,
+                    in_time=_AMOUNT,
                     mean_lag={"type": ["number", "null"], "minimum": 0},
-                    seen=_COUNT,
+                    seen=_AMOUNT,
+                    passes={"type": "integer", "minimum": 1},
                 ),
             },
         ),
