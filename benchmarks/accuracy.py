@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -140,15 +140,35 @@ def detect_dataset(
     return results
 
 
+# What evaluation sets on a detector.
+EVALUATION: dict[str, Any] = {
+    "score_threshold": SCORE_THRESHOLD,
+    "iou_threshold": IOU_THRESHOLD,
+    "max_detections": None,
+    "clip": False,
+}
+
+
 def evaluation_detector(model: str | Path, backend: str = "auto", **options: Any) -> Detector:
     """Return a detector with the thresholds of the original's evaluation, boxes not clipped."""
-    thresholds = {
-        "score_threshold": SCORE_THRESHOLD,
-        "iou_threshold": IOU_THRESHOLD,
-        "max_detections": None,
-        "clip": False,
-    }
-    return Detector(model, backend, **{**thresholds, **options})
+    return Detector(model, backend, **{**EVALUATION, **options})
+
+
+@contextlib.contextmanager
+def evaluation_thresholds(detector: Detector) -> Iterator[None]:
+    """Let an opened detector keep what AP needs, for a while.
+
+    One with its NMS in the graph stays as it is: its thresholds are fixed there.
+    """
+    wanted = EVALUATION if detector.spec.output != "detections" else {}
+    before = {name: getattr(detector, name) for name in wanted}
+    for name, value in wanted.items():
+        setattr(detector, name, value)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(detector, name, value)
 
 
 def write_results(results: Sequence[dict[str, Any]], path: Path) -> None:

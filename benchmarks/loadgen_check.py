@@ -17,6 +17,7 @@ import numpy as np
 
 from yolox_deploy.benchmarks import loadgen
 from yolox_deploy.benchmarks.loadgen_result import Verdict
+from yolox_deploy.benchmarks.loadgen_runner import TRAFFIC
 from yolox_deploy.benchmarks.measuring import measure
 from yolox_deploy.benchmarks.scenarios import Context
 from yolox_deploy.benchmarks.systems import System, requests
@@ -49,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with tempfile.TemporaryDirectory() as place:
             options.logs = options.logs or Path(place)
-            verdicts = {name: run(system, name, options, 200) for name in loadgen.TRAFFIC}
+            verdicts = {name: run(system, name, options, 200) for name in TRAFFIC}
             turns = take_turns(system, options)
     finally:
         system.close()

@@ -18,17 +18,16 @@ import pytest
 from yolox_deploy import Detections
 from yolox_deploy.benchmarks import loadgen
 from yolox_deploy.benchmarks.accuracy import CocoDataset, detect_dataset, evaluation_detector
+from yolox_deploy.benchmarks.loadgen_logs import queries_needed, read_accuracy, read_log
 from yolox_deploy.benchmarks.loadgen_run import (
     PicturesInMemory,
     PicturesOnDisk,
     SystemUnderTest,
     as_rows,
     from_rows,
-    queries_needed,
-    read_accuracy,
-    read_log,
     run_test,
 )
+from yolox_deploy.benchmarks.loadgen_runner import CONFIRMATIONS, SEARCH_STEPS, highest_rate
 from yolox_deploy.benchmarks.scenarios import Context
 from yolox_deploy.benchmarks.systems import System, requests
 from yolox_deploy.errors import ImageError, InputFileError, UsageError, YoloxDeployError
@@ -193,7 +192,7 @@ def test_the_search_ends_at_a_rate_that_holds(tmp_path: Path) -> None:
         *("--percentile", 90, "--latency-bound", 15),
     )
     (found,) = loadgen.measure(given).tests
-    assert 1 <= len(found.search) <= loadgen.SEARCH_STEPS + loadgen.CONFIRMATIONS
+    assert 1 <= len(found.search) <= SEARCH_STEPS + CONFIRMATIONS
     assert 10 < found.rate < 250
     assert (found.bound, found.percent) == (0.015, 90)
     assert found.valid == (found.why_not == "")
@@ -211,13 +210,13 @@ def test_bisection_comes_within_a_step_from_below(limit: float) -> None:
         tried.append(rate)
         return rate <= limit
 
-    rate = loadgen.highest_rate(holds, 100, steps=6)
+    rate = highest_rate(holds, 100, steps=6)
     assert limit - 100 / 2**6 <= rate <= limit
     assert len(tried) == 6
 
 
 def test_where_nothing_holds_the_search_goes_low() -> None:
-    assert loadgen.highest_rate(lambda rate: False, 64, steps=6) == 0.5
+    assert highest_rate(lambda rate: False, 64, steps=6) == 0.5
 
 
 @pytest.mark.parametrize(
@@ -291,6 +290,17 @@ def test_accuracy_through_loadgen_is_the_ap_of_yolox_eval(
     given.arguments.images = None
     with pytest.raises(UsageError, match="needs --images"):
         loadgen.measure(given)
+
+
+def test_a_data_set_of_other_things_is_refused_before_the_test(
+    few_pictures: tuple[Path, Path], tmp_path: Path
+) -> None:
+    detector = FakeDetector()
+    given = context("offline", [fake_system(detector)], tmp_path)
+    given.arguments.data, given.arguments.images = few_pictures[0], [str(few_pictures[1])]
+    with pytest.raises(UsageError, match="no name in common"):
+        loadgen.measure(given)
+    assert detector.calls == 0
 
 
 def test_without_loadgen_the_pip_line_is_named(
