@@ -47,12 +47,17 @@ def verdict(interval: Interval, margin: float = MARGIN) -> Verdict:
         return "slower"
     if interval.high < 1 / (1 + margin):
         return "faster"
-    if interval.high > 1 + TOO_WIDE or interval.low < 1 / (1 + TOO_WIDE):
-        return "too noisy to say"
-    return "no difference"
+    hidden = interval.high > 1 + TOO_WIDE or interval.low < 1 / (1 + TOO_WIDE)
+    return "too noisy to say" if hidden or margin > TOO_WIDE else "no difference"
 
 
-def compare(before: Report, after: Report, margin: float = MARGIN) -> list[Comparison]:
+def margin_of(*reports: Report) -> float:
+    """Return what equal runs may differ by: whoever has a share of the processors slows by it."""
+    lost = max(report.environment.lost for report in reports)
+    return (1 + MARGIN) / max(1 - lost, 1e-3) - 1
+
+
+def compare(before: Report, after: Report) -> list[Comparison]:
     """Return the comparison of every system that both runs measured.
 
     Systems belong together that agree in model, backend, device, precision, batch and size.  Raises
@@ -62,6 +67,7 @@ def compare(before: Report, after: Report, margin: float = MARGIN) -> list[Compa
         if not isinstance(report.result, LatencyResult):
             raise UsageError(f"compare takes two latency runs, one is of {report.scenario}")
     first, second = _by_key(before), _by_key(after)
+    margin = margin_of(before, after)
     found = []
     for key, (system, old) in first.items():
         if key not in second:
@@ -86,7 +92,7 @@ def compare(before: Report, after: Report, margin: float = MARGIN) -> list[Compa
     return found
 
 
-def table(comparisons: Sequence[Comparison]) -> Table:
+def table(comparisons: Sequence[Comparison], margin: float = MARGIN) -> Table:
     """Return the comparisons as a table."""
     rows = [
         [
@@ -104,9 +110,9 @@ def table(comparisons: Sequence[Comparison]) -> Table:
         *(f"{CONFIDENCE:.0%} interval", "verdict"),
     )
     note = (
-        f"Slower or faster: the whole interval lies beyond {MARGIN:.0%}, what two processes of "
-        f"the same program may differ by. No difference: it touches that, and excludes "
-        f"{TOO_WIDE:.0%}."
+        f"Slower or faster: the whole interval lies beyond {margin:.0%}, what equal runs may "
+        f"differ by ({MARGIN:.0%}, and the share of the processors that others had). No "
+        f"difference: it does not, and excludes {TOO_WIDE:.0%}."
     )
     return Table("Compared", headers, rows, note)
 

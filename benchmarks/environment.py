@@ -37,11 +37,14 @@ class Environment:
     """A machine during a measurement; ``doubts`` are sentences why the figures may be wrong.
 
     ``machine`` holds what does not change, ``start`` and ``end`` what does, as shown to a person.
+    ``lost`` is the share of the processors' time (0..1) that others had meanwhile, on this machine
+    or its host.
     """
 
     machine: dict[str, str]
     start: dict[str, str]
     end: dict[str, str]
+    lost: float = 0.0
     doubts: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
@@ -84,7 +87,8 @@ class Watch:
         end["others used"] = f"{others:.1%} of the processors"
         end["pulse"] = f"{last * 1e6:.0f} us (at the start {self.pulse * 1e6:.0f} us)"
         doubts = [*_doubts(others, stolen / capacity, last / self.pulse), *_gpu_doubts(end)]
-        return Environment(self.machine, self.start, end, doubts)
+        lost = min(others + stolen / capacity, 1.0)
+        return Environment(self.machine, self.start, end, round(lost, 6), doubts)
 
     def _moment(self) -> dict[str, str]:
         memory = self.psutil.virtual_memory()

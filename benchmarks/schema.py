@@ -16,6 +16,7 @@ SCHEMA_VERSION = 1
 TEXT = {"type": "string"}
 TEXTS = {"type": "array", "items": TEXT}
 FACTS = {"type": "object", "additionalProperties": TEXT}
+SHARE = {"type": "number", "minimum": 0, "maximum": 1}
 COUNT = {"type": "integer", "minimum": 1, "maximum": 1_000_000}
 
 
@@ -60,7 +61,7 @@ def schema() -> dict[str, Any]:
             scenario={"enum": list(SCENARIOS)},
             command=TEXT,
             created=TEXT,
-            environment=record(machine=FACTS, start=FACTS, end=FACTS, doubts=TEXTS),
+            environment=record(machine=FACTS, start=FACTS, end=FACTS, lost=SHARE, doubts=TEXTS),
             systems={"type": "array", "items": SYSTEM, "minItems": 1, "maxItems": 10_000},
             notes=TEXTS,
             result={"type": "object"},

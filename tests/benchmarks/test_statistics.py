@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from yolox_deploy.benchmarks.compare import Comparison, verdict
+from yolox_deploy.benchmarks.compare import Comparison, margin_of, verdict
 from yolox_deploy.benchmarks.statistics import (
     FEWEST_BATCHES,
     Interval,
@@ -113,6 +114,18 @@ def test_a_ratio_is_after_divided_by_before() -> None:
 )
 def test_a_verdict_needs_the_whole_interval(low: float, high: float, expected: str) -> None:
     assert verdict(Interval(low, high)) == expected
+
+
+def test_a_share_that_others_had_allows_no_verdict_below_it() -> None:
+    def report(lost: float) -> Any:
+        return SimpleNamespace(environment=SimpleNamespace(lost=lost))
+
+    assert margin_of(report(0), report(0)) == pytest.approx(0.05)
+    margin = margin_of(report(0), report(0.3))
+    assert margin == pytest.approx(0.5)
+    assert verdict(Interval(1.2, 1.3), margin) == "too noisy to say"
+    assert verdict(Interval(0.99, 1.01), margin) == "too noisy to say"
+    assert verdict(Interval(1.6, 1.7), margin) == "slower"
 
 
 def test_the_limit_of_ci_needs_certainty_and_size() -> None:

@@ -68,7 +68,7 @@ def _compare(arguments: argparse.Namespace) -> int:
 
     before, after = Report.read(arguments.before), Report.read(arguments.after)
     found = comparing.compare(before, after)
-    shown = comparing.table(found)
+    shown = comparing.table(found, comparing.margin_of(before, after))
     print_table(shown.headers, shown.rows)
     print(shown.note)
     for line in comparing.differences(before, after):
