@@ -19,7 +19,8 @@ from pathlib import Path
 import numpy as np
 
 from yolox_deploy.benchmarks.measuring import STAGES, Series, harness_cost, measure
-from yolox_deploy.benchmarks.systems import Picture, Request, System, requests
+from yolox_deploy.benchmarks.opening import requests
+from yolox_deploy.benchmarks.systems import Picture, Request, System
 from yolox_deploy.files import ASSETS
 from yolox_deploy.images import find_images, read_image
 from yolox_deploy.progress import print_table, say

@@ -29,7 +29,8 @@ from yolox_deploy.runtimes import BACKENDS
 model, options, picture, batch, later = json.loads(sys.argv[1])
 BACKENDS[options["backend"]].runtime_class()
 imported = time.perf_counter()
-from yolox_deploy.benchmarks.memory import gpu_used, peak_bytes
+from yolox_deploy.benchmarks.gpu import gpu_used
+from yolox_deploy.benchmarks.memory import peak_bytes
 import numpy
 pictures = [numpy.load(picture)] * batch
 gpu = gpu_used()

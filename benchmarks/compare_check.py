@@ -95,11 +95,11 @@ def measured(path: Path, factor: float, options: argparse.Namespace) -> Report:
 
 def worker(factor: float, arguments: Sequence[str]) -> int:
     """Run ``yolox-bench`` with every detector slowed."""
-    from yolox_deploy.benchmarks import systems as module
+    from yolox_deploy.benchmarks import opening as module
     from yolox_deploy.cli import bench
 
-    systems: Any = module
-    opened = systems.open_systems
+    opening: Any = module
+    opened = opening.open_systems
 
     def open_slowed(*given: Any) -> Any:
         found, notes = opened(*given)
@@ -109,7 +109,7 @@ def worker(factor: float, arguments: Sequence[str]) -> int:
                 system.detector = slowed
         return found, notes
 
-    systems.open_systems = open_slowed
+    opening.open_systems = open_slowed
     return bench.main(arguments)
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import functools
 import os
 import platform
-import shutil
-import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
@@ -14,16 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import yolox_deploy
+from yolox_deploy.benchmarks.gpu import gpu_doubts, gpu_facts, output_of
 from yolox_deploy.errors import MissingPackageError
 
 # What decides how fast a network computes; the rest of the flags is noise in a report.
 INSTRUCTION_SETS = (
     *("sse4_2", "avx", "avx2", "fma", "f16c", "avx512f", "avx512_vnni", "avx512_bf16"),
     *("avx512_fp16", "avx_vnni", "amx_tile", "amx_bf16", "amx_int8", "asimd", "asimddp", "sve"),
-)
-GPU_FIELDS = (
-    *("name", "driver_version", "memory.total", "memory.used", "clocks.sm", "clocks.max.sm"),
-    *("power.draw", "power.limit", "temperature.gpu", "clocks_throttle_reasons.active"),
 )
 # Shares of the allowed processor time, and of a pulse, that make a result doubtful.
 BUSY_SHARE = 0.05
@@ -86,7 +81,7 @@ class Watch:
         last = pulse()
         end["others used"] = f"{others:.1%} of the processors"
         end["pulse"] = f"{last * 1e6:.0f} us (at the start {self.pulse * 1e6:.0f} us)"
-        doubts = [*_doubts(others, stolen / capacity, last / self.pulse), *_gpu_doubts(end)]
+        doubts = [*_doubts(others, stolen / capacity, last / self.pulse), *gpu_doubts(end)]
         lost = min(others + stolen / capacity, 1.0)
         return Environment(self.machine, self.start, end, round(lost, 6), doubts)
 
@@ -98,7 +93,7 @@ class Watch:
         frequency = _quietly(lambda: self.psutil.cpu_freq())
         if frequency and frequency.current:
             found["frequency"] = f"{frequency.current:.0f} MHz"
-        found.update({f"GPU {key}": value for key, value in _gpu("now").items()})
+        found.update({f"GPU {key}": value for key, value in gpu_facts("now").items()})
         return found
 
 
@@ -119,7 +114,7 @@ def machine() -> dict[str, str]:
         "commit": commit(),
         "environment variables": _variables(),
     }
-    found.update({f"GPU {key}": value for key, value in _gpu("fixed").items()})
+    found.update({f"GPU {key}": value for key, value in gpu_facts("fixed").items()})
     return {key: value for key, value in found.items() if value}
 
 
@@ -164,8 +159,8 @@ def commit() -> str:
     folder = Path(__file__).parents[1]
     if not (folder / ".git").exists():
         return ""
-    head = _output("git", "-C", str(folder), "rev-parse", "--short=12", "HEAD").strip()
-    changed = _output("git", "-C", str(folder), "status", "--porcelain", "--untracked-files=no")
+    head = output_of("git", "-C", str(folder), "rev-parse", "--short=12", "HEAD").strip()
+    changed = output_of("git", "-C", str(folder), "status", "--porcelain", "--untracked-files=no")
     return f"{head} with changes" if head and changed.strip() else head
 
 
@@ -192,26 +187,6 @@ def _doubts(others: float, stolen: float, change: float) -> list[str]:
             "as at the start"
         )
     return doubts
-
-
-def _gpu_doubts(moment: dict[str, str]) -> list[str]:
-    reasons = moment.get("GPU clocks_throttle_reasons.active", "0x0")
-    # The lowest bit is "idle", which is what a GPU is after a measurement.
-    active = int(reasons, 16) & ~1 if reasons.startswith("0x") else 0
-    return [f"the GPU's clock was held back (reasons {reasons})"] if active else []
-
-
-def _gpu(kind: str) -> dict[str, str]:
-    """Return what ``nvidia-smi`` says of the first GPU, nothing where there is none."""
-    if shutil.which("nvidia-smi") is None:
-        return {}
-    text = _output("nvidia-smi", f"--query-gpu={','.join(GPU_FIELDS)}", "--format=csv,noheader")
-    values = [value.strip() for value in text.splitlines()[0].split(",")] if text else []
-    if len(values) != len(GPU_FIELDS):
-        return {}
-    known = dict(zip(GPU_FIELDS, values, strict=True))
-    fixed = {"name", "driver_version", "memory.total", "clocks.max.sm", "power.limit"}
-    return {key: value for key, value in known.items() if (key in fixed) == (kind == "fixed")}
 
 
 def _cpu() -> tuple[str, set[str]]:
@@ -247,14 +222,6 @@ def _own_seconds() -> float:
     """Return the processor time of this process and its ended children."""
     times = os.times()
     return sum(times[:4])
-
-
-def _output(*command: str) -> str:
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=20)
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout if done.returncode == 0 else ""
 
 
 def _quietly(ask: Callable[[], Any]) -> Any:

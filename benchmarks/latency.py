@@ -16,6 +16,7 @@ from yolox_deploy.benchmarks.limits import Limit, measure_limit
 from yolox_deploy.benchmarks.measuring import STAGES, HarnessCost, Series, harness_cost
 from yolox_deploy.benchmarks.measuring import measure as measure_series
 from yolox_deploy.benchmarks.scenarios import Context, Table
+from yolox_deploy.benchmarks.schema import record
 from yolox_deploy.benchmarks.statistics import require_scipy_stats
 from yolox_deploy.benchmarks.systems import System, SystemInfo
 from yolox_deploy.errors import InputFileError, UsageError
@@ -24,24 +25,15 @@ NUMBERS = {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItem
 AMOUNT = {"type": "number", "minimum": 0}
 
 
-def _record(**properties: Any) -> dict[str, Any]:
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": list(properties),
-        "additionalProperties": False,
-    }
-
-
 def _one_each(items: dict[str, Any]) -> dict[str, Any]:
     return {"type": "array", "items": items}
 
 
-SCHEMA = _record(
+SCHEMA = record(
     cores=AMOUNT,
     instruction_sets={"type": "array", "items": {"type": "string"}},
     series=_one_each(
-        _record(
+        record(
             rounds=NUMBERS,
             **{name: {"anyOf": [NUMBERS, {"type": "null"}]} for name in STAGES},
             total=NUMBERS,
@@ -49,7 +41,7 @@ SCHEMA = _record(
     ),
     cold_starts=_one_each(
         _one_each(
-            _record(
+            record(
                 import_s=AMOUNT,
                 load_s=AMOUNT,
                 first_s=AMOUNT,
@@ -62,7 +54,7 @@ SCHEMA = _record(
         {
             "anyOf": [
                 {"type": "null"},
-                _record(
+                record(
                     gflops=AMOUNT,
                     weights={"type": "integer"},
                     activations={"type": "integer"},
@@ -72,7 +64,7 @@ SCHEMA = _record(
         }
     ),
     limits=_one_each(
-        _record(
+        record(
             device={"type": "string"},
             precision={"type": "string"},
             threads={"type": ["integer", "null"]},
@@ -81,7 +73,7 @@ SCHEMA = _record(
             library={"type": "string"},
         )
     ),
-    harness=_record(inside=AMOUNT, between=AMOUNT),
+    harness=record(inside=AMOUNT, between=AMOUNT),
 )
 
 

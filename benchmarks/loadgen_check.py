@@ -19,8 +19,9 @@ from yolox_deploy.benchmarks import loadgen
 from yolox_deploy.benchmarks.loadgen_result import Verdict
 from yolox_deploy.benchmarks.loadgen_runner import TRAFFIC
 from yolox_deploy.benchmarks.measuring import measure
+from yolox_deploy.benchmarks.opening import requests
 from yolox_deploy.benchmarks.scenarios import Context
-from yolox_deploy.benchmarks.systems import System, requests
+from yolox_deploy.benchmarks.systems import System
 from yolox_deploy.files import ASSETS
 from yolox_deploy.images import find_images, read_image
 from yolox_deploy.progress import print_table, say

@@ -13,9 +13,10 @@ from pathlib import Path
 from statistics import fmean
 
 from yolox_deploy.benchmarks import streaming
+from yolox_deploy.benchmarks.opening import requests
 from yolox_deploy.benchmarks.scenarios import Context
 from yolox_deploy.benchmarks.streams import SCHEDULES
-from yolox_deploy.benchmarks.systems import System, requests
+from yolox_deploy.benchmarks.systems import System
 from yolox_deploy.files import ASSETS
 from yolox_deploy.images import find_images, read_image
 from yolox_deploy.progress import print_table, say

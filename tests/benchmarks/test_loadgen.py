@@ -28,8 +28,9 @@ from yolox_deploy.benchmarks.loadgen_run import (
     run_test,
 )
 from yolox_deploy.benchmarks.loadgen_runner import CONFIRMATIONS, SEARCH_STEPS, highest_rate
+from yolox_deploy.benchmarks.opening import requests
 from yolox_deploy.benchmarks.scenarios import Context
-from yolox_deploy.benchmarks.systems import System, requests
+from yolox_deploy.benchmarks.systems import System
 from yolox_deploy.errors import ImageError, InputFileError, UsageError, YoloxDeployError
 
 lg = pytest.importorskip("mlperf_loadgen")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from yolox_deploy.benchmarks import environment
+from yolox_deploy.benchmarks import environment, gpu
 from yolox_deploy.benchmarks.artifacts import artifact_for
 from yolox_deploy.benchmarks.costs import Cost, cost_of, network_layers, total_cost
 from yolox_deploy.benchmarks.limits import measure_limit
@@ -151,15 +151,18 @@ def test_a_gpu_is_described_by_its_driver(tmp_path: Path, monkeypatch: pytest.Mo
     tool.write_text(f"#!/bin/sh\necho '{values}'\n")
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    assert environment._gpu("fixed")["name"] == "H1"
-    assert environment._gpu("fixed")["power.limit"] == "700 W"
-    now = {f"GPU {key}": value for key, value in environment._gpu("now").items()}
+    assert gpu.gpu_facts("fixed")["name"] == "H1"
+    assert gpu.gpu_facts("fixed")["power.limit"] == "700 W"
+    now = {f"GPU {key}": value for key, value in gpu.gpu_facts("now").items()}
     assert now["GPU clocks.sm"] == "345 MHz"
-    (doubt,) = environment._gpu_doubts(now)
+    (doubt,) = gpu.gpu_doubts(now)
     assert "0x04" in doubt
-    assert environment._gpu_doubts({"GPU clocks_throttle_reasons.active": "0x01"}) == []
+    assert gpu.gpu_doubts({"GPU clocks_throttle_reasons.active": "0x01"}) == []
+    tool.write_text("#!/bin/sh\necho 1024\n")
+    assert gpu.gpu_used() == 1 << 30
     tool.write_text("#!/bin/sh\nexit 9\n")
-    assert environment._gpu("fixed") == {}
+    assert gpu.gpu_used() is None
+    assert gpu.gpu_facts("fixed") == {}
 
 
 def test_peak_memory_grows_with_what_is_held() -> None:

@@ -12,7 +12,8 @@ import pytest
 from yolox_deploy import Detections
 from yolox_deploy.benchmarks import measuring
 from yolox_deploy.benchmarks.measuring import Series, harness_cost, measure
-from yolox_deploy.benchmarks.systems import Request, System, open_systems, requests
+from yolox_deploy.benchmarks.opening import open_systems, requests
+from yolox_deploy.benchmarks.systems import Request, System
 from yolox_deploy.detector import StageSeconds
 from yolox_deploy.errors import UsageError
 from yolox_deploy.files import ASSETS

@@ -18,10 +18,11 @@ import pytest
 
 from yolox_deploy import Detections
 from yolox_deploy.benchmarks import streaming
+from yolox_deploy.benchmarks.opening import requests
 from yolox_deploy.benchmarks.scenarios import Context
 from yolox_deploy.benchmarks.streaming_input import in_sequences, open_source, read_video
 from yolox_deploy.benchmarks.streams import WallClock
-from yolox_deploy.benchmarks.systems import System, requests
+from yolox_deploy.benchmarks.systems import System
 from yolox_deploy.errors import InputFileError, UsageError
 
 pytest.importorskip("pycocotools")

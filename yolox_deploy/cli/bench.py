@@ -128,8 +128,8 @@ def bench(arguments: argparse.Namespace, command: str) -> int:
     """Measure, print the report and write it where asked."""
     check(arguments)
     from yolox_deploy.benchmarks.environment import Watch
+    from yolox_deploy.benchmarks.opening import open_systems, requests
     from yolox_deploy.benchmarks.report import Report
-    from yolox_deploy.benchmarks.systems import open_systems, requests
 
     # A data set is read by its scenario, part by part.
     sources = [ASSETS] if arguments.data else arguments.images or [ASSETS]
