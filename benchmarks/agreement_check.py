@@ -136,6 +136,8 @@ def benchmark_app(system: System, seconds: float) -> float:
             *(str(tool), "-m", str(system.artifact), "-d", "CPU", "-api", "sync"),
             *("-t", f"{max(round(seconds), 1)}", "-hint", *chosen),
             *("-infer_precision", {"fp32": "f32", "bf16": "bf16"}[info.precision]),
+            # Left alone it puts a conversion from bytes before the network.
+            *("-ip", "f32"),
         ],
         capture_output=True,
         text=True,

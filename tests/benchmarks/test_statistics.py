@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,6 +18,7 @@ from yolox_deploy.benchmarks.statistics import (
     ratio_interval,
     summarize,
 )
+from yolox_deploy.errors import MissingPackageError
 
 pytest.importorskip("scipy")
 
@@ -78,6 +80,13 @@ def test_independent_rounds_stay_and_wandering_ones_are_merged() -> None:
 
 def test_an_interval_is_the_same_every_time() -> None:
     assert median_interval(*drifting(1)) == median_interval(*drifting(1))
+
+
+def test_without_scipy_the_line_that_installs_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "scipy", None)
+    monkeypatch.setitem(sys.modules, "scipy.stats", None)
+    with pytest.raises(MissingPackageError, match=r"yolox-deploy\[bench\]"):
+        median_interval(*drifting(1))
 
 
 @pytest.mark.parametrize(
