@@ -9,11 +9,11 @@ import cv2
 
 from yolox_deploy import Detector
 from yolox_deploy.cli.common import run
-from yolox_deploy.errors import OutputError
+from yolox_deploy.errors import OutputError, YoloxDeployError
 from yolox_deploy.export import TARGETS, ExportOptions, export_model
 from yolox_deploy.files import ASSETS, write_atomically
 from yolox_deploy.images import read_image
-from yolox_deploy.progress import print_table, stages
+from yolox_deploy.progress import print_table, say, stages
 from yolox_deploy.spec import SpecHints
 from yolox_deploy.weights import find_model
 
@@ -36,7 +36,7 @@ def demo(arguments: argparse.Namespace) -> int:
     image = read_image(arguments.image or picture)
     options = ExportOptions(hints=SpecHints(legacy=arguments.legacy))
     with stages(checkpoint.name) as begin:
-        results = export_model(checkpoint, list(TARGETS), options, arguments.output, begin)
+        results = export_model(checkpoint, targets_here(), options, arguments.output, begin)
     rows = []
     for result in results:
         with Detector(result.path) as detector:
@@ -62,6 +62,22 @@ def demo(arguments: argparse.Namespace) -> int:
         ["target", "artifact", "size", "checked", "detections", "first run", "picture"], rows
     )
     return 0
+
+
+def targets_here() -> list[str]:
+    """Return the targets that can be made and run on this machine; names the others."""
+    names = []
+    for row in TARGETS.values():
+        try:
+            row.load()
+            reason = row.why_not_executed()
+        except YoloxDeployError as error:
+            reason = str(error)
+        if reason:
+            say(f"left out: {row.name} ({reason})")
+        else:
+            names.append(row.name)
+    return names
 
 
 if __name__ == "__main__":
