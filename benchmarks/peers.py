@@ -1,9 +1,9 @@
 """Picture to boxes beside the peers: the same weights, picture and thresholds, taking turns.
 
-``python benchmarks/peers.py yolox_nano.pth dog.jpg`` exports the checkpoint and gives every package
-the same graph, decoded in it where a package wants that.  What is not installed is left out:
-``pip install rtmlib libreyolo``.  Like every interleaved measurement it keeps the packages in one
-process, with each engine's own choice of threads; run it on a quiet machine.
+``python -m yolox_deploy.benchmarks.peers yolox_nano.pth dog.jpg`` exports the checkpoint and gives
+every package the same graph, decoded in it where a package wants that.  What is not installed is
+left out: ``pip install rtmlib libreyolo``.  All run in one process, each with its engine's own
+choice of threads; the machine must be quiet.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def ours(checkpoint: Path, folder: Path) -> Iterator[tuple[str, Detect]]:
     results = export_model(checkpoint, ["onnx", "openvino"], ExportOptions(), folder)
     for result, backend in zip(results, ("onnxruntime", "openvino"), strict=True):
         detector = Detector(result.path, backend, SCORE_THRESHOLD, IOU_THRESHOLD)
-        yield f"yolox_deploy, {backend}", lambda image, d=detector: len(d(image))
+        yield f"yolox_deploy, {backend}", _counting(detector, len)
 
 
 def rtmlib(checkpoint: Path, folder: Path) -> Iterator[tuple[str, Detect]]:
@@ -58,7 +58,7 @@ def rtmlib(checkpoint: Path, folder: Path) -> Iterator[tuple[str, Detect]]:
         detector = YOLOX(
             str(path), size, "multiclass", IOU_THRESHOLD, SCORE_THRESHOLD, backend=backend
         )
-        yield f"rtmlib, {backend}", lambda image, d=detector: len(d(image)[0])
+        yield f"rtmlib, {backend}", _counting(detector, lambda found: len(found[0]))
 
 
 def libreyolo(checkpoint: Path, folder: Path) -> Iterator[tuple[str, Detect]]:
@@ -86,6 +86,10 @@ def libreyolo(checkpoint: Path, folder: Path) -> Iterator[tuple[str, Detect]]:
         return len(found.boxes)
 
     yield "libreyolo, onnxruntime", detect
+
+
+def _counting(detector: Callable[[Picture], Any], count: Callable[[Any], int]) -> Detect:
+    return lambda image: count(detector(image))
 
 
 PEERS: dict[str, Callable[[Path, Path], Iterator[tuple[str, Detect]]]] = {
