@@ -112,6 +112,7 @@ class Cuda(ABC):
         self.binding: Any = importlib.import_module(self.module)
         # What to do with each when it goes, the oldest first.
         self._owned: dict[Handle, Callable[[Any], None]] = {}
+        self._streams: list[Handle] = []
         self._context = self._retain(index)
 
     @contextmanager
@@ -136,7 +137,8 @@ class Cuda(ABC):
 
     def stream(self) -> Handle:
         """Return a stream of work that waits for no other."""
-        return self.own(Handle(self._make_stream()), self._drop_stream)
+        self._streams.append(self.own(Handle(self._make_stream()), self._drop_stream))
+        return self._streams[-1]
 
     def event(self) -> Handle:
         """Return an event that can tell times."""
@@ -190,6 +192,10 @@ class Cuda(ABC):
             return
         try:
             with self.current(), ExitStack() as frees:
+                for stream in self._streams:
+                    # An error may have left work on it that uses what is going to be freed.
+                    with contextlib.suppress(Exception):
+                        self.synchronize(stream)
                 for handle in self._owned:
                     frees.callback(self.free, handle)
         finally:
@@ -343,6 +349,10 @@ class PyCuda(Cuda):
     def _make_stream(self) -> Any:
         return self.binding.Stream(NON_BLOCKING)
 
+    def synchronize(self, stream: Handle) -> None:
+        """Wait until everything given to ``stream`` is done."""
+        stream.get().synchronize()
+
     def _drop_stream(self, value: Any) -> None:
         """Nothing: the caller forgets it."""
 
@@ -357,10 +367,6 @@ class PyCuda(Cuda):
 
     def _copy_out(self, array: NDArray[Any], address: int, stream: Handle) -> None:
         self.binding.memcpy_dtoh_async(array, address, stream.get())
-
-    def synchronize(self, stream: Handle) -> None:
-        """Wait until everything given to ``stream`` is done."""
-        stream.get().synchronize()
 
     def record(self, event: Handle, stream: Handle) -> None:
         """Let ``event`` note the time when ``stream`` gets to it."""
@@ -425,6 +431,10 @@ class CudaPython(Cuda):
     def _make_stream(self) -> Any:
         return self._call("cuStreamCreate", NON_BLOCKING)
 
+    def synchronize(self, stream: Handle) -> None:
+        """Wait until everything given to ``stream`` is done."""
+        self._call("cuStreamSynchronize", stream.get())
+
     def _drop_stream(self, value: Any) -> None:
         self._call("cuStreamDestroy", value)
 
@@ -439,10 +449,6 @@ class CudaPython(Cuda):
 
     def _copy_out(self, array: NDArray[Any], address: int, stream: Handle) -> None:
         self._call("cuMemcpyDtoHAsync", array.ctypes.data, address, array.nbytes, stream.get())
-
-    def synchronize(self, stream: Handle) -> None:
-        """Wait until everything given to ``stream`` is done."""
-        self._call("cuStreamSynchronize", stream.get())
 
     def record(self, event: Handle, stream: Handle) -> None:
         """Let ``event`` note the time when ``stream`` gets to it."""

@@ -184,6 +184,8 @@ class FakeDriver:
             return handle
 
     def cuStreamDestroy(self, stream: int) -> None:
+        if self.streams.get(stream):
+            self.wrong.append("a stream was destroyed before its work was done")
         self._drop("cuStreamDestroy", self.streams, stream)
 
     def enqueue(self, stream: int, work: Work) -> None:

@@ -215,7 +215,14 @@ int cuStreamCreate(uintptr_t *s, unsigned f)
   *s = t->handle;
   END
 }
-int cuStreamDestroy_v2(uintptr_t s) { BEGIN(1) status = drop(STREAM, s); END }
+int cuStreamDestroy_v2(uintptr_t s)
+{
+  BEGIN(1)
+  Thing *t = find(STREAM, s);
+  if (t && t->queue->count) misuse("destroyed a stream before its work was done", 0);
+  status = drop(STREAM, s);
+  END
+}
 int cuStreamSynchronize(uintptr_t s)
 {
   BEGIN(1)

@@ -174,7 +174,9 @@ def test_a_refusal_at_any_call_is_one_clear_error_and_leaves_nothing_behind(
         with here.kind(path, device=binding) as opened:
             for count in (1, 1, 1, 2):
                 opened.infer(pictures(count))
+            before_close.append(len(here.driver.calls))
 
+    before_close: list[int] = []
     here = world()
     path = here.write()
     use(here)
@@ -189,12 +191,13 @@ def test_a_refusal_at_any_call_is_one_clear_error_and_leaves_nothing_behind(
         name = here.driver.calls[number - 1]
         where = f"{name}, call {number} of {total}"
         captured = "Capture" in name or "Graph" in name
-        silent = captured or (binding == "pycuda" and name.endswith("Destroy"))
+        waited = name == "cuStreamSynchronize" and number > before_close[0]
+        silent = captured or waited or (binding == "pycuda" and name.endswith("Destroy"))
         assert message or silent, where
         assert "\n" not in message, where
         assert here.module.deaths in (["context", "engine", "runtime"], []), where
         closing = name.endswith(("Free", "FreeHost", "Destroy", "Release", "Push", "PopCurrent"))
-        if not closing and name != "cuCtxPushCurrent":
+        if not closing and not waited and name != "cuCtxPushCurrent":
             assert here.driver.books() == {}, where
             assert here.driver.wrong == [], where
 
