@@ -245,7 +245,10 @@ def test_an_interrupt_ends_a_build_after_its_step() -> None:
     with pytest.raises(KeyboardInterrupt):
         build_engine(tensorrt_rtx, convolution(quantized=False), BuildRequest(), interrupt)
     assert signal.getsignal(signal.SIGINT) is before
-    assert build_engine(tensorrt_rtx, convolution(quantized=False), BuildRequest())
+    every: list[str] = []
+    whole = convolution(quantized=False)
+    assert build_engine(tensorrt_rtx, whole, BuildRequest(), lambda p, d, t: every.append(p))
+    assert len(told) < len(every)
 
 
 @no_tensorrt

@@ -299,6 +299,18 @@ def test_a_build_that_fails_is_one_sentence(
     assert version in str(caught.value)
 
 
+def test_the_reason_is_not_that_of_an_earlier_build(fake: Any) -> None:
+    found = fake("10.0.1")
+    found.builder.build_serialized_network.return_value = None
+    with pytest.raises(ConversionError, match="it gave no reason"):
+        build_engine(found.trt, PLAIN, BuildRequest())
+    (log,) = found.trt.Builder.call_args.args
+    log.log(found.trt.ILogger.Severity.ERROR, "of the first")
+    with pytest.raises(ConversionError, match="it gave no reason"):
+        build_engine(found.trt, PLAIN, BuildRequest())
+    assert found.trt.Builder.call_args.args == (log,), "TensorRT keeps the first logger"
+
+
 @every_version
 def test_a_graph_that_cannot_be_parsed_names_the_node(
     version: str, fake: Any, bindings: ModuleType
