@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import importlib
 import subprocess
@@ -252,9 +251,12 @@ class EngineTarget(Target):
         super().check(spec)
         if self.settings.profile and spec.batch is not None:
             raise UsageError("--batch MIN,OPT,MAX is for engines of any batch: add --dynamic")
-        # Where it cannot be imported, ``load`` has said so.
-        with contextlib.suppress(ImportError):
-            check_request(self.builder(), self.request(spec, None))
+        try:
+            trt = self.builder()
+        except Exception:
+            # ``load`` has said so.
+            return
+        check_request(trt, self.request(spec, None))
 
     def builder(self) -> Any:
         """Return the module that builds."""

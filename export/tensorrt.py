@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import shlex
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -349,7 +350,7 @@ def shapes(spec: ModelSpec, batches: tuple[int, int, int]) -> tuple[tuple[int, .
 
 def trtexec_line(source: str, engine: str, spec: ModelSpec, settings: EngineSettings) -> str:
     """Return the command that makes the same engine with NVIDIA's ``trtexec`` (10 and newer)."""
-    words = [f"trtexec --onnx={source} --saveEngine={engine} --stronglyTyped"]
+    words = ["trtexec", f"--onnx={source}", f"--saveEngine={engine}", "--stronglyTyped"]
     if spec.batch is None:
         for kind, shape in zip(
             ("min", "opt", "max"), shapes(spec, settings.batches(spec)), strict=True
@@ -360,4 +361,4 @@ def trtexec_line(source: str, engine: str, spec: ModelSpec, settings: EngineSett
     words += ["--hardwareCompatibilityLevel=ampere+"] if settings.hardware_compatible else []
     words += ["--versionCompatible"] if settings.version_compatible else []
     words += ["--noTF32"] if spec.precision == "fp32" else []
-    return " ".join(words)
+    return shlex.join(words)

@@ -9,6 +9,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import shlex
 import signal
 import sys
 from dataclasses import replace
@@ -34,7 +35,7 @@ from yolox_deploy.export import (
     targets,
 )
 from yolox_deploy.export.artifact import target_of, verify_artifact
-from yolox_deploy.export.tensorrt import BuildRequest, build_engine, network_flags
+from yolox_deploy.export.tensorrt import BuildRequest, build_engine, network_flags, trtexec_line
 from yolox_deploy.runtimes import BACKENDS
 from yolox_deploy.runtimes.base import Opened
 from yolox_deploy.runtimes.engine_file import EngineRecord, read_sidecar
@@ -296,6 +297,20 @@ def test_without_tensorrt_the_other_targets_and_an_older_engine_stay(
     assert [result.target for result in caught.value.results] == ["ncnn", "onnx"]
     assert "--noTF32" in str(caught.value)
     assert (tmp_path / "nano_1.engine.json").read_text() == "its own"
+
+
+def test_the_command_for_the_target_machine_survives_a_shell(nano_spec: ModelSpec) -> None:
+    settings = EngineSettings(hardware_compatible=True, version_compatible=True)
+    spec = replace(nano_spec, batch=2, precision="fp16")
+    line = trtexec_line("with blank.onnx", "with blank.engine", spec, settings)
+    assert shlex.split(line) == [
+        "trtexec",
+        "--onnx=with blank.onnx",
+        "--saveEngine=with blank.engine",
+        "--stronglyTyped",
+        "--hardwareCompatibilityLevel=ampere+",
+        "--versionCompatible",
+    ]
 
 
 GPU = Gpu(0, "NVIDIA L4", (8, 9), 23 << 30, "13.0")
