@@ -184,6 +184,9 @@ def with_tail(model: onnx.ModelProto, spec: ModelSpec) -> onnx.ModelProto:
 
 def _appended(model: onnx.ModelProto, tail: onnx.GraphProto, opset: int) -> onnx.ModelProto:
     """Return ``model`` followed by ``tail``; its output is the only one, under the old name."""
+    for node in tail.node:
+        # Engines name their layers after the nodes; unnamed ones cannot be told apart.
+        node.name = node.output[0]
     ending = helper.make_model(tail, opset_imports=[helper.make_opsetid("", opset)])
     ending.ir_version = model.ir_version
     ending = compose.add_prefix(ending, f"{tail.name}/")
