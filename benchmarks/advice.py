@@ -89,12 +89,7 @@ def _precisions(result: LatencyResult, systems: Sequence[SystemInfo]) -> Iterato
         if base.precision != "fp32":
             continue
         for j, other in enumerate(systems):
-            same = (base.model, base.backend, base.batch) == (
-                other.model,
-                other.backend,
-                other.batch,
-            )
-            if not same or other.precision == "fp32":
+            if other.precision == "fp32" or not _same_model(base, other):
                 continue
             a, b = result.series[i], result.series[j]
             ratio, interval = ratio_interval((a.total, a.rounds), (b.total, b.rounds))
@@ -106,6 +101,16 @@ def _precisions(result: LatencyResult, systems: Sequence[SystemInfo]) -> Iterato
                     else f"its verification: {other.verification}"
                 )
                 yield f"{other.label} takes {ratio:.2f} of the time of {base.label}; {verified}"
+
+
+def _same_model(base: SystemInfo, other: SystemInfo) -> bool:
+    """Whether two systems run one model, from one file or from artifacts of two precisions."""
+
+    def what(s: SystemInfo) -> tuple[object, ...]:
+        return s.architecture, s.height, s.width, s.num_classes, s.backend, s.device, s.batch
+
+    from_two = base.architecture and base.artifact_precision != other.artifact_precision
+    return what(base) == what(other) and bool(from_two or base.model == other.model)
 
 
 def _untried(result: LatencyResult, systems: Sequence[SystemInfo]) -> Iterator[str]:

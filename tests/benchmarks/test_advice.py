@@ -91,6 +91,10 @@ def test_a_lower_precision_that_is_faster_or_untried() -> None:
     assert "s openvino bf16 takes 0.5" in text
     assert "yolox-eval --precision bf16" in text
     assert "bf16" not in advice((SYSTEM, series(0.01)), (low, series(0.0098)))
+    small = replace(low, model="s_int8.onnx", artifact_precision="int8", precision="int8")
+    assert "its verification: passed" in advice((SYSTEM, series(0.01)), (small, series(0.005)))
+    another = replace(small, architecture="m")
+    assert "verification" not in advice((SYSTEM, series(0.01)), (another, series(0.005)))
     untried = advice((SYSTEM, series(0.01)), instruction_sets=["avx512_bf16"])
     assert "measure --precision fp32,bf16" in untried
     both = ((SYSTEM, series(0.01)), (low, series(0.0098)))
