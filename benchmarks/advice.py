@@ -95,8 +95,8 @@ def _precisions(result: LatencyResult, systems: Sequence[SystemInfo]) -> Iterato
             ratio, interval = ratio_interval((a.total, a.rounds), (b.total, b.rounds))
             if interval.high < FASTER:
                 verified = (
-                    "its artifact's verification passed in fp32; check AP with yolox-eval "
-                    f"--precision {other.asked_precision}"
+                    f"the artifact's verification in fp32: {other.verification}; check AP with "
+                    f"yolox-eval --precision {other.asked_precision}"
                     if other.artifact_precision == "fp32"
                     else f"its verification: {other.verification}"
                 )
