@@ -20,7 +20,7 @@ from typing import Any
 from yolox_deploy.benchmarks.compare import Comparison, compare
 from yolox_deploy.benchmarks.report import Report
 from yolox_deploy.detections import Detections
-from yolox_deploy.progress import print_table, track
+from yolox_deploy.progress import Still, print_table
 
 RIGHT_SHARE = 0.9
 MODULE = "yolox_deploy.benchmarks.compare_check"
@@ -60,14 +60,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         return worker(options.worker, [*shared, *rest])
     equal: list[Comparison] = []
     slowed: list[Comparison] = []
-    with tempfile.TemporaryDirectory() as folder:
-        for _ in track(range(options.pairs), options.pairs, "pairs"):
+    with tempfile.TemporaryDirectory() as folder, Still("compare_check") as still:
+        still.begin(f"{options.pairs} pairs of each kind")
+        for pair in range(options.pairs):
             runs = [
                 measured(Path(folder) / f"{i}.json", factor, options)
                 for i, factor in enumerate((1.0, 1.0, options.factor))
             ]
             equal += compare(runs[0], runs[1])
             slowed += compare(runs[1], runs[2])
+            still.advance(pair + 1, options.pairs)
     rows = []
     good = True
     for name, found, right in (

@@ -173,7 +173,7 @@ def measure(context: Context) -> LatencyResult:
         starts.append(cold_starts(system, count))
     turns = f"{len(systems)} systems in turn, " if len(systems) > 1 else ""
     context.begin(f"measuring, {turns}at least {context.seconds * len(systems):.0f} s")
-    series = measure_series(systems, context.seconds, context.min_count)
+    series = measure_series(systems, context.seconds, context.min_count, context.advance)
     return LatencyResult(
         allowed_cores(),
         machine().get("instruction sets", "").split(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import ceil
 from time import perf_counter
@@ -84,11 +84,13 @@ def measure(
     systems: Sequence[System],
     seconds: float,
     min_count: int,
+    advance: Callable[[int, int], None] = lambda done, of: None,
 ) -> list[Series]:
     """Call every system until both ``seconds`` and ``min_count`` calls of it have been timed.
 
     Systems take turns in rounds, in an order that changes from round to round (seeded).  With
     several systems a fast one begins its turn with an untimed moment; nothing timed is dropped.
+    ``advance`` is told the rounds done, and how many there are, between two rounds.
     """
     usual = [warm_up(system) for system in systems]
     count = min(max(ceil(seconds / ROUND_SECONDS), FEWEST_ROUNDS), MOST_ROUNDS)
@@ -99,6 +101,7 @@ def measure(
             if len(turns) > 1 and usual[i] < SLOW_SECONDS:
                 turns[i].settle()
             turns[i].take(number)
+        advance(number + 1, count)
     return [turn.series() for turn in turns]
 
 

@@ -59,7 +59,11 @@ class Result(Protocol):
 
 @dataclass
 class Context:
-    """What a scenario gets: opened systems, its limits, its arguments, and whom to tell."""
+    """What a scenario gets: opened systems, its limits, its arguments, and whom to tell.
+
+    ``begin`` is told each stage, ``advance`` how many steps of it are done, of how many.  Both draw
+    at once and by no thread: call them between measurements only.
+    """
 
     scenario: str
     systems: Sequence[System]
@@ -67,6 +71,7 @@ class Context:
     min_count: int
     arguments: argparse.Namespace
     begin: Callable[[str], None] = lambda stage: None
+    advance: Callable[[int, int], None] = lambda done, of: None
 
 
 class Module(Protocol):

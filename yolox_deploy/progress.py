@@ -10,7 +10,7 @@ import importlib.util
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 Item = TypeVar("Item")
 
@@ -73,6 +73,53 @@ def stages(title: str) -> Iterator[Stages]:
         shown = _RichStages(title, progress)
         yield shown
         shown.finish()
+
+
+class Still:
+    """Shows stages like :func:`stages`, but draws only when it is told something.
+
+    A display that refreshes itself has a thread, which would disturb what is being measured.
+    """
+
+    def __init__(self, title: str) -> None:
+        self.title = title
+        self.task: int | None = None
+        self.progress: Any = None
+        if HAS_RICH and sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+            columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+            console = Console(stderr=True)
+            self.progress = Progress(*columns, console=console, auto_refresh=False)
+
+    def begin(self, stage: str) -> None:
+        """Show that a stage begins, and the one before has ended."""
+        if self.progress is None:
+            say(f"{self.title}: {stage}")
+            return
+        self._finish()
+        self.task = self.progress.add_task(stage, total=None)
+        self.progress.refresh()
+
+    def advance(self, done: int, of: int) -> None:
+        """Show how far the stage is."""
+        if self.progress is not None and self.task is not None:
+            self.progress.update(self.task, completed=done, total=of, refresh=True)
+
+    def _finish(self) -> None:
+        if self.task is not None:
+            self.progress.update(self.task, total=1, completed=1)
+
+    def __enter__(self) -> Self:
+        if self.progress is not None:
+            self.progress.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.progress is not None:
+            self._finish()
+            self.progress.stop()
 
 
 def track(items: Iterable[Item], total: int, unit: str = "pictures") -> Iterator[Item]:

@@ -94,6 +94,29 @@ with progress.download_progress("yolox_s") as report:
     report(20, 20)
 progress.print_table(["a", "b"], [["[red]markup[/]", "2"]])
 """
+STILL = """
+import threading
+from yolox_deploy import progress
+with progress.Still("bench") as still:
+    still.begin("the first part")
+    still.begin("the second part")
+    still.advance(1, 2)
+    assert threading.active_count() == 1, threading.enumerate()
+"""
+
+
+def test_a_still_display_has_no_thread_that_disturbs_what_is_measured(
+    on_terminal: OnTerminal, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with progress.Still("bench") as still:
+        still.begin("measuring")
+        still.advance(1, 2)
+    assert capsys.readouterr() == ("", "bench: measuring\n")
+    pytest.importorskip("rich")
+    code, shown = on_terminal(STILL)
+    assert code == 0, shown
+    assert "the first part" in shown
+    assert "the second part" in shown
 
 
 def test_a_terminal_shows_stages_bars_and_a_table(on_terminal: OnTerminal) -> None:

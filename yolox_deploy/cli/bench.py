@@ -24,7 +24,7 @@ from yolox_deploy.cli.common import (
 from yolox_deploy.errors import UsageError
 from yolox_deploy.files import ASSETS, write_atomically
 from yolox_deploy.images import find_images, read_image
-from yolox_deploy.progress import stages
+from yolox_deploy.progress import Still, stages
 
 if TYPE_CHECKING:
     from yolox_deploy.benchmarks.report import Report
@@ -151,6 +151,7 @@ def bench(arguments: argparse.Namespace, command: str) -> int:
             systems, notes = open_systems(wanted, pictures, begin)
             for system in systems:
                 stack.callback(system.close)
+        with Still(COMMAND) as still:
             watch = Watch()
             result = module.measure(
                 Context(
@@ -159,7 +160,8 @@ def bench(arguments: argparse.Namespace, command: str) -> int:
                     arguments.duration,
                     arguments.min_count,
                     arguments,
-                    begin,
+                    still.begin,
+                    still.advance,
                 )
             )
             environment = watch.finish()
