@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -284,6 +285,7 @@ class _Exporter:
         self.place = place
         self.report = report
         self.hubs: dict[int | None, Hub] = {}
+        self.verified_graphs: dict[str, Verification] = {}
         self.halves: dict[int | None, tuple[onnx.ModelProto, str]] = {}
         self.reference = reference
         self.input_problem = reference.input_problem() if reference else None
@@ -368,6 +370,16 @@ class _Exporter:
             yield opened
         file.unlink()
 
+    def verify_graph(self, graph: onnx.ModelProto) -> Verification:
+        """Verify a graph on ONNX Runtime, once."""
+        assert self.reference is not None
+        key = _content(graph)
+        if key not in self.verified_graphs:
+            with self.on_onnxruntime(graph, self.spec) as opened:
+                found = verify(opened, self.reference, self.spec.precision)
+            self.verified_graphs[key] = found
+        return self.verified_graphs[key]
+
     def verify(self, row: Target, main: Path, graph: onnx.ModelProto, final: Path) -> Verification:
         """Verify an artifact, or where it cannot run here the ``graph`` that it is made from."""
         precision = self.spec.precision
@@ -376,18 +388,17 @@ class _Exporter:
         self.report(f"verifying {row.name}")
         why_not = row.why_not_executed()
         if why_not:
-            spec = self.spec if row.batches else replace(self.spec, batch=1)
-            with self.on_onnxruntime(graph, spec) as opened:
-                found = verify(opened, self.reference, precision)
             note = (
                 f"{final.name} was not executed ({why_not}): its ONNX graph was verified in its "
                 f"place; to finish on the target machine: {finish_command(final)}"
             )
+            found = self.verify_graph(graph)
             found = replace(found, executed=False, notes=(*found.notes, note))
         else:
-            runtime = BACKENDS[row.backend].runtime_class()
-            with runtime(main) as opened:
+            with BACKENDS[row.backend].runtime_class()(main) as opened:
                 found = verify(opened, self.reference, precision)
+            if isinstance(row, OnnxTarget):
+                self.verified_graphs[_content(graph)] = found
         if self.input_problem:
             problems = (self.input_problem, *found.problems)
             return replace(found, status="failed", problems=problems)
@@ -406,6 +417,11 @@ class _Exporter:
         for file in files:
             file.replace(output / (new_stem + file.name.removeprefix(stem)))
         return output / f"{new_stem}{row.suffix}", size
+
+
+def _content(graph: onnx.ModelProto) -> str:
+    """Return what tells a graph from others."""
+    return hashlib.sha256(graph.SerializeToString()).hexdigest()
 
 
 def _tool_versions(row: Target) -> dict[str, str]:

@@ -14,6 +14,7 @@ import contextlib
 import json
 import os
 import re
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -328,4 +329,4 @@ def rebuild_command(
 
 def finish_command(engine: Path) -> str:
     """Return the command that verifies an engine which has never run."""
-    return f"yolox-export --verify-artifact {os.fspath(engine)} --model CHECKPOINT"
+    return f"yolox-export --verify-artifact {shlex.quote(os.fspath(engine))} --model CHECKPOINT"
