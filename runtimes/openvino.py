@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,17 @@ from yolox_deploy.runtimes.base import Array, Opened, Runtime
 from yolox_deploy.spec import SPEC_KEY
 
 ELEMENT_TYPES = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
+
+
+@functools.cache
+def core() -> openvino.Core:
+    """Return the one ``Core`` of this process.
+
+    A ``Core`` gives the thread another stack for signals and takes it back when it goes.  Two that
+    go in the order in which they came leave a freed one behind, and the next signal, a Ctrl-C,
+    ends the process with a segmentation fault (seen with OpenVINO 2026.4).
+    """
+    return openvino.Core()
 
 
 class OpenVINORuntime(Runtime):
@@ -26,19 +38,18 @@ class OpenVINORuntime(Runtime):
     precisions = tuple(ELEMENT_TYPES)
 
     def _open(self) -> Opened:
-        core = openvino.Core()
         device = self.device.upper()
-        kinds = {name.split(".")[0] for name in core.available_devices} | {"AUTO"}
+        kinds = {name.split(".")[0] for name in core().available_devices} | {"AUTO"}
         if device.split(".")[0] not in kinds:
             raise UsageError(
-                f"OpenVINO sees no {device} here, only {', '.join(core.available_devices)}"
+                f"OpenVINO sees no {device} here, only {', '.join(core().available_devices)}"
             )
         if self.path.suffix == ".xml" and not self.path.with_suffix(".bin").is_file():
             raise ArtifactError(
                 f"{self.path.with_suffix('.bin')}: no such file; an OpenVINO model is a pair of "
                 ".xml and .bin with the same name"
             )
-        model = core.read_model(self.path)
+        model = core().read_model(self.path)
         if len(model.inputs) != 1 or len(model.outputs) != 1:
             raise ArtifactError(
                 f"{self.path} has {len(model.inputs)} inputs and {len(model.outputs)} outputs: a "
@@ -51,7 +62,7 @@ class OpenVINORuntime(Runtime):
         if self.threads:
             config["INFERENCE_NUM_THREADS"] = self.threads
         opened = Opened(_spec_json(model), _shape(model.input(0)), _shape(model.output(0)))
-        self.request = core.compile_model(model, device, config).create_infer_request()
+        self.request = core().compile_model(model, device, config).create_infer_request()
         return opened
 
     def _infer(self, images: Array) -> Array:
