@@ -22,6 +22,7 @@ EXIT_CODES = {
     "OutputError": 7,
     "DownloadError": 8,
     "ConversionError": 9,
+    "SlowerError": 10,
 }
 
 
