@@ -282,16 +282,16 @@ class Cuda(ABC):
         raise CudaError(f"{self.name} has no CUDA graphs")
 
     def _end_capture(self, stream: Any) -> Any:
-        raise NotImplementedError
+        raise CudaError(f"{self.name} has no CUDA graphs")
 
     def _instantiate(self, source: Any) -> Any:
-        raise NotImplementedError
+        raise CudaError(f"{self.name} has no CUDA graphs")
 
     def _drop_graph_source(self, source: Any) -> None:
-        raise NotImplementedError
+        raise CudaError(f"{self.name} has no CUDA graphs")
 
     def _drop_graph(self, value: Any) -> None:
-        raise NotImplementedError
+        raise CudaError(f"{self.name} has no CUDA graphs")
 
 
 def _check_copy(array: NDArray[Any], buffer: DeviceBuffer) -> None:
