@@ -14,6 +14,7 @@ from typing import Any
 import yolox_deploy
 from yolox_deploy.benchmarks.gpu import gpu_doubts, gpu_facts, output_of
 from yolox_deploy.errors import MissingPackageError
+from yolox_deploy.processors import allowed_cores
 
 # What decides how fast a network computes; the rest of the flags is noise in a report.
 INSTRUCTION_SETS = (
@@ -24,7 +25,6 @@ INSTRUCTION_SETS = (
 BUSY_SHARE = 0.05
 STOLEN_SHARE = 0.02
 PULSE_CHANGE = 0.05
-CGROUP = Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True)
@@ -116,29 +116,6 @@ def machine() -> dict[str, str]:
     }
     found.update({f"GPU {key}": value for key, value in gpu_facts("fixed").items()})
     return {key: value for key, value in found.items() if value}
-
-
-def allowed_cores() -> float:
-    """Return how many processors this process may use, which a container may limit."""
-    cores = float(
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
-    limit = _cgroup_limit()
-    return min(cores, limit) if limit else cores
-
-
-def _cgroup_limit() -> float | None:
-    """Return the quota in processors of cgroup version 2 or 1, ``None`` without one."""
-    files = (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"))
-    for names in files:
-        try:
-            words = " ".join((CGROUP / name).read_text() for name in names).split()
-            quota, period = int(words[0]), int(words[1])
-        except (OSError, ValueError, IndexError):  # "max": no limit
-            continue
-        if quota > 0 and period > 0:
-            return quota / period
-    return None
 
 
 def pulse(repeats: int = 20) -> float:

@@ -10,7 +10,7 @@ from typing import Any
 from yolox_deploy.benchmarks.advice import latency_advice
 from yolox_deploy.benchmarks.cold_start import ColdStart, cold_starts
 from yolox_deploy.benchmarks.costs import Cost, cost_of
-from yolox_deploy.benchmarks.environment import allowed_cores, machine
+from yolox_deploy.benchmarks.environment import machine
 from yolox_deploy.benchmarks.latency_tables import latency_tables
 from yolox_deploy.benchmarks.limits import Limit, measure_limit
 from yolox_deploy.benchmarks.measuring import STAGES, HarnessCost, Series, harness_cost
@@ -20,6 +20,7 @@ from yolox_deploy.benchmarks.schema import record
 from yolox_deploy.benchmarks.statistics import require_scipy_stats
 from yolox_deploy.benchmarks.systems import System, SystemInfo
 from yolox_deploy.errors import InputFileError, UsageError
+from yolox_deploy.processors import allowed_cores
 
 NUMBERS = {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1}
 AMOUNT = {"type": "number", "minimum": 0}

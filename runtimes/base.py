@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yolox_deploy.errors import ArtifactError, UsageError, YoloxDeployError, suggest
+from yolox_deploy.processors import threads_allowed
 from yolox_deploy.spec import ModelSpec, SpecHints
 
 Array = NDArray[np.float32]
@@ -43,7 +44,8 @@ class Runtime(ABC):
     One instance serves one thread at a time (``Detector`` takes care of that).
 
     ``device`` and ``precision`` are one of the subclass' ``devices`` and ``precisions`` (the
-    first is the default); ``threads`` is the number of CPU threads, ``None`` the engine's choice.
+    first is the default); ``threads`` is the number of CPU threads, ``None`` the engine's choice
+    where this process may use every processor, else as many as it may use.
 
     Raises :class:`UsageError` for arguments the engine does not have and :class:`ArtifactError`
     for a file it cannot open.
@@ -72,7 +74,7 @@ class Runtime(ABC):
         self.precision = self._choose("precision", precision, self.precisions)
         if threads is not None and not 1 <= threads <= 4096:
             raise UsageError(f"threads must lie in 1..4096, got {threads}")
-        self.threads = threads
+        self.threads = threads or threads_allowed()
         self.closed = False
         if not path.is_file():
             raise ArtifactError(f"{path}: no such file")

@@ -32,7 +32,7 @@ def average_precision(coco_val: CocoDataset) -> Measure:
     """Measure a model over all 206 pictures as the original does."""
 
     def measure(path: Path, backend: str = "auto", **options: Any) -> AveragePrecision:
-        with evaluation_detector(path, backend, **{"threads": 2, **options}) as detector:
+        with evaluation_detector(path, backend, **options) as detector:
             return coco_val.evaluate(detect_dataset(detector, coco_val))
 
     return measure

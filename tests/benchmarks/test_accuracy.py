@@ -134,7 +134,7 @@ def test_nothing_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 
 
 def test_the_evaluation_detector_keeps_what_the_original_keeps(nano_onnx: Path) -> None:
-    with evaluation_detector(nano_onnx, threads=2) as detector:
+    with evaluation_detector(nano_onnx) as detector:
         assert (detector.score_threshold, detector.iou_threshold) == (0.001, 0.65)
         assert detector.max_detections is None
         assert not detector.clip
@@ -152,7 +152,7 @@ def test_every_picture_passes_the_tracker(nano_onnx: Path, tmp_path: Path) -> No
             seen.append(item)
             yield item
 
-    with evaluation_detector(nano_onnx, threads=2) as detector:
+    with evaluation_detector(nano_onnx) as detector:
         detect_dataset(detector, dataset, track)
     assert seen == [(5, tmp_path / "a.png")]
 

@@ -25,7 +25,7 @@ def test_models_and_backends_are_put_side_by_side_with_their_difference(
     data, images = few_pictures
     code = run(
         *("--model", nano_onnx, wide, "--backend", "onnxruntime, openvino"),
-        *("--data", data, "--images", images, "--threads", 2),
+        *("--data", data, "--images", images),
         *("--json", tmp_path / "ap.json", "--results", tmp_path / "results"),
     )
     printed = capsys.readouterr()

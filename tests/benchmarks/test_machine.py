@@ -94,29 +94,6 @@ def test_published_figures_are_for_their_input_size_only() -> None:
     assert published(None, 640, 640) is None
 
 
-@pytest.mark.parametrize(
-    ("files", "expected"),
-    [
-        ({"cpu.max": "150000 100000\n"}, 1.5),
-        ({"cpu.max": "max 100000\n"}, None),
-        ({"cpu/cpu.cfs_quota_us": "200000", "cpu/cpu.cfs_period_us": "100000"}, 2),
-        ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, None),
-        ({"cpu.max": "what"}, None),
-        ({}, None),
-    ],
-    ids=str,
-)
-def test_the_containers_limit_is_read(
-    files: dict[str, str], expected: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name, text in files.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(text)
-    monkeypatch.setattr(environment, "CGROUP", tmp_path)
-    monkeypatch.setattr(environment.os, "sched_getaffinity", lambda _: set(range(64)))
-    assert environment.allowed_cores() == (expected or 64)
-
-
 def test_a_busy_or_changing_machine_is_doubtful() -> None:
     assert environment._doubts(0.01, 0.0, 1.02) == []
     (busy,) = environment._doubts(0.5, 0.0, 1.0)

@@ -122,7 +122,7 @@ def edited(nano_hub: ExportResult, tmp_path: Path) -> Callable[[dict[str, Any]],
             tensors[name].CopyFrom(numpy_helper.from_array(change(array), name))
         path = tmp_path / "edited.onnx"
         onnx.save(model, path)
-        return BACKENDS["onnxruntime"].runtime_class()(path, threads=2)
+        return BACKENDS["onnxruntime"].runtime_class()(path)
 
     return give
 

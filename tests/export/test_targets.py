@@ -98,7 +98,7 @@ def export(made_once: Any, nano_pth: Path, checkpoint_of: Any) -> Export:
 
 
 def opened(result: ExportResult, **options: Any) -> Detector:
-    return Detector(result.path, TARGETS[result.target].backend, threads=2, **options)
+    return Detector(result.path, TARGETS[result.target].backend, **options)
 
 
 def spec_in(result: ExportResult) -> ModelSpec:

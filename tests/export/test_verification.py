@@ -78,7 +78,7 @@ def test_an_untouched_artifact_passes_and_says_what_was_compared(
 
 def test_an_export_by_the_original_code_passes(nano_onnx: Path, reference: Reference) -> None:
     runtime = BACKENDS["onnxruntime"].runtime_class()
-    assert result_of(runtime(nano_onnx, threads=2), reference).status == "passed"
+    assert result_of(runtime(nano_onnx), reference).status == "passed"
 
 
 # -- another input convention --------------------------------------------------------------------
@@ -167,7 +167,7 @@ def test_an_artifact_of_another_checkpoint_is_noticed(
 ) -> None:
     result = made_once(legacy_pth, ["onnx"], ExportOptions(hints=SpecHints(legacy=True)))["onnx"]
     runtime = BACKENDS["onnxruntime"].runtime_class()
-    assert result_of(runtime(result.path, threads=2), reference).status == "failed"
+    assert result_of(runtime(result.path), reference).status == "failed"
 
 
 def test_one_more_epoch_is_another_checkpoint(nano_pth: Path, reference: Reference) -> None:
@@ -180,7 +180,7 @@ def test_one_more_epoch_is_another_checkpoint(nano_pth: Path, reference: Referen
                 5e-3 * weight.std(correction=0) * torch.randn(weight.shape, generator=generator)
             )
     other = Reference(later, reference.spec, reference.pictures)
-    runtime = BACKENDS["torch"].runtime_class()(nano_pth, threads=2)
+    runtime = BACKENDS["torch"].runtime_class()(nano_pth)
     found = result_of(runtime, other)
     assert found.status == "failed", found.summary
 
@@ -241,7 +241,7 @@ def test_a_suppression_that_drops_or_doubles_boxes_is_noticed(
         constant.CopyFrom(numpy_helper.from_array(np.float32([threshold]), constant.name))
         path = tmp_path / "edited.onnx"
         onnx.save(model, path)
-        found = result_of(BACKENDS["onnxruntime"].runtime_class()(path, threads=2), reference)
+        found = result_of(BACKENDS["onnxruntime"].runtime_class()(path), reference)
         assert found.status == "failed", threshold
 
 
@@ -330,9 +330,7 @@ def test_the_pictures_that_ship_show_something_to_both_kinds_of_weights(
     for path, legacy in ((nano_pth, False), (legacy_pth, True)):
         checkpoint = load_checkpoint(path)
         spec = checkpoint.spec(SpecHints(legacy=legacy))
-        with BACKENDS["torch"].runtime_class()(
-            path, hints=SpecHints(legacy=legacy), threads=2
-        ) as runtime:
+        with BACKENDS["torch"].runtime_class()(path, hints=SpecHints(legacy=legacy)) as runtime:
             found = verify(runtime, Reference(checkpoint.network, spec, pictures), "fp32")
         assert found.comparison is not None
         assert found.comparison.detections >= 9
@@ -364,8 +362,8 @@ def test_a_batch_with_its_pictures_mixed_up_is_noticed(
     result = made_once(nano_pth, ["onnx", "openvino", "ncnn"], ExportOptions(batch=3))["onnx"]
     turned = replace_inputs(reference, [1, 2, 0])
     runtime = BACKENDS["onnxruntime"].runtime_class()
-    assert result_of(runtime(result.path, threads=2), reference).status == "passed"
-    assert result_of(runtime(result.path, threads=2), turned).status == "failed"
+    assert result_of(runtime(result.path), reference).status == "passed"
+    assert result_of(runtime(result.path), turned).status == "failed"
 
 
 def replace_inputs(reference: Reference, order: list[int]) -> Reference:
