@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from yolox_deploy.benchmarks.exchange import FEWEST_ALIKE, levels
 from yolox_deploy.benchmarks.measuring import STAGES, Series
 from yolox_deploy.benchmarks.published import BY_COST
 from yolox_deploy.benchmarks.statistics import ratio_interval
@@ -33,10 +34,29 @@ def latency_advice(result: LatencyResult, systems: Sequence[SystemInfo]) -> list
             for i, system in enumerate(systems)
             for text in _of_one(result, i, system, result.series[i])
         ),
+        *_placement(result, systems),
         *_precisions(result, systems),
         *_untried(result, systems),
         *_frame_rate(result, systems),
     ]
+
+
+def _placement(result: LatencyResult, systems: Sequence[SystemInfo]) -> Iterator[str]:
+    if not result.exchange:
+        return
+    states = levels(result.exchange, min(result.exchange))
+    near, far = np.flatnonzero(states == 0), np.flatnonzero(states > 0)
+    if min(len(near), len(far)) < FEWEST_ALIKE:
+        return
+    ratio = np.median(np.take(result.exchange, far)) / np.median(np.take(result.exchange, near))
+    for system, series in zip(systems, result.series, strict=True):
+        if system.device == "cpu" and system.threads != 1:
+            fast, slow = (float(np.median(series.within(x).total)) * 1e3 for x in (near, far))
+            yield (
+                f"{system.label}: in {len(far)} of {len(states)} rounds the processors exchanged "
+                f"data {ratio:.1f} times as slowly, because the host had moved them: {slow:.1f} ms "
+                f"there, {fast:.1f} ms in the others; --threads 1 does not depend on it"
+            )
 
 
 def _of_one(result: LatencyResult, i: int, system: SystemInfo, series: Series) -> Iterator[str]:

@@ -8,11 +8,18 @@ from typing import Literal
 
 import numpy as np
 
+from yolox_deploy.benchmarks.exchange import CHANGING, FEWEST_ALIKE, levels
 from yolox_deploy.benchmarks.latency import LatencyResult
 from yolox_deploy.benchmarks.measuring import Series
 from yolox_deploy.benchmarks.report import Report
 from yolox_deploy.benchmarks.scenarios import Table
-from yolox_deploy.benchmarks.statistics import CONFIDENCE, Interval, ratio_interval
+from yolox_deploy.benchmarks.statistics import (
+    CONFIDENCE,
+    Floats,
+    Integers,
+    Interval,
+    ratio_interval,
+)
 from yolox_deploy.benchmarks.systems import SystemInfo
 from yolox_deploy.errors import UsageError
 
@@ -27,7 +34,10 @@ Verdict = Literal["slower", "faster", "no difference", "too noisy to say"]
 
 @dataclass(frozen=True)
 class Comparison:
-    """One system in two runs: the ratio of the medians, after / before, and its interval."""
+    """One system in two runs: the ratio of the medians, after / before, and its interval.
+
+    ``note`` says which rounds were compared, or why there is no verdict, where that needs saying.
+    """
 
     label: str
     before_s: float
@@ -35,6 +45,7 @@ class Comparison:
     ratio: float
     interval: Interval
     verdict: Verdict
+    note: str = ""
 
     def is_slower_than(self, factor: float) -> bool:
         """Whether it is surely slower at all, and by more than ``factor`` as measured."""
@@ -60,7 +71,9 @@ def margin_of(*reports: Report) -> float:
 def compare(before: Report, after: Report) -> list[Comparison]:
     """Return the comparison of every system that both runs measured.
 
-    Systems belong together that agree in model, backend, device, precision, batch and size.  Raises
+    Systems belong together that agree in model, backend, device, precision, batch and size.  What
+    runs on several processors is compared over the rounds in which these exchanged data equally
+    fast, where both runs have enough of them; where they have not there is no verdict.  Raises
     :class:`UsageError` for other scenarios than latency and where nothing belongs together.
     """
     for report in (before, after):
@@ -68,28 +81,94 @@ def compare(before: Report, after: Report) -> list[Comparison]:
             raise UsageError(f"compare takes two latency runs, one is of {report.scenario}")
     first, second = _by_key(before), _by_key(after)
     margin = margin_of(before, after)
-    found = []
-    for key, (system, old) in first.items():
-        if key not in second:
-            continue
-        _, new = second[key]
-        ratio, interval = ratio_interval((old.total, old.rounds), (new.total, new.rounds))
-        found.append(
-            Comparison(
-                system.label,
-                float(np.median(old.total)),
-                float(np.median(new.total)),
-                ratio,
-                interval,
-                verdict(interval, margin),
-            )
-        )
+    shared = Shared.of(before, after)
+    found = [
+        _compared(system, old, second[key][1], shared, margin)
+        for key, (system, old) in first.items()
+        if key in second
+    ]
     if not found:
         raise UsageError(
             f"the runs have nothing in common: one measured {_labels(before)}, the other "
             f"{_labels(after)}"
         )
     return found
+
+
+@dataclass(frozen=True)
+class Shared:
+    """The rounds of two runs in which the processors exchanged data equally fast.
+
+    ``rounds`` are those of the state that both saw most of, ``None`` where they saw too little of
+    any; ``slower`` is how many times as slow the exchange was, after / before.
+    """
+
+    rounds: tuple[Integers, Integers] | None
+    slower: float
+
+    @classmethod
+    def of(cls, before: Report, after: Report) -> Shared | None:
+        """Return them, ``None`` where one state was all there was or nothing is known."""
+        seconds = [_latency(report).exchange for report in (before, after)]
+        if not all(seconds):
+            return None
+        least = min(map(min, seconds))
+        states = [levels(times, least) for times in seconds]
+        present = set(np.concatenate(states).tolist())
+        if len(present) == 1 and CHANGING not in present:
+            return None
+        slower = float(np.median(seconds[1]) / np.median(seconds[0]))
+
+        def rounds_seen(state: int) -> int:
+            return min(int((one == state).sum()) for one in states)
+
+        best = max(present - {CHANGING}, key=rounds_seen, default=CHANGING)
+        if best == CHANGING or rounds_seen(best) < FEWEST_ALIKE:
+            return cls(None, slower)
+        return cls((np.flatnonzero(states[0] == best), np.flatnonzero(states[1] == best)), slower)
+
+    def describe(self, old: Series, new: Series) -> str:
+        """Return which rounds are compared, or why none are."""
+        if self.rounds is None:
+            return (
+                "the host placed this machine's processors differently in the two runs: they "
+                f"exchanged data {self.slower:.1f} times as slowly after; measure both again, or "
+                "with --threads 1, which does not depend on it"
+            )
+        before, after = (
+            f"{len(chosen)} of {len(np.unique(series.rounds))} rounds"
+            for chosen, series in zip(self.rounds, (old, new), strict=True)
+        )
+        return (
+            f"compared where the processors exchanged data equally fast, in {before} before and "
+            f"{after} after"
+        )
+
+
+def _compared(
+    system: SystemInfo, old: Series, new: Series, shared: Shared | None, margin: float
+) -> Comparison:
+    """Return one system's comparison."""
+    note, comparable = "", True
+    if shared and system.device == "cpu" and system.threads != 1:
+        comparable = shared.rounds is not None
+        note = shared.describe(old, new)
+        if shared.rounds is not None:
+            old, new = old.within(shared.rounds[0]), new.within(shared.rounds[1])
+    ratio, interval = ratio_interval(_timed(old), _timed(new))
+    return Comparison(
+        system.label,
+        float(np.median(old.total)),
+        float(np.median(new.total)),
+        ratio,
+        interval,
+        verdict(interval, margin) if comparable else "too noisy to say",
+        note,
+    )
+
+
+def _timed(series: Series) -> tuple[Floats, Integers]:
+    return series.total, series.rounds
 
 
 def table(comparisons: Sequence[Comparison], margin: float = MARGIN) -> Table:
@@ -117,8 +196,8 @@ def table(comparisons: Sequence[Comparison], margin: float = MARGIN) -> Table:
     return Table("Compared", headers, rows, note)
 
 
-def differences(before: Report, after: Report) -> list[str]:
-    """Return what else differs between the runs and may be the reason."""
+def remarks(before: Report, after: Report, comparisons: Sequence[Comparison]) -> list[str]:
+    """Return what else differs between the runs, and what was compared."""
     old, new = before.environment.machine, after.environment.machine
     found = [
         f"{key}: {old.get(key, '-')} before, {new.get(key, '-')} after"
@@ -130,15 +209,20 @@ def differences(before: Report, after: Report) -> list[str]:
     ]
     for name, version in sorted(engines[1] - engines[0]):
         found.append(f"{name} {version} is new")
+    found += [f"{c.label}: {c.note}" for c in comparisons if c.note]
     for word, report in (("before", before), ("after", after)):
         found += [f"the run {word} is doubtful, because {t}" for t in report.environment.doubts]
     return found
 
 
 def _by_key(report: Report) -> dict[tuple[object, ...], tuple[SystemInfo, Series]]:
-    result = report.result
-    assert isinstance(result, LatencyResult)
+    result = _latency(report)
     return {_key(s): (s, series) for s, series in zip(report.systems, result.series, strict=True)}
+
+
+def _latency(report: Report) -> LatencyResult:
+    assert isinstance(report.result, LatencyResult)
+    return report.result
 
 
 def _labels(report: Report) -> str:

@@ -1,8 +1,9 @@
 """How often ``yolox-bench compare`` is right: equal runs, and runs with a planted slowdown.
 
 ``python -m yolox_deploy.benchmarks.compare_check`` measures pairs of equal runs and runs slowed by
-15 %, every run in a process of its own, and counts the verdicts.  It exits with 1 where fewer than
-9 of 10 are right.
+15 %, every run in a process of its own, and counts the verdicts.  Where there is none because the
+host placed the processors differently, both runs are measured again, as the tool says.  It exits
+with 1 where fewer than 9 of 10 are right.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from yolox_deploy.detections import Detections
 from yolox_deploy.progress import Still, print_table
 
 RIGHT_SHARE = 0.9
+ATTEMPTS = 4
+NONE = "too noisy to say"
 MODULE = "yolox_deploy.benchmarks.compare_check"
 
 
@@ -58,29 +61,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.worker is not None:
         shared = ["--backend", options.backend, "--duration", str(options.duration)]
         return worker(options.worker, [*shared, *rest])
-    equal: list[Comparison] = []
-    slowed: list[Comparison] = []
-    with tempfile.TemporaryDirectory() as folder, Still("compare_check") as still:
-        still.begin(f"{options.pairs} pairs of each kind")
-        for pair in range(options.pairs):
-            runs = [
-                measured(Path(folder) / f"{i}.json", factor, options)
-                for i, factor in enumerate((1.0, 1.0, options.factor))
-            ]
-            equal += compare(runs[0], runs[1])
-            slowed += compare(runs[1], runs[2])
-            still.advance(pair + 1, options.pairs)
     rows = []
     good = True
-    for name, found, right in (
-        ("equal", equal, "no difference"),
-        (f"slowed by {options.factor - 1:.0%}", slowed, "slower"),
-    ):
-        counts = Counter(str(c.verdict) for c in found)
-        good &= counts[right] >= RIGHT_SHARE * len(found)
-        ratios = " ".join(f"{c.ratio:.3f}" for c in found)
-        rows.append([name, f"{counts[right]} of {len(found)} {right}", ratios])
-    print_table(("pairs", "right", "ratios"), rows)
+    with tempfile.TemporaryDirectory() as folder, Still("compare_check") as still:
+        for name, factor, right in (
+            ("equal", 1.0, "no difference"),
+            (f"slowed by {options.factor - 1:.0%}", options.factor, "slower"),
+        ):
+            still.begin(f"{options.pairs} pairs, {name}")
+            found: list[Comparison] = []
+            again = 0
+            for pair in range(options.pairs):
+                for attempt in range(ATTEMPTS):
+                    runs = [measured(Path(folder) / "x.json", x, options) for x in (1.0, factor)]
+                    compared = compare(*runs)
+                    again += attempt > 0
+                    if not any(c.verdict == NONE and c.note for c in compared):
+                        break
+                found += compared
+                still.advance(pair + 1, options.pairs)
+            counts = Counter(str(c.verdict) for c in found)
+            good &= counts[right] >= RIGHT_SHARE * len(found)
+            ratios = " ".join(f"{c.ratio:.3f}" for c in found)
+            said = f"{counts[right]} of {len(found)} {right}, {counts[NONE]} {NONE}"
+            rows.append([name, said, str(again), ratios])
+    print_table(("pairs", "verdicts", "measured again", "ratios"), rows)
     return 0 if good else 1
 
 

@@ -11,6 +11,7 @@ from yolox_deploy.benchmarks.advice import latency_advice
 from yolox_deploy.benchmarks.cold_start import ColdStart, cold_starts
 from yolox_deploy.benchmarks.costs import Cost, cost_of
 from yolox_deploy.benchmarks.environment import machine
+from yolox_deploy.benchmarks.exchange import exchange_seconds
 from yolox_deploy.benchmarks.latency_tables import latency_tables
 from yolox_deploy.benchmarks.limits import Limit, measure_limit
 from yolox_deploy.benchmarks.measuring import STAGES, HarnessCost, Series, harness_cost
@@ -75,12 +76,17 @@ SCHEMA = record(
         )
     ),
     harness=record(inside=AMOUNT, between=AMOUNT),
+    exchange={"type": "array", "items": {"type": "number", "exclusiveMinimum": 0}},
 )
 
 
 @dataclass(frozen=True)
 class LatencyResult:
-    """One entry a system in every list but ``limits``; ``cores`` is what the process may use."""
+    """One entry a system in every list but ``limits``; ``cores`` is what the process may use.
+
+    ``exchange`` holds seconds (see :mod:`~yolox_deploy.benchmarks.exchange`) before the first round
+    and after each; it is empty where they cannot be measured.
+    """
 
     cores: float
     instruction_sets: Sequence[str]
@@ -89,6 +95,7 @@ class LatencyResult:
     costs: Sequence[Cost | None]
     limits: Sequence[Limit]
     harness: HarnessCost
+    exchange: Sequence[float] = ()
 
     def limit_of(self, system: SystemInfo) -> Limit | None:
         """Return the limit that was measured for a system's precision, threads and device."""
@@ -105,6 +112,7 @@ class LatencyResult:
             "costs": [cost and cost.to_json() for cost in self.costs],
             "limits": [limit.to_json() for limit in self.limits],
             "harness": asdict(self.harness),
+            "exchange": list(self.exchange),
         }
 
     @classmethod
@@ -115,7 +123,9 @@ class LatencyResult:
             series = [Series.from_json(entry) for entry in content["series"]]
         except ValueError as error:
             raise InputFileError(f"the report is damaged: {error}") from error
-        if len({len(entries) for entries in lists}) != 1:
+        exchange = content["exchange"]
+        rounds = max((int(one.rounds.max()) for one in series), default=0) + 1
+        if len({len(entries) for entries in lists}) != 1 or len(exchange) not in (0, rounds + 1):
             raise InputFileError("the report is damaged: its lists differ in length")
         return cls(
             content["cores"],
@@ -125,6 +135,7 @@ class LatencyResult:
             [cost and Cost(**cost) for cost in content["costs"]],
             [Limit(**limit) for limit in content["limits"]],
             HarnessCost(**content["harness"]),
+            exchange,
         )
 
     def tables(self, systems: Sequence[SystemInfo]) -> list[Table]:
@@ -174,7 +185,14 @@ def measure(context: Context) -> LatencyResult:
         starts.append(cold_starts(system, count))
     turns = f"{len(systems)} systems in turn, " if len(systems) > 1 else ""
     context.begin(f"measuring, {turns}at least {context.seconds * len(systems):.0f} s")
-    series = measure_series(systems, context.seconds, context.min_count, context.advance)
+    exchange = [exchange_seconds()]
+
+    def advance(done: int, of: int) -> None:
+        exchange.append(exchange_seconds())
+        context.advance(done, of)
+
+    series = measure_series(systems, context.seconds, context.min_count, advance)
+    known = [seconds for seconds in exchange if seconds is not None]
     return LatencyResult(
         allowed_cores(),
         machine().get("instruction sets", "").split(),
@@ -183,6 +201,7 @@ def measure(context: Context) -> LatencyResult:
         [_cost(system) for system in systems],
         [] if context.arguments.no_limit else _limits(context),
         harness_cost(systems[0].pictures),
+        known if len(known) == len(exchange) else [],
     )
 
 

@@ -38,6 +38,11 @@ class Series:
     stages: Floats
     total: Floats
 
+    def within(self, chosen: Integers) -> Series:
+        """Return the calls of the chosen rounds only."""
+        kept = np.isin(self.rounds, chosen)
+        return Series(self.rounds[kept], self.stages[kept], self.total[kept])
+
     @property
     def other(self) -> Floats:
         """Seconds of each call that no stage accounts for."""
@@ -84,24 +89,27 @@ def measure(
     systems: Sequence[System],
     seconds: float,
     min_count: int,
-    advance: Callable[[int, int], None] = lambda done, of: None,
+    advance: Callable[[int, int], None] | None = None,
 ) -> list[Series]:
     """Call every system until both ``seconds`` and ``min_count`` calls of it have been timed.
 
-    Systems take turns in rounds, in an order that changes from round to round (seeded).  With
-    several systems a fast one begins its turn with an untimed moment; nothing timed is dropped.
-    ``advance`` is told the rounds done, and how many there are, between two rounds.
+    Systems take turns in rounds, in an order that changes from round to round (seeded).
+    ``advance`` is told the rounds done, and how many there are, between two rounds.  Where another
+    system or ``advance`` has run before, a fast system begins its turn with an untimed moment;
+    nothing timed is dropped.
     """
     usual = [warm_up(system) for system in systems]
     count = min(max(ceil(seconds / ROUND_SECONDS), FEWEST_ROUNDS), MOST_ROUNDS)
     turns = [Turns(system, seconds / count, ceil(min_count / count)) for system in systems]
     order = np.random.default_rng(0)
+    disturbed = len(turns) > 1 or advance is not None
     for number in range(count):
         for i in order.permutation(len(turns)):
-            if len(turns) > 1 and usual[i] < SLOW_SECONDS:
+            if disturbed and usual[i] < SLOW_SECONDS:
                 turns[i].settle()
             turns[i].take(number)
-        advance(number + 1, count)
+        if advance:
+            advance(number + 1, count)
     return [turn.series() for turn in turns]
 
 

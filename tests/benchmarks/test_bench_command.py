@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -118,6 +119,7 @@ def test_the_schema_is_one_and_holds(content: Any) -> None:
         (["result", "series", 0, "total", 0], -1, "damaged at result/series/0/total/0"),
         (["result", "series", 0, "nms"], [1], "differ in length"),
         (["result", "series"], [], "differ in length"),
+        (["result", "exchange"], [1e-5, 2e-5], "differ in length"),
         (["result", "costs", 0], {"gflops": "1"}, "damaged at result/costs/0"),
     ],
     ids=lambda value: str(value)[:30],
@@ -180,6 +182,77 @@ def test_two_runs_are_compared_and_a_slowdown_fails(
     found = command("compare", before, busy, "--fail-if-slower", "1.10")
     assert found.code == 0
     assert found.out.count("too noisy to say") >= 2
+
+
+SLOW_EXCHANGE, FAST_EXCHANGE = 35e-6, 17e-6
+SLOW_FACTOR = 1.5
+
+
+def moved(content: Any, slow: int, factor: float, path: Path) -> Path:
+    """A run on two threads whose first ``slow`` of 20 rounds were on processors placed badly."""
+    random = np.random.default_rng(slow)
+    content["environment"]["lost"] = 0
+    border = slow + 1 if slow else 0
+    content["result"]["exchange"] = [SLOW_EXCHANGE] * border + [FAST_EXCHANGE] * (21 - border)
+    for system, series in zip(content["systems"], content["result"]["series"], strict=True):
+        system["threads"] = 2
+        times = 5e6 * factor * random.lognormal(0, 0.02, len(series["total"]))
+        late = np.array(series["rounds"]) < slow
+        series["total"] = [int(x) for x in np.where(late, times * SLOW_FACTOR, times)]
+    path.write_text(json.dumps(content))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "factor", "expected"),
+    [
+        (0, 0, 1.0, "no difference"),
+        (14, 6, 1.0, "no difference"),
+        (6, 14, 1.0, "no difference"),
+        (14, 6, 1.15, "slower"),
+        (20, 8, 1.0, "no difference"),
+        (20, 8, 1.15, "slower"),
+        (20, 0, 1.0, "too noisy to say"),
+        (0, 17, 1.15, "too noisy to say"),
+    ],
+)
+def test_runs_are_compared_over_rounds_with_processors_placed_alike(
+    before: int,
+    after: int,
+    factor: float,
+    expected: str,
+    content: Any,
+    command: Any,
+    tmp_path: Path,
+) -> None:
+    paths = (
+        moved(content, before, 1.0, tmp_path / "a.json"),
+        moved(content, after, factor, tmp_path / "b.json"),
+    )
+    found = command("compare", *paths, "--fail-if-slower", "1.10")
+    assert found.code == (10 if expected == "slower" else 0)
+    rows = [line for line in found.out.splitlines() if line.startswith("digits_nano ")]
+    assert len(rows) == 2
+    assert all(row.rstrip().endswith(expected) for row in rows)
+    assert ("measure both again, or with --threads 1" in found.out) == (
+        expected == "too noisy to say"
+    )
+    assert ("exchanged data equally fast" in found.out) == (
+        expected != "too noisy to say" and before != after
+    )
+
+
+@pytest.mark.parametrize(("slow", "said"), [(8, True), (2, False), (0, False), (20, False)])
+def test_a_run_on_processors_that_were_moved_says_what_it_cost(
+    slow: int, said: bool, content: Any, command: Any, tmp_path: Path
+) -> None:
+    shown = command("show", moved(content, slow, 1.0, tmp_path / "a.json"))
+    assert shown.code == 0
+    # One round on the border belongs to neither.
+    found = re.findall(
+        r"in 8 of 20 rounds .* 2\.1 times as slowly.*: 7\.\d ms there, [45]\.\d ms", shown.out
+    )
+    assert len(found) == (2 if said else 0)
 
 
 def test_runs_without_anything_in_common_are_not_compared(

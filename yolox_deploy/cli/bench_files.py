@@ -71,7 +71,7 @@ def _compare(arguments: argparse.Namespace) -> int:
     shown = comparing.table(found, comparing.margin_of(before, after))
     print_table(shown.headers, shown.rows)
     print(shown.note)
-    for line in comparing.differences(before, after):
+    for line in comparing.remarks(before, after, found):
         print(f"note: {line}")
     if factor is not None:
         slower = [c for c in found if c.is_slower_than(factor)]

@@ -1,0 +1,64 @@
+"""How fast processors exchange data, and which rounds of a run were alike."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from yolox_deploy.benchmarks import exchange
+from yolox_deploy.benchmarks.exchange import CHANGING, exchange_seconds, levels
+
+binds = pytest.mark.skipif(
+    not hasattr(os, "sched_setaffinity"), reason="the system binds no threads to processors"
+)
+
+
+@binds
+def test_reading_what_another_processor_wrote_takes_a_plausible_time() -> None:
+    allowed = os.sched_getaffinity(0)
+    found = exchange_seconds()
+    assert os.sched_getaffinity(0) == allowed
+    if len(allowed) == 1:
+        assert found is None
+    else:
+        assert found is not None
+        # Between 500 GB/s and 25 MB/s.
+        assert 5e-7 < found < 1e-2
+
+
+@binds
+def test_one_processor_exchanges_nothing() -> None:
+    allowed = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(allowed)})
+        assert exchange_seconds() is None
+    finally:
+        os.sched_setaffinity(0, allowed)
+
+
+@binds
+def test_a_system_that_refuses_measures_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[set[int]] = []
+
+    def refuse(process: int, processors: set[int]) -> None:
+        asked.append(set(processors))
+        if len(asked) == 1:
+            raise PermissionError
+
+    monkeypatch.setattr(exchange.os, "sched_getaffinity", lambda _: {0, 1, 5})
+    monkeypatch.setattr(exchange.os, "sched_setaffinity", refuse)
+    assert exchange_seconds() is None
+    # The last thing is to allow again what was allowed.
+    assert asked[-1] == {0, 1, 5}
+
+
+def test_a_system_without_the_call_measures_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(exchange.os, "sched_setaffinity", raising=False)
+    assert exchange_seconds() is None
+
+
+def test_rounds_that_begin_and_end_alike_have_a_level() -> None:
+    times = [17e-6, 18e-6, 21e-6, 35e-6, 34e-6, 66e-6, 70e-6, 17e-6]
+    assert levels(times, 17e-6).tolist() == [0, 0, CHANGING, 1, CHANGING, 2, CHANGING]
+    assert levels([34e-6, 36e-6], 17e-6).tolist() == [1]
