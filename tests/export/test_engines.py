@@ -12,6 +12,8 @@ import os
 import shlex
 import signal
 import sys
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -36,6 +38,7 @@ from yolox_deploy.export import (
 )
 from yolox_deploy.export.artifact import target_of, verify_artifact
 from yolox_deploy.export.tensorrt import BuildRequest, build_engine, network_flags, trtexec_line
+from yolox_deploy.models import ARCHITECTURES
 from yolox_deploy.runtimes import BACKENDS
 from yolox_deploy.runtimes.base import Opened
 from yolox_deploy.runtimes.engine_file import EngineRecord, read_sidecar
@@ -47,8 +50,7 @@ tensorrt_rtx = pytest.importorskip("tensorrt_rtx", exc_type=ImportError)
 
 SMALL = SpecHints(imgsz=(64, 64), names=("thing",))
 HALF = ExportOptions(fp16=True)
-# The larger ones take half a minute each on a busy machine.
-ARCHITECTURES = ("nano", "tiny", "s")
+TRAINED = "nano trained"
 
 HAS_TENSORRT = not why_no_gpu() and importlib.util.find_spec("tensorrt") is not None
 # As test_targets.py has them, whose exports are shared.
@@ -63,33 +65,28 @@ def rtx(made_once: Any, nano_pth: Path) -> ExportResult:
     return result
 
 
-def kinds_of_layers(model: onnx.ModelProto) -> tuple[dict[str, set[str]], set[str]]:
-    """Return the data types of a parsed network's layers by kind of layer, and of its ends."""
+def half_weights(model: onnx.ModelProto) -> Iterator[Any]:
+    """The weights that are stored in half precision."""
+    for tensor in model.graph.initializer:
+        if tensor.data_type == TensorProto.FLOAT16:
+            yield numpy_helper.to_array(tensor)
+
+
+def kinds_of_layers(model: onnx.ModelProto) -> tuple[dict[str, Counter[str]], set[str]]:
+    """Count a parsed network's layers by kind and data type; return the types of its ends, too."""
     trt = tensorrt_rtx
     log = log_of(trt)
     builder = trt.Builder(log)
     network = builder.create_network(network_flags(trt))
     parser = trt.OnnxParser(network, log)
     assert parser.parse(model.SerializeToString())
-    found: dict[str, set[str]] = {}
+    found: dict[str, Counter[str]] = {}
     for i in range(network.num_layers):
         layer = network.get_layer(i)
         # Exp is the one unary layer of the decoding tail.
         name = layer.type.name if "decode" not in layer.name else f"decode {layer.type.name}"
-        found.setdefault(name, set()).add(layer.get_output(0).dtype.name)
+        found.setdefault(name, Counter())[layer.get_output(0).dtype.name] += 1
     return found, {network.get_input(0).dtype.name, network.get_output(0).dtype.name}
-
-
-def test_half_precision_reaches_every_convolution_and_neither_exp_nor_the_ends(
-    made_once: Any, nano_pth: Path
-) -> None:
-    options = ExportOptions(fp16=True, decode=True)
-    path = made_once(nano_pth, ["onnx"], options)["onnx"].path
-    layers, ends = kinds_of_layers(onnx.load(path))
-    assert layers["CONVOLUTION"] == {"HALF"}
-    assert layers["decode UNARY"] == {"FLOAT"}
-    assert layers["decode ELEMENTWISE"] == {"FLOAT"}
-    assert ends == {"FLOAT"}
 
 
 def test_the_sidecar_says_what_was_built_and_that_it_was_not_executed(rtx: ExportResult) -> None:
@@ -119,18 +116,33 @@ def test_two_exports_are_equal_to_the_byte(
     assert read_sidecar(again.path).engine == read_sidecar(rtx.path).engine
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
-def test_models_with_reference_weights_become_engines(
-    name: str, network_of: Any, tmp_path: Path
+@pytest.mark.parametrize("name", [TRAINED, *ARCHITECTURES])
+def test_every_model_becomes_the_same_half_precision_engine_twice(
+    name: str, nano_pth: Path, network_of: Any, tmp_path: Path
 ) -> None:
-    checkpoint = tmp_path / f"{name}.pth"
-    torch.save({"model": network_of(name).state_dict()}, checkpoint)
-    options = replace(HALF, verify=False)
-    (result,) = export_model(checkpoint, ["trt-rtx"], options, tmp_path)
-    weights = sum(tensor.numel() for tensor in network_of(name).state_dict().values())
-    assert result.size > 1.9 * weights
-    assert result.spec.architecture == name
-    assert result.verification.status == "not run"
+    checkpoint = nano_pth
+    if name != TRAINED:
+        checkpoint = tmp_path / f"{name}.pth"
+        torch.save({"model": network_of(name).state_dict()}, checkpoint)
+    # Decoded, so that there is an exp.
+    options = ExportOptions(fp16=True, decode=True, verify=False)
+    exported, engine = export_model(checkpoint, ["onnx", "trt-rtx"], options, tmp_path)
+    graph = onnx.load(exported.path)
+    layers, ends = kinds_of_layers(graph)
+    assert layers["CONVOLUTION"] == Counter(HALF=sum(n.op_type == "Conv" for n in graph.graph.node))
+    assert layers["CONVOLUTION"]["HALF"] > 80
+    assert set(layers["decode UNARY"]) == set(layers["decode ELEMENTWISE"]) == {"FLOAT"}
+    assert ends == {"FLOAT"}
+
+    record = read_sidecar(engine.path).engine
+    content = engine.path.read_bytes()
+    assert record is not None
+    assert record.engine_sha256 == hashlib.sha256(content).hexdigest()
+    assert (record.flavour, record.precision) == ("tensorrt-rtx", "fp16")
+    assert engine.spec.architecture == name.removesuffix(" trained")
+    assert len(content) > 2 * sum(weights.size for weights in half_weights(graph))
+    request = TARGETS["trt-rtx"].request(engine.spec, None)  # type: ignore[attr-defined]
+    assert build_engine(tensorrt_rtx, graph, request) == content
 
 
 def test_targets_and_profile_are_what_was_asked_for(checkpoint_of: Any, tmp_path: Path) -> None:
