@@ -108,10 +108,10 @@ SCENARIOS: dict[str, Scenario] = {
     row.name: row
     for row in (
         Scenario("latency", "how long does a picture take, stage by stage?", "latency"),
-        Scenario("single-stream", "MLPerf: one query after the other", "loadgen"),
-        Scenario("multi-stream", "MLPerf: queries of several pictures", "loadgen"),
-        Scenario("server", "MLPerf: random arrivals under a latency bound", "loadgen"),
-        Scenario("offline", "MLPerf: all pictures at once", "loadgen"),
-        Scenario("streaming", "AP when the world does not wait (sAP)", "streaming"),
+        Scenario("single-stream", "MLPerf: one query after the other", "loadgen.scenario"),
+        Scenario("multi-stream", "MLPerf: queries of several pictures", "loadgen.scenario"),
+        Scenario("server", "MLPerf: random arrivals under a latency bound", "loadgen.scenario"),
+        Scenario("offline", "MLPerf: all pictures at once", "loadgen.scenario"),
+        Scenario("streaming", "AP when the world does not wait (sAP)", "streaming.scenario"),
     )
 }

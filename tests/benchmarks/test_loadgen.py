@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 
 from yolox_deploy import Detections
-from yolox_deploy.benchmarks import loadgen
 from yolox_deploy.benchmarks.accuracy import CocoDataset, detect_dataset, evaluation_detector
-from yolox_deploy.benchmarks.loadgen_logs import queries_needed, read_accuracy, read_log
-from yolox_deploy.benchmarks.loadgen_run import (
+from yolox_deploy.benchmarks.loadgen import scenario as loadgen
+from yolox_deploy.benchmarks.loadgen.logs import queries_needed, read_accuracy, read_log
+from yolox_deploy.benchmarks.loadgen.run import (
     PicturesInMemory,
     PicturesOnDisk,
     SystemUnderTest,
@@ -27,7 +27,7 @@ from yolox_deploy.benchmarks.loadgen_run import (
     from_rows,
     run_test,
 )
-from yolox_deploy.benchmarks.loadgen_runner import CONFIRMATIONS, SEARCH_STEPS, highest_rate
+from yolox_deploy.benchmarks.loadgen.runner import CONFIRMATIONS, SEARCH_STEPS, highest_rate
 from yolox_deploy.benchmarks.opening import requests
 from yolox_deploy.benchmarks.scenarios import Context
 from yolox_deploy.benchmarks.systems import System

@@ -17,11 +17,11 @@ import numpy as np
 import pytest
 
 from yolox_deploy import Detections
-from yolox_deploy.benchmarks import streaming
 from yolox_deploy.benchmarks.opening import requests
 from yolox_deploy.benchmarks.scenarios import Context
-from yolox_deploy.benchmarks.streaming_input import in_sequences, open_source, read_video
-from yolox_deploy.benchmarks.streams import WallClock
+from yolox_deploy.benchmarks.streaming import scenario as streaming
+from yolox_deploy.benchmarks.streaming.source import in_sequences, open_source, read_video
+from yolox_deploy.benchmarks.streaming.streams import WallClock
 from yolox_deploy.benchmarks.systems import System
 from yolox_deploy.errors import InputFileError, UsageError
 
@@ -233,7 +233,7 @@ def test_files_that_are_no_input_are_refused(video: Path, tmp_path: Path) -> Non
 
 
 def test_frames_beyond_memory_are_refused(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("yolox_deploy.benchmarks.streaming_input.MOST_BYTES", 5 * 12000)
+    monkeypatch.setattr("yolox_deploy.benchmarks.streaming.source.MOST_BYTES", 5 * 12000)
     with pytest.raises(UsageError, match="--frames 3"):
         read_video(video)
     assert len(read_video(video, 3)[0]) == 3

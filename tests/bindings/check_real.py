@@ -21,7 +21,7 @@ def main(library: str, binding: str) -> None:
     for name in ("fake_books", "fake_wrong", "fake_refused"):
         getattr(driver, name).restype = ctypes.c_char_p
 
-    from yolox_deploy.benchmarks.cuda_check import check_binding
+    from yolox_deploy.benchmarks.checks.cuda import check_binding
 
     def report(number: int, error: str) -> None:
         texts = [

@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from yolox_deploy.benchmarks.accuracy import CocoDataset, evaluation_thresholds
-from yolox_deploy.benchmarks.loadgen_result import PERCENTS, SCHEMA, LoadgenResult
-from yolox_deploy.benchmarks.loadgen_run import require_loadgen
-from yolox_deploy.benchmarks.loadgen_runner import Runner
+from yolox_deploy.benchmarks.loadgen.result import PERCENTS, SCHEMA, LoadgenResult
+from yolox_deploy.benchmarks.loadgen.run import require_loadgen
+from yolox_deploy.benchmarks.loadgen.runner import Runner
 from yolox_deploy.benchmarks.scenarios import Context
 from yolox_deploy.errors import UsageError
 

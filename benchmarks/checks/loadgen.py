@@ -1,9 +1,9 @@
 """Whether LoadGen calls every scenario VALID, and its 90th percentile agrees with ours.
 
-``python -m yolox_deploy.benchmarks.loadgen_check --model yolox_nano.onnx`` runs the four scenarios;
-then a single stream whose calls our clock times as well; then LoadGen's single stream and our own
-loop in turns, on one picture.  It exits with 1 where a verdict is not VALID or the percentiles
-differ by more than 3 %.  Turns want a quiet machine.
+``python -m yolox_deploy.benchmarks.checks.loadgen --model yolox_nano.onnx`` runs the four
+scenarios; then a single stream whose calls our clock times as well; then LoadGen's single stream
+and our own loop in turns, on one picture.  It exits with 1 where a verdict is not VALID or the
+percentiles differ by more than 3 %.  Turns want a quiet machine.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from typing import Any, cast
 
 import numpy as np
 
-from yolox_deploy.benchmarks import loadgen
-from yolox_deploy.benchmarks.loadgen_result import Verdict
-from yolox_deploy.benchmarks.loadgen_runner import TRAFFIC
+from yolox_deploy.benchmarks.loadgen import scenario as loadgen
+from yolox_deploy.benchmarks.loadgen.result import Verdict
+from yolox_deploy.benchmarks.loadgen.runner import TRAFFIC
 from yolox_deploy.benchmarks.measuring import measure
 from yolox_deploy.benchmarks.opening import requests
 from yolox_deploy.benchmarks.scenarios import Context

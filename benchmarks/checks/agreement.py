@@ -1,6 +1,6 @@
 """Whether our figures agree with the engines' own tools, and add up.
 
-``python -m yolox_deploy.benchmarks.agreement_check`` measures in turns with OpenVINO's
+``python -m yolox_deploy.benchmarks.checks.agreement`` measures in turns with OpenVINO's
 ``benchmark_app`` (latency hint, the same precision and threads) and with a bare loop on ONNX
 Runtime, and exits with 1 where something differs by more than it may.  It wants a quiet machine.
 """

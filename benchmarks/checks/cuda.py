@@ -1,6 +1,6 @@
 """What only a GPU can show: the CUDA layer for real, and PyTorch in FP16 from CUDA graphs.
 
-``python -m yolox_deploy.benchmarks.cuda_check --output cuda_check.md`` copies through every
+``python -m yolox_deploy.benchmarks.checks.cuda --output cuda.md`` copies through every
 installed binding, with a small kernel in the engine's place, and checks results, times and that no
 memory is lost; then it measures all seven models at batch 1 beside the published V100 latencies.
 Weights are random, which changes no time.
@@ -27,7 +27,7 @@ from yolox_deploy.progress import print_table, say, track
 from yolox_deploy.runtimes.cuda import BINDINGS, Cuda, Handle, installed_bindings
 from yolox_deploy.runtimes.gpu import find_gpu, free_memory
 
-COMMAND = "cuda_check"
+COMMAND = "checks.cuda"
 # https://github.com/Megvii-BaseDetection/YOLOX#benchmark: one V100, batch 1, FP16, network alone.
 V100_MS = {"s": 9.8, "m": 12.3, "l": 14.5, "x": 17.3, "darknet53": 11.1}
 WARM_UP = 30

@@ -18,10 +18,10 @@ from typing import Any
 
 from yolox_deploy.benchmarks.accuracy import evaluation_thresholds, require_pycocotools
 from yolox_deploy.benchmarks.scenarios import Context
-from yolox_deploy.benchmarks.streamer import Streamer
-from yolox_deploy.benchmarks.streaming_input import DEFAULT_FPS, open_source
-from yolox_deploy.benchmarks.streaming_result import SCHEMA, StreamingResult
-from yolox_deploy.benchmarks.streams import SCHEDULES
+from yolox_deploy.benchmarks.streaming.result import SCHEMA, StreamingResult
+from yolox_deploy.benchmarks.streaming.source import DEFAULT_FPS, open_source
+from yolox_deploy.benchmarks.streaming.streamer import Streamer
+from yolox_deploy.benchmarks.streaming.streams import SCHEDULES
 from yolox_deploy.errors import UsageError
 
 __all__ = ["RESULT", "SCHEMA", "add_arguments", "measure"]

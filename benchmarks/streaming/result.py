@@ -23,8 +23,8 @@ class Run:
 
     ``mode`` is ``zero latency``, ``real time`` or ``simulated``; ``speed`` the factor of simulated
     hardware; ``ap`` COCO's figures (0..1); ``missed``, ``in_time`` and ``mean_lag`` as in
-    :class:`~yolox_deploy.benchmarks.streams.Stream`; ``seen`` how many frames were looked at; all
-    are means over ``passes``, times that the frames passed.
+    :class:`~yolox_deploy.benchmarks.streaming.streams.Stream`; ``seen`` how many frames were looked
+    at; all are means over ``passes``, times that the frames passed.
     """
 
     mode: str

@@ -10,9 +10,9 @@ from time import perf_counter
 from typing import Any
 
 from yolox_deploy.benchmarks.accuracy import AveragePrecision, CocoDataset
-from yolox_deploy.benchmarks.loadgen_logs import Log, queries_needed, read_accuracy, read_log
-from yolox_deploy.benchmarks.loadgen_result import PERCENTS, Trial, Verdict
-from yolox_deploy.benchmarks.loadgen_run import (
+from yolox_deploy.benchmarks.loadgen.logs import Log, queries_needed, read_accuracy, read_log
+from yolox_deploy.benchmarks.loadgen.result import PERCENTS, Trial, Verdict
+from yolox_deploy.benchmarks.loadgen.run import (
     Library,
     PicturesInMemory,
     PicturesOnDisk,

@@ -1,6 +1,6 @@
 """How often ``yolox-bench compare`` is right: equal runs, and runs with a planted slowdown.
 
-``python -m yolox_deploy.benchmarks.compare_check`` measures pairs of equal runs and runs slowed by
+``python -m yolox_deploy.benchmarks.checks.compare`` measures pairs of equal runs and runs slowed by
 15 %, every run in a process of its own, and counts the verdicts.  Where there is none because the
 host placed the processors differently, both runs are measured again, as the tool says.  It exits
 with 1 where fewer than 9 of 10 are right.
@@ -26,7 +26,7 @@ from yolox_deploy.progress import Still, print_table
 RIGHT_SHARE = 0.9
 ATTEMPTS = 4
 NONE = "too noisy to say"
-MODULE = "yolox_deploy.benchmarks.compare_check"
+MODULE = "yolox_deploy.benchmarks.checks.compare"
 
 
 class Slowed:
@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return worker(options.worker, [*shared, *rest])
     rows = []
     good = True
-    with tempfile.TemporaryDirectory() as folder, Still("compare_check") as still:
+    with tempfile.TemporaryDirectory() as folder, Still(MODULE) as still:
         for name, factor, right in (
             ("equal", 1.0, "no difference"),
             (f"slowed by {options.factor - 1:.0%}", options.factor, "slower"),

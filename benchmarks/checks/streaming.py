@@ -1,6 +1,6 @@
 """Whether simulated streaming AP agrees with what the frames gave in real time.
 
-``python -m yolox_deploy.benchmarks.streaming_check --video FILE`` (or ``--data COCO_JSON --images
+``python -m yolox_deploy.benchmarks.checks.streaming --video FILE`` (or ``--data COCO_JSON --images
 DIR``) streams several times, with either schedule, and exits with 1 where the means differ by more
 than one AP (0.01).  It wants a quiet machine.
 """
@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 
-from yolox_deploy.benchmarks import streaming
 from yolox_deploy.benchmarks.opening import requests
 from yolox_deploy.benchmarks.scenarios import Context
-from yolox_deploy.benchmarks.streams import SCHEDULES
+from yolox_deploy.benchmarks.streaming import scenario as streaming
+from yolox_deploy.benchmarks.streaming.streams import SCHEDULES
 from yolox_deploy.benchmarks.systems import System
 from yolox_deploy.files import ASSETS
 from yolox_deploy.images import find_images, read_image

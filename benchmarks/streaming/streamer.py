@@ -12,9 +12,9 @@ import numpy as np
 
 from yolox_deploy.benchmarks.accuracy import average_precision, match_categories
 from yolox_deploy.benchmarks.scenarios import Context
-from yolox_deploy.benchmarks.streaming_input import Picture, Source
-from yolox_deploy.benchmarks.streaming_result import Run, Streamed
-from yolox_deploy.benchmarks.streams import (
+from yolox_deploy.benchmarks.streaming.result import Run, Streamed
+from yolox_deploy.benchmarks.streaming.source import Picture, Source
+from yolox_deploy.benchmarks.streaming.streams import (
     SCHEDULES,
     Entries,
     Latencies,
