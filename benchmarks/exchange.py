@@ -64,3 +64,9 @@ def levels(seconds: Sequence[float], least: float) -> Integers:
     times: Floats = np.asarray(seconds, np.float64)
     steps = np.rint(np.log2(times / least)).astype(np.int64)
     return np.where(steps[:-1] == steps[1:], steps[:-1], CHANGING)
+
+
+def alike(seconds: Sequence[float | None]) -> bool:
+    """Whether the processors exchanged data equally fast at all times, as far as is known."""
+    known = [value for value in seconds if value is not None]
+    return len(known) < 2 or not levels(known, min(known)).any()

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from yolox_deploy.benchmarks.exchange import exchange_seconds, levels
+from yolox_deploy.benchmarks.exchange import alike, exchange_seconds
 from yolox_deploy.benchmarks.measuring import STAGES, Series, harness_cost, measure
 from yolox_deploy.benchmarks.opening import requests
 from yolox_deploy.benchmarks.statistics import Floats
@@ -140,12 +140,6 @@ def _agreement(
         Check(f"{label}, sum of stages against end to end", [(_times(sums), whole)], SUM_MAY),
         Check(f"{label}, with the harness against without", [(whole, without)], HARNESS_MAY),
     ]
-
-
-def alike(seconds: Sequence[float | None]) -> bool:
-    """Whether the processors exchanged data equally fast at all times, as far as is known."""
-    known = [value for value in seconds if value is not None]
-    return len(known) < 2 or not levels(known, min(known)).any()
 
 
 def _times(seconds: Floats) -> Times:

@@ -7,7 +7,7 @@ import os
 import pytest
 
 from yolox_deploy.benchmarks import exchange
-from yolox_deploy.benchmarks.exchange import CHANGING, exchange_seconds, levels
+from yolox_deploy.benchmarks.exchange import CHANGING, alike, exchange_seconds, levels
 
 binds = pytest.mark.skipif(
     not hasattr(os, "sched_setaffinity"), reason="the system binds no threads to processors"
@@ -62,3 +62,10 @@ def test_rounds_that_begin_and_end_alike_have_a_level() -> None:
     times = [17e-6, 18e-6, 21e-6, 35e-6, 34e-6, 66e-6, 70e-6, 17e-6]
     assert levels(times, 17e-6).tolist() == [0, 0, CHANGING, 1, CHANGING, 2, CHANGING]
     assert levels([34e-6, 36e-6], 17e-6).tolist() == [1]
+
+
+def test_times_are_alike_where_nothing_moved() -> None:
+    assert alike([17e-6, 21e-6, 18e-6])
+    assert not alike([17e-6, 35e-6, 34e-6])
+    assert not alike([35e-6, 34e-6, 17e-6])
+    assert alike([None, None, None])
