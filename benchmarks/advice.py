@@ -34,29 +34,34 @@ def latency_advice(result: LatencyResult, systems: Sequence[SystemInfo]) -> list
             for i, system in enumerate(systems)
             for text in _of_one(result, i, system, result.series[i])
         ),
-        *_placement(result, systems),
         *_precisions(result, systems),
         *_untried(result, systems),
         *_frame_rate(result, systems),
     ]
 
 
-def _placement(result: LatencyResult, systems: Sequence[SystemInfo]) -> Iterator[str]:
+def placement_doubts(result: LatencyResult, systems: Sequence[SystemInfo]) -> list[str]:
+    """Return what each system lost while the processors exchanged data more slowly.
+
+    None where that did not change during the run, or for too few rounds to say.
+    """
     if not result.exchange:
-        return
+        return []
     states = levels(result.exchange, min(result.exchange))
     near, far = np.flatnonzero(states == 0), np.flatnonzero(states > 0)
     if min(len(near), len(far)) < FEWEST_ALIKE:
-        return
+        return []
     ratio = np.median(np.take(result.exchange, far)) / np.median(np.take(result.exchange, near))
+    found = []
     for system, series in zip(systems, result.series, strict=True):
         if system.device == "cpu" and system.threads != 1:
             fast, slow = (float(np.median(series.within(x).total)) * 1e3 for x in (near, far))
-            yield (
-                f"{system.label}: in {len(far)} of {len(states)} rounds the processors exchanged "
-                f"data {ratio:.1f} times as slowly, because the host had moved them: {slow:.1f} ms "
-                f"there, {fast:.1f} ms in the others; --threads 1 does not depend on it"
+            found.append(
+                f"in {len(far)} of {len(states)} rounds the processors exchanged data {ratio:.1f} "
+                f"times as slowly, the host had moved them: {system.label} took {slow:.1f} ms "
+                f"there, {fast:.1f} ms in the others (--threads 1 does not depend on it)"
             )
+    return found
 
 
 def _of_one(result: LatencyResult, i: int, system: SystemInfo, series: Series) -> Iterator[str]:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from yolox_deploy.benchmarks.advice import latency_advice
+from yolox_deploy.benchmarks.advice import latency_advice, placement_doubts
 from yolox_deploy.benchmarks.cold_start import ColdStart, cold_starts
 from yolox_deploy.benchmarks.costs import Cost, cost_of
 from yolox_deploy.benchmarks.environment import machine
@@ -145,6 +145,10 @@ class LatencyResult:
     def advice(self, systems: Sequence[SystemInfo]) -> list[str]:
         """Return sentences that the numbers carry."""
         return latency_advice(self, systems)
+
+    def doubts(self, systems: Sequence[SystemInfo]) -> list[str]:
+        """Return what it cost where the host moved the processors during the run."""
+        return placement_doubts(self, systems)
 
     def plot(self, systems: Sequence[SystemInfo], path: Path) -> None:
         """Draw the distribution of every stage."""

@@ -99,11 +99,16 @@ class Report:
         """Return every table, the environment last."""
         return [*self.result.tables(self.systems), self._systems(), self._environment()]
 
+    @property
+    def doubts(self) -> list[str]:
+        """Sentences why the figures may be wrong."""
+        return [*self.environment.doubts, *self.result.doubts(self.systems)]
+
     def verdicts(self) -> list[str]:
         """Return the sentences below the tables: advice, and doubts if there are any."""
         return [
             *(f"advice: {text}" for text in self.result.advice(self.systems)),
-            *(f"doubtful, because {text}" for text in self.environment.doubts),
+            *(f"doubtful, because {text}" for text in self.doubts),
         ]
 
     def _systems(self) -> Table:

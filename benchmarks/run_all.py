@@ -95,7 +95,7 @@ def overview(folder: Path) -> None:
                     f"{np.percentile(total, 95):.2f}",
                     f"{1e3 / median:.1f}",
                     str(len(total)),
-                    "yes" if report.environment.doubts else "",
+                    "yes" if report.doubts else "",
                 ]
             )
             known = PUBLISHED.get(system.architecture or "")
@@ -121,6 +121,8 @@ def _text(rows: Sequence[Sequence[str]], reports: Sequence[Report]) -> str:
     ]
     commands = "\n".join(report.command for report in reports)
     doubts = sorted({doubt for report in reports for doubt in report.environment.doubts})
+    if any(report.result.doubts(report.systems) for report in reports):
+        doubts.append("the host moved the processors, and each report says what that cost")
     return (
         "\n\n".join(
             [

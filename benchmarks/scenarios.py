@@ -52,6 +52,10 @@ class Result(Protocol):
         """Return sentences that the numbers carry."""
         ...
 
+    def doubts(self, systems: Sequence[SystemInfo]) -> list[str]:
+        """Return sentences why the numbers may be wrong, beside those about the machine."""
+        ...
+
     def plot(self, systems: Sequence[SystemInfo], path: Path) -> None:
         """Write a chart to ``path`` (the suffix says which format); raises ``OutputError``."""
         ...

@@ -143,6 +143,10 @@ class LoadgenResult:
             if not t.valid
         ]
 
+    def doubts(self, systems: Sequence[SystemInfo]) -> list[str]:
+        """Return none: the machine's are all there are."""
+        return []
+
     def plot(self, systems: Sequence[SystemInfo], path: Path) -> None:
         """Draw the percentiles of latency of every system."""
         with chart(path) as axes:

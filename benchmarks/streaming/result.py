@@ -164,6 +164,10 @@ class StreamingResult:
                 )
         return found
 
+    def doubts(self, systems: Sequence[SystemInfo]) -> list[str]:
+        """Return none: the machine's are all there are."""
+        return []
+
     def plot(self, systems: Sequence[SystemInfo], path: Path) -> None:
         """Draw AP at zero latency and in the stream, system by system, coloured by precision."""
         precisions = list(dict.fromkeys(info.precision for info in systems))
