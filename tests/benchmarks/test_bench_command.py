@@ -250,7 +250,7 @@ def test_a_run_on_processors_that_were_moved_says_what_it_cost(
     assert shown.code == 0
     # One round on the border belongs to neither.
     found = re.findall(
-        r"doubtful, because in 8 of 20 rounds .* 2\.1 times as slowly.* 7\.\d ms there, [45]\.\d ms",
+        r"doubtful, because in 8 of 20 rounds .* 2\.1 times as slowly.* 7\.\d ms there, [45]\.\d",
         shown.out,
     )
     assert len(found) == (2 if said else 0)
