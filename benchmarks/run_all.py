@@ -101,7 +101,7 @@ def overview(folder: Path) -> None:
             known = PUBLISHED.get(system.architecture or "")
             if known is not None:
                 points.append(Point(median, known.ap, system.architecture or "", engine))
-    write_atomically(folder / "README.md", _text(rows, reports))
+    write_atomically(folder / "README.md", _text(rows, reports, _others(folder)))
     if points:
         plot_ap_against_latency(
             points, "published, COCO val2017", folder / "ap_against_latency.png"
@@ -109,7 +109,16 @@ def overview(folder: Path) -> None:
     say(f"wrote {folder / 'README.md'}")
 
 
-def _text(rows: Sequence[Sequence[str]], reports: Sequence[Report]) -> str:
+def _others(folder: Path) -> list[str]:
+    """Return links to the reports of other scenarios that somebody put there."""
+    return [
+        f"- [{path.stem}]({path.name})"
+        for path in sorted(folder.glob("*.md"))
+        if path.name != "README.md" and not path.name.startswith("yolox_")
+    ]
+
+
+def _text(rows: Sequence[Sequence[str]], reports: Sequence[Report], others: Sequence[str]) -> str:
     headers = (
         *("model and side", "engine", "inference ms", "end to end ms", "95% interval", "p95 ms"),
         *("FPS", "calls", "doubtful"),
@@ -135,6 +144,7 @@ def _text(rows: Sequence[Sequence[str]], reports: Sequence[Report]) -> str:
                 "![AP against latency](ap_against_latency.png)",
                 f"AP in the chart is the published one ({ZOO.split(',')[0]}), milliseconds are "
                 "measured here.",
+                *(["## Other scenarios", "\n".join(others)] if others else []),
                 "## Where",
                 "\n".join(facts),
                 "## Commands",

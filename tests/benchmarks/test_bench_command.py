@@ -314,11 +314,15 @@ def test_all_stands_for_what_opens_the_file(nano_onnx: Path) -> None:
 
 def test_the_overview_is_made_from_the_reports(files: Path, tmp_path: Path) -> None:
     (tmp_path / "yolox_nano.json").write_bytes((files / "run.json").read_bytes())
+    (tmp_path / "yolox_nano.md").write_text("the report above")
+    (tmp_path / "streaming_nano.md").write_text("another scenario")
     run_all.main(["--overview-only", "--output", str(tmp_path)])
     text = (tmp_path / "README.md").read_text()
     assert "| nano 320 | onnxruntime fp32 |" in text
     assert "| nano 320 | openvino fp32 |" in text
     assert "yolox-bench --backend onnxruntime,openvino" in text
+    assert "[streaming_nano](streaming_nano.md)" in text
+    assert "(yolox_nano.md)" not in text
     assert (tmp_path / "ap_against_latency.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(UsageError, match="no report"):
         run_all.main(["--overview-only", "--output", str(tmp_path / "none")])
