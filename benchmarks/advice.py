@@ -58,8 +58,9 @@ def placement_doubts(result: LatencyResult, systems: Sequence[SystemInfo]) -> li
             fast, slow = (float(np.median(series.within(x).total)) * 1e3 for x in (near, far))
             found.append(
                 f"in {len(far)} of {len(states)} rounds the processors exchanged data {ratio:.1f} "
-                f"times as slowly, the host had moved them: {system.label} took {slow:.1f} ms "
-                f"there, {fast:.1f} ms in the others (--threads 1 does not depend on it)"
+                f"times as slowly, as when the host of a virtual machine moves them: "
+                f"{system.label} took {slow:.1f} ms there, {fast:.1f} ms in the others "
+                "(--threads 1 does not depend on it)"
             )
     return found
 

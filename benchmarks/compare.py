@@ -29,6 +29,8 @@ MARGIN = 0.05
 # An interval that begins within the margin and reaches this far hides what all would call slower.
 TOO_WIDE = 0.15
 
+SAME_MACHINE = ("CPU", "cores", "memory")
+
 Verdict = Literal["slower", "faster", "no difference", "too noisy to say"]
 
 
@@ -108,7 +110,13 @@ class Shared:
 
     @classmethod
     def of(cls, before: Report, after: Report) -> Shared | None:
-        """Return them, ``None`` where one state was all there was or nothing is known."""
+        """Return them, ``None`` where one state was all there was or nothing is known.
+
+        Two machines are not two states of one.
+        """
+        machines = [report.environment.machine for report in (before, after)]
+        if any(machines[0].get(key) != machines[1].get(key) for key in SAME_MACHINE):
+            return None
         seconds = [_latency(report).exchange for report in (before, after)]
         if not all(seconds):
             return None
@@ -131,9 +139,9 @@ class Shared:
         """Return which rounds are compared, or why none are."""
         if self.rounds is None:
             return (
-                "the host placed this machine's processors differently in the two runs: they "
-                f"exchanged data {self.slower:.1f} times as slowly after; measure both again, or "
-                "with --threads 1, which does not depend on it"
+                f"the processors exchanged data {self.slower:.1f} times as slowly after, as when "
+                "the host of a virtual machine has moved them: measure both again, or with "
+                "--threads 1, which does not depend on it"
             )
         before, after = (
             f"{len(chosen)} of {len(np.unique(series.rounds))} rounds"
@@ -209,7 +217,7 @@ def remarks(before: Report, after: Report, comparisons: Sequence[Comparison]) ->
     ]
     for name, version in sorted(engines[1] - engines[0]):
         found.append(f"{name} {version} is new")
-    found += [f"{c.label}: {c.note}" for c in comparisons if c.note]
+    found += dict.fromkeys(c.note for c in comparisons if c.note)
     for word, report in (("before", before), ("after", after)):
         found += [f"the run {word} is doubtful, because {t}" for t in report.environment.doubts]
     return found

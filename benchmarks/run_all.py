@@ -131,7 +131,10 @@ def _text(rows: Sequence[Sequence[str]], reports: Sequence[Report], others: Sequ
     commands = "\n".join(report.command for report in reports)
     doubts = sorted({doubt for report in reports for doubt in report.environment.doubts})
     if any(report.result.doubts(report.systems) for report in reports):
-        doubts.append("the host moved the processors, and each report says what that cost")
+        doubts.append(
+            "the processors exchanged data faster at times than at others, and each report "
+            "says what that cost"
+        )
     return (
         "\n\n".join(
             [
