@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from yolox_deploy.benchmarks.exchange import alike, exchange_seconds
+from yolox_deploy.benchmarks.checks.turns import in_turns
 from yolox_deploy.benchmarks.measuring import STAGES, Series, harness_cost, measure
 from yolox_deploy.benchmarks.opening import requests
 from yolox_deploy.benchmarks.statistics import Floats
@@ -29,8 +29,6 @@ from yolox_deploy.images import find_images, read_image
 from yolox_deploy.progress import print_table, say
 
 OPENVINO_MAY, ONNXRUNTIME_MAY, SUM_MAY, HARNESS_MAY = 0.05, 0.03, 0.02, 0.01
-# Turns between which the host moved the processors are taken again, up to so many times.
-ATTEMPTS = 4
 FIGURES = re.compile(r"Median:\s+([\d.]+) ms.*Min:\s+([\d.]+) ms", re.DOTALL)
 
 
@@ -78,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--model", default="nano,s", help="architectures (nano,s)")
     parser.add_argument("--precision", default="fp32,bf16", help="of OpenVINO (fp32,bf16)")
-    parser.add_argument("--pairs", type=int, default=5, help="turns of each (5)")
+    parser.add_argument("--turns", type=int, default=5, help="of each side (5)")
     parser.add_argument("--seconds", type=float, default=4, help="of each turn (4)")
     parser.add_argument("--threads", type=int, help="CPU threads (the engine's choice)")
     options = parser.parse_args(argv)
@@ -92,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             for request in requests(
                 [model], [backend], precisions, random_weights=True, threads=options.threads
             ):
-                say(f"{request.text}: {options.pairs} turns")
+                say(f"{request.text}: {options.turns} turns")
                 checks += _agreement(request, rival, may, pictures, options)
     print_table(
         ("what", "ours ms", "other ms", "median", "least", "may", "verdict"),
@@ -112,26 +110,21 @@ def _agreement(
     options: argparse.Namespace,
 ) -> list[Check]:
     """Take turns; return the comparison of the engine's time, and that the stages add up."""
-    turns: list[tuple[Times, Times]] = []
-    taken: list[Series] = []
-    for attempt in range(ATTEMPTS * options.pairs):
-        placed = [exchange_seconds()]
-        system = System(request, pictures)
+    system = System(request, pictures)
+    system.close()
+
+    def ours() -> Series:
+        opened = System(request, pictures)
         try:
-            (series,) = measure([system], options.seconds, 20)
+            return measure([opened], options.seconds, 20)[0]
         finally:
-            system.close()
-        placed.append(exchange_seconds())
-        ours = _times(series.stages[:, STAGES.index("inference")])
-        theirs = rival(system, options.seconds)
-        placed.append(exchange_seconds())
-        if alike(placed) or attempt + options.pairs - len(turns) >= ATTEMPTS * options.pairs:
-            turns.append((ours, theirs))
-            taken.append(series)
-        if len(turns) == options.pairs:
-            break
-    total = np.concatenate([series.total for series in taken])
-    sums = np.concatenate([np.nansum(series.stages, 1) for series in taken])
+            opened.close()
+
+    taken = in_turns(options.turns, ours, lambda: rival(system, options.seconds))
+    inference = STAGES.index("inference")
+    turns = [(_times(series.stages[:, inference]), theirs) for series, theirs in taken]
+    total = np.concatenate([series.total for series, _ in taken])
+    sums = np.concatenate([np.nansum(series.stages, 1) for series, _ in taken])
     cost = harness_cost(pictures)
     label, whole = system.info.label, _times(total)
     without = _times(total - cost.inside - cost.between)

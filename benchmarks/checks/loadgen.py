@@ -18,7 +18,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from yolox_deploy.benchmarks.exchange import alike, exchange_seconds
+from yolox_deploy.benchmarks.checks.turns import add_arguments, in_turns
 from yolox_deploy.benchmarks.loadgen import scenario as loadgen
 from yolox_deploy.benchmarks.loadgen.result import Verdict
 from yolox_deploy.benchmarks.loadgen.runner import TRAFFIC
@@ -33,18 +33,13 @@ from yolox_deploy.images import find_images, read_image
 from yolox_deploy.progress import print_table, say
 
 MAY = 0.03
-ATTEMPTS = 4
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print the table, and return 1 where something does not hold."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--model", help="as for yolox-bench (the bundled one)")
-    parser.add_argument("--backend", default="openvino", help="(openvino)")
-    parser.add_argument("--precision", help="(the engine's first)")
-    parser.add_argument("--threads", type=int, help="CPU threads (the engine's choice)")
+    add_arguments(parser, turns=8)
     parser.add_argument("--duration", type=float, default=10, help="seconds a scenario (10)")
-    parser.add_argument("--turns", type=int, default=8, help="of each side (8)")
     parser.add_argument("--seconds", type=float, default=5, help="of each turn (5)")
     loadgen.add_arguments(parser)
     parser.set_defaults(data=None, images=None, json=None, seed=0)
@@ -67,13 +62,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     good = all(v.valid for v in verdicts.values())
     for name, pairs in (("the same calls", [same]), ("in turns", turns)):
         # The median of the turns' own differences: what changes between turns is no difference.
-        difference = median(theirs / ours for theirs, ours in pairs) - 1
+        difference = median(theirs / ours for ours, theirs in pairs) - 1
         agrees = abs(difference) <= MAY
         good &= agrees
-        theirs, ours = (median(pair[side] for pair in pairs) * 1e3 for side in (0, 1))
+        ours, theirs = (median(pair[side] for pair in pairs) * 1e3 for side in (0, 1))
         text = f"LoadGen {theirs:.3f} ms, ours {ours:.3f} ms: {difference:+.1%}"
         rows.append([f"single-stream p90, {name}", "agrees" if agrees else "DIFFERS", text])
-    spread = ", ".join(f"{a * 1e3:.2f}/{b * 1e3:.2f}" for a, b in turns)
+    spread = ", ".join(f"{theirs * 1e3:.2f}/{ours * 1e3:.2f}" for ours, theirs in turns)
     print_table(("what", "verdict", "figures"), rows)
     print(f"turns, LoadGen's p90 / ours in ms: {spread}")
     return 0 if good else 1
@@ -110,7 +105,7 @@ class Timed:
 
 
 def same_calls(system: System, options: argparse.Namespace) -> tuple[float, float]:
-    """Return the 90th percentile of the same calls on LoadGen's clock and on ours."""
+    """Return the 90th percentile of the same calls on our clock and on LoadGen's."""
     detector = system.detector
     timed = Timed(detector)
     system.detector = cast(Detector, timed)
@@ -118,11 +113,11 @@ def same_calls(system: System, options: argparse.Namespace) -> tuple[float, floa
         theirs = run(system, "single-stream", options, 64).seconds["90.0"]
     finally:
         system.detector = detector
-    return theirs, float(np.percentile(timed.seconds, 90))
+    return float(np.percentile(timed.seconds, 90)), theirs
 
 
 def take_turns(system: System, options: argparse.Namespace) -> list[tuple[float, float]]:
-    """Return the 90th percentile in seconds of LoadGen and of our loop, turn by turn."""
+    """Return the 90th percentile in seconds of our loop and of LoadGen, turn by turn."""
     options = argparse.Namespace(**{**vars(options), "duration": options.seconds})
 
     def theirs() -> float:
@@ -132,20 +127,7 @@ def take_turns(system: System, options: argparse.Namespace) -> list[tuple[float,
         (series,) = measure([system], options.seconds, 64)
         return float(np.percentile(series.total, 90))
 
-    found: list[tuple[float, float]] = []
-    for left in range(ATTEMPTS * options.turns, 0, -1):
-        placed = [exchange_seconds()]
-        sides = [theirs, ours] if left % 2 else [ours, theirs]
-        seconds = {}
-        for side in sides:
-            seconds[side] = side()
-            placed.append(exchange_seconds())
-        # Turns between which the host moved the processors are taken again, while there is time.
-        if alike(placed) or left <= options.turns - len(found):
-            found.append((seconds[theirs], seconds[ours]))
-        if len(found) == options.turns:
-            break
-    return found
+    return in_turns(options.turns, ours, theirs)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 
+from yolox_deploy.benchmarks.checks.turns import add_arguments
 from yolox_deploy.benchmarks.opening import requests
 from yolox_deploy.benchmarks.scenarios import Context
 from yolox_deploy.benchmarks.streaming import scenario as streaming
@@ -27,11 +28,7 @@ MAY = 0.01
 def main(argv: Sequence[str] | None = None) -> int:
     """Stream, print the table, and return 1 where something differs."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--model", help="as for yolox-bench (the bundled one)")
-    parser.add_argument("--backend", default="openvino", help="(openvino)")
-    parser.add_argument("--precision", help="(the engine's first)")
-    parser.add_argument("--threads", type=int, help="CPU threads (the engine's choice)")
-    parser.add_argument("--turns", type=int, default=5, help="of each schedule (5)")
+    add_arguments(parser, turns=5)
     parser.add_argument("--data", type=Path, help="COCO annotations")
     parser.add_argument("--images", nargs="+", help="folder of their pictures")
     streaming.add_arguments(parser)
