@@ -45,7 +45,7 @@ class Runtime(ABC):
 
     ``device`` and ``precision`` are one of the subclass' ``devices`` and ``precisions`` (the
     first is the default); ``threads`` is the number of CPU threads, ``None`` the engine's choice
-    where this process may use every processor, else as many as it may use.
+    within what this process may use.
 
     Raises :class:`UsageError` for arguments the engine does not have and :class:`ArtifactError`
     for a file it cannot open.
@@ -74,7 +74,7 @@ class Runtime(ABC):
         self.precision = self._choose("precision", precision, self.precisions)
         if threads is not None and not 1 <= threads <= 4096:
             raise UsageError(f"threads must lie in 1..4096, got {threads}")
-        self.threads = threads or threads_allowed()
+        self.threads = threads
         self.closed = False
         if not path.is_file():
             raise ArtifactError(f"{path}: no such file")
@@ -102,6 +102,16 @@ class Runtime(ABC):
                 + suggest(kind, known)
             )
         return given.lower()
+
+    def threads_within(self, choice: int | None = None) -> int | None:
+        """Return the number of threads to set, ``None`` to leave it to the engine.
+
+        ``choice`` is what the engine would take by itself, where it says so.
+        """
+        allowed = threads_allowed()
+        if self.threads or allowed is None:
+            return self.threads
+        return min(allowed, choice) if choice else allowed
 
     def device_kind_and_index(self) -> tuple[str, int]:
         """Return ("cuda", 1) for the device "cuda:1"; raises :class:`UsageError`."""

@@ -56,8 +56,8 @@ class NcnnRuntime(Runtime):
         self.net.opt.use_fp16_storage = False
         self.net.opt.use_fp16_arithmetic = False
         self.net.opt.use_bf16_storage = self.precision == "bf16"
-        if self.threads:
-            self.net.opt.num_threads = self.threads
+        if threads := self.threads_within(self.net.opt.num_threads):
+            self.net.opt.num_threads = threads
         if self.net.load_param(str(self.path)) or self.net.load_model(str(weights)):
             raise ArtifactError(
                 f"{self.path}: ncnn refuses it; {weights.name} may be truncated or of another model"

@@ -45,8 +45,8 @@ class OnnxRuntime(Runtime):
             getattr(onnxruntime, "preload_dlls", lambda: None)()
         options = onnxruntime.SessionOptions()
         options.log_severity_level = ERRORS_ONLY
-        if self.threads:
-            options.intra_op_num_threads = self.threads
+        if threads := self.threads_within():
+            options.intra_op_num_threads = threads
         self.session = onnxruntime.InferenceSession(
             str(self.path), options, providers=[(provider, PROVIDER_OPTIONS[kind](index))]
         )

@@ -59,8 +59,8 @@ class OpenVINORuntime(Runtime):
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": ELEMENT_TYPES[self.precision],
         }
-        if self.threads:
-            config["INFERENCE_NUM_THREADS"] = self.threads
+        if threads := self.threads_within():
+            config["INFERENCE_NUM_THREADS"] = threads
         opened = Opened(_spec_json(model), _shape(model.input(0)), _shape(model.output(0)))
         self.request = core().compile_model(model, device, config).create_infer_request()
         return opened

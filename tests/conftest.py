@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -27,6 +27,7 @@ settings.register_profile("suite", deadline=None, derandomize=True, database=Non
 settings.load_profile("suite")
 
 DataFile = Callable[[str], Path]
+ALLOWED = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -36,7 +37,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """
     worker = getattr(config, "workerinput", None)
     if worker and hasattr(os, "sched_setaffinity"):
-        processors = sorted(os.sched_getaffinity(0))
+        processors = sorted(ALLOWED)
         number = int(worker["workerid"].removeprefix("gw"))
         os.sched_setaffinity(0, {processors[number % len(processors)]})
 
@@ -58,6 +59,17 @@ def data_file() -> DataFile:
 def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep fetched weights and cached exports out of the user's cache folder."""
     monkeypatch.setenv("YOLOX_DEPLOY_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture(scope="module")
+def every_processor() -> Iterator[None]:
+    """All the processors that the tests were started with, for as long as it takes."""
+    before = os.sched_getaffinity(0) if ALLOWED else set()
+    if ALLOWED:
+        os.sched_setaffinity(0, ALLOWED)
+    yield
+    if ALLOWED:
+        os.sched_setaffinity(0, before)
 
 
 @pytest.fixture(scope="session")

@@ -3,36 +3,73 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 CGROUP = Path("/sys/fs/cgroup")
+OWN_GROUPS = Path("/proc/self/cgroup")
+TOPOLOGY = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
 
 
 def allowed_cores() -> float:
     """Return how many processors this process may use, which a container may limit."""
-    cores = float(
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
     limit = _cgroup_limit()
-    return min(cores, limit) if limit else cores
+    return min(float(len(_processors())), limit or float("inf"))
 
 
 def threads_allowed() -> int | None:
     """Return the most threads that make sense here, ``None`` where every processor may be used.
 
-    Threads beyond it wait for each other: a container's quota is used up halfway through a
-    network, and threads that spin take the processor from the one they wait for.
+    One a physical core, and no more than the quota.  Threads beyond it wait for each other: a
+    quota is used up halfway through a network, and threads that spin take the processor from the
+    one they wait for.
     """
     allowed = allowed_cores()
-    return max(int(allowed), 1) if allowed < (os.cpu_count() or 1) else None
+    if allowed >= (os.cpu_count() or 1):
+        return None
+    cores = {_siblings(processor) for processor in _processors()}
+    return max(min(int(allowed), len(cores)), 1)
+
+
+def _processors() -> set[int]:
+    if hasattr(os, "sched_getaffinity"):
+        return set(os.sched_getaffinity(0))
+    return set(range(os.cpu_count() or 1))
+
+
+def _siblings(processor: int) -> str:
+    """Return the processors of the same physical core, as the system names them."""
+    try:
+        return Path(TOPOLOGY.format(processor)).read_text().strip()
+    except OSError:
+        return str(processor)
 
 
 def _cgroup_limit() -> float | None:
-    """Return the quota in processors of cgroup version 2 or 1, ``None`` without one."""
-    files = (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"))
-    for names in files:
+    """Return the least quota in processors of this process' control groups, ``None`` without."""
+    return min(filter(None, map(_quota, _groups())), default=None)
+
+
+def _groups() -> Iterator[Path]:
+    """Yield this process' control groups (version 2, and version 1's of "cpu") up to the root."""
+    try:
+        lines = OWN_GROUPS.read_text().splitlines()
+    except OSError:
+        lines = []
+    for line in lines:
+        _, controllers, path = [*line.split(":", 2), "", ""][:3]
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        root = CGROUP / "cpu" if controllers else CGROUP
+        inner = Path(path.lstrip("/"))
+        yield from (root / part for part in (inner, *inner.parents) if part != Path())
+    yield from (CGROUP, CGROUP / "cpu")
+
+
+def _quota(group: Path) -> float | None:
+    for names in (("cpu.max",), ("cpu.cfs_quota_us", "cpu.cfs_period_us")):
         try:
-            words = " ".join((CGROUP / name).read_text() for name in names).split()
+            words = " ".join((group / name).read_text() for name in names).split()
             quota, period = int(words[0]), int(words[1])
         except (OSError, ValueError, IndexError):  # "max": no limit
             continue

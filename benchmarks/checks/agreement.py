@@ -26,6 +26,7 @@ from yolox_deploy.benchmarks.statistics import Floats
 from yolox_deploy.benchmarks.systems import Picture, Request, System
 from yolox_deploy.files import ASSETS
 from yolox_deploy.images import find_images, read_image
+from yolox_deploy.processors import threads_allowed
 from yolox_deploy.progress import print_table, say
 
 OPENVINO_MAY, ONNXRUNTIME_MAY, SUM_MAY, HARNESS_MAY = 0.05, 0.03, 0.02, 0.01
@@ -142,7 +143,7 @@ def _times(seconds: Floats) -> Times:
 def benchmark_app(system: System, seconds: float) -> Times:
     """Return what OpenVINO's own tool finds."""
     tool = Path(sys.executable).with_name("benchmark_app")
-    info, threads = system.info, system.request.threads
+    info, threads = system.info, system.request.threads or threads_allowed()
     # Its rule: a number of threads goes with hint none only, where one stream means latency.
     chosen = ["none", "-nstreams", "1", "-nthreads", str(threads)] if threads else ["latency"]
     done = subprocess.run(
@@ -167,7 +168,7 @@ def bare_loop(system: System, seconds: float) -> Times:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = system.request.threads or 0
+    options.intra_op_num_threads = system.request.threads or threads_allowed() or 0
     session = onnxruntime.InferenceSession(
         str(system.artifact), options, providers=["CPUExecutionProvider"]
     )
