@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from yolox_deploy.benchmarks.exchange import FEWEST_ALIKE, levels
+from yolox_deploy.benchmarks.exchange import fast, levels
 from yolox_deploy.benchmarks.measuring import STAGES, Series
 from yolox_deploy.benchmarks.published import BY_COST
 from yolox_deploy.benchmarks.statistics import ratio_interval
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from yolox_deploy.benchmarks.latency import LatencyResult
 
 HOST_SHARE = 0.4
+# Of one state of the machine; and the factor in time from which a change of it matters.
+FEWEST_ROUNDS = 5
+LOST = 1.05
 FIRST_CALL_FACTOR = 10
 UNSTABLE_CV = 0.25
 # Below this share of the machine's peak a small model leaves cores waiting.
@@ -47,19 +50,21 @@ def placement_doubts(result: LatencyResult, systems: Sequence[SystemInfo]) -> li
     """
     if not result.exchange:
         return []
-    states = levels(result.exchange, min(result.exchange))
+    states = levels(result.exchange, fast(result.exchange))
     near, far = np.flatnonzero(states == 0), np.flatnonzero(states > 0)
-    if min(len(near), len(far)) < FEWEST_ALIKE:
+    if min(len(near), len(far)) < FEWEST_ROUNDS:
         return []
     ratio = np.median(np.take(result.exchange, far)) / np.median(np.take(result.exchange, near))
     found = []
     for system, series in zip(systems, result.series, strict=True):
         if system.device == "cpu" and system.threads != 1:
-            fast, slow = (float(np.median(series.within(x).total)) * 1e3 for x in (near, far))
+            quick, slow = (float(np.median(series.within(x).total)) * 1e3 for x in (near, far))
+            if slow < LOST * quick:
+                continue
             found.append(
                 f"in {len(far)} of {len(states)} rounds the processors exchanged data {ratio:.1f} "
                 f"times as slowly, as when the host of a virtual machine moves them: "
-                f"{system.label} took {slow:.1f} ms there, {fast:.1f} ms in the others "
+                f"{system.label} took {slow:.1f} ms there, {quick:.1f} ms in the others "
                 "(--threads 1 does not depend on it)"
             )
     return found

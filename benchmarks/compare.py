@@ -8,13 +8,14 @@ from typing import Literal
 
 import numpy as np
 
-from yolox_deploy.benchmarks.exchange import CHANGING, FEWEST_ALIKE, levels
+from yolox_deploy.benchmarks.exchange import CHANGING, fast, levels
 from yolox_deploy.benchmarks.latency import LatencyResult
 from yolox_deploy.benchmarks.measuring import Series
 from yolox_deploy.benchmarks.report import Report
 from yolox_deploy.benchmarks.scenarios import Table
 from yolox_deploy.benchmarks.statistics import (
     CONFIDENCE,
+    FEWEST_BATCHES,
     Floats,
     Integers,
     Interval,
@@ -29,7 +30,9 @@ MARGIN = 0.05
 # An interval that begins within the margin and reaches this far hides what all would call slower.
 TOO_WIDE = 0.15
 
-SAME_MACHINE = ("CPU", "cores", "memory")
+# Half a step of exchange.levels.
+CHANGED = 2**0.5
+SAME_MACHINE = ("CPU", "cores")
 
 Verdict = Literal["slower", "faster", "no difference", "too noisy to say"]
 
@@ -85,7 +88,7 @@ def compare(before: Report, after: Report) -> list[Comparison]:
     margin = margin_of(before, after)
     shared = Shared.of(before, after)
     found = [
-        _compared(system, old, second[key][1], shared, margin)
+        _compared((system, second[key][0]), (old, second[key][1]), shared, margin)
         for key, (system, old) in first.items()
         if key in second
     ]
@@ -120,8 +123,7 @@ class Shared:
         seconds = [_latency(report).exchange for report in (before, after)]
         if not all(seconds):
             return None
-        least = min(map(min, seconds))
-        states = [levels(times, least) for times in seconds]
+        states = [levels(times, fast(*seconds)) for times in seconds]
         present = set(np.concatenate(states).tolist())
         if len(present) == 1 and CHANGING not in present:
             return None
@@ -131,17 +133,23 @@ class Shared:
             return min(int((one == state).sum()) for one in states)
 
         best = max(present - {CHANGING}, key=rounds_seen, default=CHANGING)
-        if best == CHANGING or rounds_seen(best) < FEWEST_ALIKE:
+        if best == CHANGING or rounds_seen(best) < FEWEST_BATCHES:
             return cls(None, slower)
         return cls((np.flatnonzero(states[0] == best), np.flatnonzero(states[1] == best)), slower)
 
     def describe(self, old: Series, new: Series) -> str:
         """Return which rounds are compared, or why none are."""
         if self.rounds is None:
+            if self.slower > CHANGED:
+                seen = f"{self.slower:.1f} times as slowly after"
+            elif self.slower < 1 / CHANGED:
+                seen = f"{1 / self.slower:.1f} times as slowly before"
+            else:
+                seen = "faster at times than at others"
             return (
-                f"the processors exchanged data {self.slower:.1f} times as slowly after, as when "
-                "the host of a virtual machine has moved them: measure both again, or with "
-                "--threads 1, which does not depend on it"
+                f"the processors exchanged data {seen}, as when the host of a virtual machine "
+                f"moves them, and fewer than {FEWEST_BATCHES} rounds of both runs are alike: "
+                "measure both again, or both with --threads 1, which does not depend on it"
             )
         before, after = (
             f"{len(chosen)} of {len(np.unique(series.rounds))} rounds"
@@ -154,11 +162,15 @@ class Shared:
 
 
 def _compared(
-    system: SystemInfo, old: Series, new: Series, shared: Shared | None, margin: float
+    systems: tuple[SystemInfo, SystemInfo],
+    series: tuple[Series, Series],
+    shared: Shared | None,
+    margin: float,
 ) -> Comparison:
     """Return one system's comparison."""
+    system, (old, new) = systems[0], series
     note, comparable = "", True
-    if shared and system.device == "cpu" and system.threads != 1:
+    if shared and any(s.device == "cpu" and s.threads != 1 for s in systems):
         comparable = shared.rounds is not None
         note = shared.describe(old, new)
         if shared.rounds is not None:
@@ -212,6 +224,11 @@ def remarks(before: Report, after: Report, comparisons: Sequence[Comparison]) ->
         for key in dict.fromkeys((*old, *new))
         if old.get(key) != new.get(key)
     ]
+    first, second = _by_key(before), _by_key(after)
+    for key, (system, _) in first.items():
+        threads = system.threads, second[key][0].threads if key in second else system.threads
+        if threads[0] != threads[1]:
+            found.append(f"{system.label}: {threads[0]} threads before, {threads[1]} after")
     engines = [
         {(s.backend, s.engine_version) for s in report.systems} for report in (before, after)
     ]

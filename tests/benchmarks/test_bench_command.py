@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -45,7 +46,7 @@ def command(capsys: pytest.CaptureFixture[str]) -> Any:
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def files(tmp_path_factory: pytest.TempPathFactory, every_processor: None) -> Path:
     """The files of one run on two engines, with everything that is measured."""
     folder = tmp_path_factory.mktemp("bench")
     wanted = [f"--{kind}={folder / name}" for kind, name in NAMES]
@@ -95,6 +96,8 @@ def test_the_numbers_of_the_report_are_those_of_the_file(files: Path, content: A
             assert f"| {figure:.2f} |" in to_markdown(report)
         assert (series.total >= np.nansum(series.stages, 1) - 1e-8).all()
         assert raw["copy_in"] is None
+    several = hasattr(os, "sched_setaffinity") and len(os.sched_getaffinity(0)) > 1
+    assert len(content["result"]["exchange"]) == (21 if several else 0)
     for starts in report.result.cold_starts:
         (start,) = starts
         assert start.peak_bytes > 50 << 20
@@ -203,6 +206,16 @@ def moved(content: Any, slow: int, factor: float, path: Path) -> Path:
     return path
 
 
+def test_another_number_of_threads_is_said(content: Any, command: Any, tmp_path: Path) -> None:
+    before = moved(content, 0, 1.0, tmp_path / "a.json")
+    for system in content["systems"]:
+        system["threads"] = 1
+    after = tmp_path / "b.json"
+    after.write_text(json.dumps(content))
+    found = command("compare", before, after)
+    assert "note: digits_nano openvino fp32: 2 threads before, 1 after" in found.out
+
+
 def test_two_machines_are_not_two_states_of_one(content: Any, command: Any, tmp_path: Path) -> None:
     before = moved(content, 20, 1.0, tmp_path / "a.json")
     content["environment"]["machine"]["CPU"] = "a faster one"
@@ -219,13 +232,14 @@ def test_two_machines_are_not_two_states_of_one(content: Any, command: Any, tmp_
     ("before", "after", "factor", "expected"),
     [
         (0, 0, 1.0, "no difference"),
-        (14, 6, 1.0, "no difference"),
-        (6, 14, 1.0, "no difference"),
-        (14, 6, 1.15, "slower"),
-        (20, 8, 1.0, "no difference"),
-        (20, 8, 1.15, "slower"),
+        (8, 0, 1.0, "no difference"),
+        (0, 8, 1.0, "no difference"),
+        (0, 8, 1.15, "slower"),
+        (20, 12, 1.0, "no difference"),
+        (20, 12, 1.15, "slower"),
         (20, 0, 1.0, "too noisy to say"),
         (0, 17, 1.15, "too noisy to say"),
+        (9, 12, 1.0, "too noisy to say"),
     ],
 )
 def test_runs_are_compared_over_rounds_with_processors_placed_alike(
@@ -248,7 +262,10 @@ def test_runs_are_compared_over_rounds_with_processors_placed_alike(
     assert all(row.rstrip().endswith(expected) for row in rows)
     # Once, whatever the number of systems.
     moved_apart = expected == "too noisy to say"
-    assert found.out.count("measure both again, or with --threads 1") == moved_apart
+    assert found.out.count("measure both again, or both with --threads 1") == moved_apart
+    if moved_apart:
+        slower_run = "before" if before > after else "after"
+        assert f"2.1 times as slowly {slower_run}" in found.out
     chosen = before != after and not moved_apart
     assert found.out.count("exchanged data equally fast") == chosen
 
