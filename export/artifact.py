@@ -42,7 +42,8 @@ def verify_artifact(
     (``None``: the drawn pictures that ship with the package).
 
     Raises :class:`UsageError` where the two cannot be of one model, and what opening either may
-    raise; an artifact that fails is no error, its verification says so.
+    raise; an artifact that fails is no error, its verification says so.  Nothing is written where
+    it fails beside another checkpoint than it was made from.
     """
     if artifact.suffix.lower() in CHECKPOINT_SUFFIXES:
         raise UsageError(f"{artifact} is a checkpoint: --verify-artifact takes what came out of it")
@@ -67,7 +68,14 @@ def verify_artifact(
     if problem:
         found = replace(found, status="failed", problems=(problem, *found.problems))
     notes = list(found.notes)
-    if spec.checkpoint_sha256 not in (None, loaded.sha256):
+    other = spec.checkpoint_sha256 not in (None, loaded.sha256)
+    if other and found.status == "failed":
+        # Says nothing about the artifact, whose own verdict stays.
+        reason = f"{artifact.name} was made from another checkpoint than {checkpoint}"
+        found = replace(found, problems=(reason,))
+        notes.append(f"nothing was written to {artifact.name}: give the checkpoint it came from")
+        return Verified(found, spec, tuple(notes))
+    if other:
         notes.append(f"{artifact.name} was made from another file than {checkpoint}")
     spec = replace(spec, verification=found.record())
     if spec.assumed:

@@ -7,7 +7,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
+from onnx import numpy_helper
 
 from yolox_deploy.runtimes.engine_file import read_sidecar
 from yolox_deploy.runtimes.gpu import why_no_gpu
@@ -64,6 +66,10 @@ def test_an_engine_for_named_gpus_describes_itself_anywhere(
         found = command("yolox-export", "--verify-artifact", path, "--model", tiny_pth)
         assert found.code == 4
         assert "no NVIDIA driver" in found.err.splitlines()[-1]
+    path.write_bytes(path.read_bytes()[:1000])
+    found = command("yolox-export", "--describe", path)
+    assert found.code == 3
+    assert "is truncated: 1000 of" in found.err
 
 
 @pytest.mark.parametrize(
@@ -108,18 +114,35 @@ def test_an_artifact_is_verified_again_on_other_pictures(
 
 
 def test_an_artifact_that_fails_ends_with_5_and_keeps_the_verdict(
-    command: Any, onnx_nano: Path, data_file: Any, tmp_path: Path
+    command: Any, onnx_nano: Path, nano_pth: Path, tmp_path: Path
+) -> None:
+    model = onnx.load(onnx_nano)
+    stem = max(model.graph.initializer, key=lambda tensor: len(tensor.raw_data))
+    stem.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(stem) * 2, stem.name))
+    path = tmp_path / "mine.onnx"
+    onnx.save(model, path)
+    verify = ("yolox-export", "--verify-artifact", path, "--model", nano_pth)
+    found = command(*verify)
+    assert found.code == 5
+    assert "NO: " in found.out
+    found = command("yolox-export", "--describe", path)
+    assert "failed: " in found.out
+    assert command(*verify, "--allow-unverified").code == 0
+
+
+def test_another_checkpoint_takes_no_artifacts_proof_away(
+    command: Any, onnx_nano: Path, nano_pth: Path, data_file: Any, tmp_path: Path
 ) -> None:
     path = Path(shutil.copy(onnx_nano, tmp_path / "mine.onnx"))
+    assert command("yolox-export", "--verify-artifact", path, "--model", nano_pth).code == 0
+    before = path.read_bytes()
     other = data_file("weights/yolox_nano_legacy.pth")
     found = command("yolox-export", "--verify-artifact", path, "--model", other)
     assert found.code == 5
-    assert "NO: " in found.out
-    assert "was made from another file" in found.err
-    found = command("yolox-export", "--describe", path)
-    assert "failed: " in found.out
-    again = ("yolox-export", "--verify-artifact", path, "--model", other, "--allow-unverified")
-    assert command(*again).code == 0
+    assert "mine.onnx was made from another checkpoint than" in found.out
+    assert "--legacy" not in found.out + found.err
+    assert "nothing was written to mine.onnx" in found.err
+    assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize(

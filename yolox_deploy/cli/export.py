@@ -145,13 +145,15 @@ def batch(text: str) -> int | tuple[int, int, int]:
 def describe(arguments: argparse.Namespace) -> int:
     """Print an artifact's spec, and of an engine what it was built for, without opening it."""
     from yolox_deploy.runtimes import backend_for
-    from yolox_deploy.runtimes.engine_file import ENGINE_SUFFIX, read_sidecar
+    from yolox_deploy.runtimes.engine_file import ENGINE_SUFFIX, check_content, read_sidecar
 
     path: Path = arguments.describe
     if not path.is_file():
         raise InputFileError(f"{path}: no such file")
     if path.suffix == ENGINE_SUFFIX:
         spec, record = read_sidecar(path)
+        if record:
+            check_content(path, record)
         rows = [*spec.describe(), *(record.describe() if record else ())]
     else:
         with backend_for(path).runtime_class()(path, hints=model_hints(arguments)) as runtime:
