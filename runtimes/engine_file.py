@@ -166,7 +166,15 @@ def flavour_of(engine: Path) -> Flavour:
         record = read_sidecar(engine).engine
         if record is not None:
             return record.flavour
+    return _flavour_by_name(engine)
+
+
+def _flavour_by_name(engine: Path) -> Flavour:
     return "tensorrt-rtx" if engine.name.lower().endswith(".rtx" + ENGINE_SUFFIX) else "tensorrt"
+
+
+def _target_by_name(engine: Path) -> str:
+    return TARGET_OF[_flavour_by_name(engine)]
 
 
 def write_sidecar(engine: Path, spec: ModelSpec, record: EngineRecord | None) -> Path:
@@ -193,7 +201,7 @@ def read_sidecar(engine: Path) -> Sidecar:
         raise ArtifactError(
             f"{engine} has no {path.name} beside it, so neither its input nor the TensorRT and GPU "
             "it was built for are known: copy that file along, or rebuild the engine with "
-            "yolox-export --model CHECKPOINT --to trt"
+            f"yolox-export --model CHECKPOINT --to {_target_by_name(engine)}"
         )
     try:
         if path.stat().st_size > LARGEST_SIDECAR_BYTES:
@@ -204,7 +212,8 @@ def read_sidecar(engine: Path) -> Sidecar:
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ArtifactError(
             f"{path}: the engine's sidecar is damaged ({type(error).__name__}: {error!s:.120}); "
-            "copy it again, or rebuild the engine with yolox-export --model CHECKPOINT --to trt"
+            "copy it again, or rebuild the engine with yolox-export --model CHECKPOINT "
+            f"--to {_target_by_name(engine)}"
         ) from error
     return Sidecar(ModelSpec.from_json(json.dumps(spec), str(path)), record)
 

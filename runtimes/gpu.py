@@ -18,7 +18,7 @@ LIBRARY = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 CAPABILITY_MAJOR, CAPABILITY_MINOR = 75, 76
 NO_DRIVER = (
     "no NVIDIA driver here: install one from https://www.nvidia.com/drivers (in a container: start "
-    "it with --gpus all), or use a backend for the CPU"
+    "it with --gpus all), or use an artifact for the CPU (.onnx, .xml, .param)"
 )
 
 
@@ -49,7 +49,10 @@ class Driver:
         self.call("cuDeviceGetCount", ctypes.byref(count))
         self.count = count.value
         if not self.count:
-            raise DeviceError("the NVIDIA driver sees no GPU here: use a backend for the CPU")
+            raise DeviceError(
+                "the NVIDIA driver sees no GPU here: use an artifact for the CPU (.onnx, .xml, "
+                ".param)"
+            )
 
     def call(self, name: str, *arguments: object) -> None:
         """Call a function of the driver; raises :class:`DeviceError` with its error's name."""
