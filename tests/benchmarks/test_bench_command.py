@@ -297,6 +297,16 @@ def test_runs_without_anything_in_common_are_not_compared(
     assert (found.code, "factor of 1 or more" in found.err) == (2, True)
 
 
+def test_a_place_that_cannot_be_written_is_found_before_measuring(
+    command: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    found = command("--json", tmp_path / "file" / "x.json")
+    assert found.code == 7
+    assert len(found.err.splitlines()) == 1
+    assert str(tmp_path / "file") in found.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -22,7 +22,7 @@ from yolox_deploy.cli.common import (
     run,
 )
 from yolox_deploy.errors import UsageError
-from yolox_deploy.files import ASSETS, write_atomically
+from yolox_deploy.files import ASSETS, workplace, write_atomically
 from yolox_deploy.images import find_images, read_image
 from yolox_deploy.progress import Still, stages
 
@@ -203,7 +203,9 @@ def words(text: str) -> list[str]:
 def check(arguments: argparse.Namespace) -> None:
     """Raise :class:`UsageError` for what cannot be measured."""
     if not (math.isfinite(arguments.duration) and arguments.duration > 0):
-        raise UsageError(f"--duration must be more than 0 seconds, got {arguments.duration:g}")
+        raise UsageError(
+            f"--duration takes seconds, more than 0 and finite, got {arguments.duration:g}"
+        )
     if arguments.min_count < 1:
         raise UsageError(f"--min-count must be at least 1, got {arguments.min_count}")
     if arguments.batch < 1:
@@ -215,5 +217,9 @@ def check(arguments: argparse.Namespace) -> None:
     for path in (arguments.json, arguments.markdown, arguments.plot):
         if path is not None and path.is_dir():
             raise UsageError(f"{path}: a folder; name the file to write")
+        if path is not None:
+            # Before the measurement, which would be lost.
+            with workplace(path.parent):
+                pass
     if arguments.plot:
         check_chart(arguments.plot)
