@@ -142,8 +142,13 @@ class StreamingResult:
     def advice(self, systems: Sequence[SystemInfo]) -> list[str]:
         """Say which model to take, and what the dynamic schedule would bring."""
         found = []
-        if self.annotated:
-            best = self.best()
+        best = self.best()
+        if self.annotated and not any(s.offline.ap["ap"] for s in self.systems):
+            found.append(
+                f"nothing of what {self.source} annotates was found: do the annotations belong to "
+                "these frames, and the model's classes to them?"
+            )
+        elif self.annotated:
             found.append(
                 f"for {self.fps:g} FPS on this machine take {best.label}: sAP "
                 f"{best.streaming.ap['ap']:.4f}, AP {best.offline.ap['ap']:.4f}"

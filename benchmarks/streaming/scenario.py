@@ -94,7 +94,7 @@ def measure(context: Context) -> StreamingResult:
 def check(arguments: argparse.Namespace) -> list[float]:
     """Return the speeds; raises :class:`UsageError` for what cannot be streamed."""
     if arguments.fps is not None and not 0 < arguments.fps <= 10_000:
-        raise UsageError(f"--fps must lie in 0..10000, got {arguments.fps:g}")
+        raise UsageError(f"--fps takes more than 0 and at most 10000, got {arguments.fps:g}")
     if arguments.frames is not None and arguments.frames < 1:
         raise UsageError(f"--frames must be at least 1, got {arguments.frames}")
     try:

@@ -172,8 +172,8 @@ def test_the_result_reads_back_and_draws(tmp_path: Path) -> None:
     ("words", "message"),
     [
         ((), "needs frames: --video FILE"),
-        (("--fps", 0), "--fps must lie in"),
-        (("--fps", math.nan), "--fps must lie in"),
+        (("--fps", 0), "--fps takes more than 0"),
+        (("--fps", math.nan), "--fps takes more than 0"),
         (("--frames", 0), "--frames must be at least 1"),
         (("--speed", "fast"), "--speed takes numbers"),
         (("--speed", "1,0"), "--speed must be more than 0"),
