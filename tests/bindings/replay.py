@@ -73,13 +73,13 @@ def _members(row: dict[str, Any]) -> dict[str, Any]:
     members: dict[str, Any] = {
         name: _function(name, overloads, own=True) for name, overloads in row["methods"].items()
     }
-    members |= {name: _property(kind) for name, kind in row["properties"].items()}
+    members |= {name: _property(name, kind) for name, kind in row["properties"].items()}
     return members
 
 
-def _property(kind: str) -> property:
+def _property(name: str, kind: str) -> property:
     def read(self: object) -> None:
-        raise NotImplementedError("a recorded property has no value")
+        raise AssertionError(f"{name} was read, and a recording has no values: give the test one")
 
     def write(self: object, value: object) -> None:
         """Accept anything."""
