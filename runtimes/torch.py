@@ -39,7 +39,8 @@ class TorchRuntime(Runtime):
             raise DeviceError(f"PyTorch sees no {kind} device here: use device cpu")
         if kind == "cuda" and index >= torch.cuda.device_count():
             raise DeviceError(f"there is no GPU {index}: PyTorch sees {torch.cuda.device_count()}")
-        if kind == "cpu" and (threads := self.threads_within(torch.get_num_threads())):
+        on_gpu = kind != "cpu"
+        if threads := self.threads if on_gpu else self.threads_within(torch.get_num_threads()):
             torch.set_num_threads(threads)
         checkpoint = load_checkpoint(self.path, self.hints.architecture)
         self.network: nn.Module = checkpoint.network
