@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from yolox_deploy.benchmarks.exchange import fast, levels
+from yolox_deploy.benchmarks.exchange import fastest, levels
 from yolox_deploy.benchmarks.measuring import STAGES, Series
 from yolox_deploy.benchmarks.published import BY_COST
 from yolox_deploy.benchmarks.statistics import ratio_interval
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 HOST_SHARE = 0.4
 # Of one state of the machine; and the factor in time from which a change of it matters.
-FEWEST_ROUNDS = 5
+FEWEST_ALIKE = 5
 LOST = 1.05
 FIRST_CALL_FACTOR = 10
 UNSTABLE_CV = 0.25
@@ -50,9 +50,9 @@ def placement_doubts(result: LatencyResult, systems: Sequence[SystemInfo]) -> li
     """
     if not result.exchange:
         return []
-    states = levels(result.exchange, fast(result.exchange))
+    states = levels(result.exchange, fastest(result.exchange))
     near, far = np.flatnonzero(states == 0), np.flatnonzero(states > 0)
-    if min(len(near), len(far)) < FEWEST_ROUNDS:
+    if min(len(near), len(far)) < FEWEST_ALIKE:
         return []
     ratio = np.median(np.take(result.exchange, far)) / np.median(np.take(result.exchange, near))
     found = []

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from yolox_deploy.benchmarks.exchange import CHANGING, fast, levels
+from yolox_deploy.benchmarks.exchange import CHANGING, fastest, levels
 from yolox_deploy.benchmarks.latency import LatencyResult
 from yolox_deploy.benchmarks.measuring import Series
 from yolox_deploy.benchmarks.report import Report
@@ -123,7 +123,7 @@ class Shared:
         seconds = [_latency(report).exchange for report in (before, after)]
         if not all(seconds):
             return None
-        states = [levels(times, fast(*seconds)) for times in seconds]
+        states = [levels(times, fastest(*seconds)) for times in seconds]
         present = set(np.concatenate(states).tolist())
         if len(present) == 1 and CHANGING not in present:
             return None
