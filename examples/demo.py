@@ -12,7 +12,7 @@ from yolox_deploy.cli.common import run
 from yolox_deploy.errors import OutputError, YoloxDeployError
 from yolox_deploy.export import TARGETS, ExportOptions, export_model
 from yolox_deploy.files import ASSETS, write_atomically
-from yolox_deploy.images import read_image
+from yolox_deploy.pictures.images import read_image
 from yolox_deploy.progress import print_table, say, stages
 from yolox_deploy.spec import SpecHints
 from yolox_deploy.weights import find_model

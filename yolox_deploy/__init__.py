@@ -6,10 +6,10 @@
 Importing the package loads NumPy and OpenCV and none of the engines.
 """
 
-from yolox_deploy.detections import Detection, Detections
 from yolox_deploy.detector import Detector
 from yolox_deploy.errors import YoloxDeployError
 from yolox_deploy.spec import ModelSpec
+from yolox_deploy.tasks.detections import Detection, Detections
 
 __version__ = "0.1.0"
 

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from yolox_deploy.decoder import Candidates, Decoder
-from yolox_deploy.detections import Detections
 from yolox_deploy.errors import UsageError, YoloxDeployError, suggest
-from yolox_deploy.images import ImageLike, as_bgr
-from yolox_deploy.letterbox import Letterbox
-from yolox_deploy.nms import nms
+from yolox_deploy.pictures.images import ImageLike, as_bgr
+from yolox_deploy.pictures.letterbox import Letterbox
 from yolox_deploy.progress import say
 from yolox_deploy.spec import ModelSpec, SpecHints
+from yolox_deploy.tasks.decoder import Candidates, Decoder
+from yolox_deploy.tasks.detections import Detections
+from yolox_deploy.tasks.nms import nms
 
 if TYPE_CHECKING:
     from yolox_deploy.runtimes.base import Runtime

@@ -19,9 +19,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from yolox_deploy.detections import Detections, default_category_ids
 from yolox_deploy.errors import OutputError, UsageError
 from yolox_deploy.files import make_folder, write_atomically
+from yolox_deploy.tasks.detections import Detections, default_category_ids
 
 
 class Sink(ABC):

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, get_args
 
-from yolox_deploy.coco import COCO_NAMES
+from yolox_deploy.data.categories import COCO_NAMES
 from yolox_deploy.errors import ArtifactError, UsageError
 
 SPEC_KEY = "yolox_deploy"

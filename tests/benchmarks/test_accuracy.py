@@ -12,7 +12,7 @@ import pytest
 
 from yolox_deploy import Detections
 from yolox_deploy.benchmarks.accuracy import CocoDataset, detect_dataset, evaluation_detector
-from yolox_deploy.coco import COCO_CATEGORY_IDS, COCO_NAMES
+from yolox_deploy.data.categories import COCO_CATEGORY_IDS, COCO_NAMES
 from yolox_deploy.errors import InputFileError, OutputError, UsageError
 
 pytest.importorskip("pycocotools")

@@ -17,7 +17,7 @@ from yolox_deploy.benchmarks.systems import Request, System
 from yolox_deploy.detector import StageSeconds
 from yolox_deploy.errors import UsageError
 from yolox_deploy.files import ASSETS
-from yolox_deploy.images import read_image
+from yolox_deploy.pictures.images import read_image
 from yolox_deploy.runtimes.base import EngineSeconds
 
 PICTURES = [read_image(path) for path in sorted(ASSETS.glob("digits_*.jpg"))]

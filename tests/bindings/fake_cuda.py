@@ -553,8 +553,8 @@ def install(monkeypatch: Any, driver: FakeDriver) -> SimpleNamespace:
     """Put both bindings and the driver's library in their places; return the two modules."""
     import cuda.bindings.driver as real
 
-    from yolox_deploy.runtimes import cuda as layer
     from yolox_deploy.runtimes import gpu
+    from yolox_deploy.runtimes.tensorrt import cuda as layer
 
     modules = {
         "pycuda.driver": PyCudaModule(driver),

@@ -11,8 +11,8 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from yolox_deploy.runtimes.engine_file import read_sidecar
 from yolox_deploy.runtimes.gpu import why_no_gpu
+from yolox_deploy.runtimes.tensorrt.sidecar import read_sidecar
 
 no_gpu = pytest.mark.skipif(not why_no_gpu(), reason="here is a GPU")
 needs_rtx = pytest.mark.skipif(

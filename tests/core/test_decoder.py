@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from yolox_deploy.decoder import Decoder, grid_and_strides
+from yolox_deploy.tasks.decoder import Decoder, grid_and_strides
 
 SIZES = [(416, 416), (384, 640), (640, 384), (32, 32)]
 Floats = NDArray[np.float32]

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from yolox_deploy import Detection, Detections
-from yolox_deploy.coco import COCO_CATEGORY_IDS, COCO_NAMES
-from yolox_deploy.detections import default_category_ids
+from yolox_deploy.data.categories import COCO_CATEGORY_IDS, COCO_NAMES
 from yolox_deploy.errors import UsageError
+from yolox_deploy.tasks.detections import default_category_ids
 
 NAMES = ("cat", "dog", "cow")
 

@@ -264,7 +264,7 @@ def test_boxes_decoded_in_the_graph_are_not_decoded_again_when_said_so(
     nano_onnx: Path, dog: NDArray[np.uint8], tmp_path: Path
 ) -> None:
     onnx = pytest.importorskip("onnx")
-    from yolox_deploy.decoder import grid_and_strides
+    from yolox_deploy.tasks.decoder import grid_and_strides
 
     # The decoding appended by hand, as users of the original export do it.
     model = onnx.load(nano_onnx)

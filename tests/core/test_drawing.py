@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from yolox_deploy import Detections
-from yolox_deploy.drawing import class_colour
+from yolox_deploy.pictures.drawing import class_colour
 
 BOX = Detections([[20, 30, 60, 70]], [0.9], [0], ("dog",))
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from yolox_deploy.errors import ImageError
-from yolox_deploy.images import IMAGE_SUFFIXES, as_bgr, find_images, read_image
+from yolox_deploy.pictures.images import IMAGE_SUFFIXES, as_bgr, find_images, read_image
 
 GREY = np.arange(20 * 30, dtype=np.uint8).reshape(20, 30)
 BGR = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from yolox_deploy.letterbox import Letterbox
+from yolox_deploy.pictures.letterbox import Letterbox
 from yolox_deploy.spec import LEGACY_INPUT, RAW_INPUT, InputConvention
 
 CONVENTIONS = {"raw": RAW_INPUT, "legacy": LEGACY_INPUT}

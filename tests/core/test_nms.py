@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from yolox_deploy.nms import BLOCK, nms
+from yolox_deploy.tasks.nms import BLOCK, nms
 
 
 def stated(
@@ -105,7 +105,7 @@ def test_the_arguments_are_left_as_they_were() -> None:
 
 
 def test_boxes_of_absurd_size_are_handled_without_a_warning() -> None:
-    from yolox_deploy.decoder import Decoder
+    from yolox_deploy.tasks.decoder import Decoder
 
     output = np.zeros((21, 6), np.float32)
     output[:3, 4:] = 1

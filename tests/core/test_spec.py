@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from yolox_deploy import ModelSpec
-from yolox_deploy.coco import COCO_NAMES
+from yolox_deploy.data.categories import COCO_NAMES
 from yolox_deploy.errors import ArtifactError, UsageError, YoloxDeployError
 from yolox_deploy.spec import (
     LEGACY_INPUT,

@@ -41,9 +41,9 @@ from yolox_deploy.export.tensorrt import BuildRequest, build_engine, network_fla
 from yolox_deploy.models import ARCHITECTURES
 from yolox_deploy.runtimes import BACKENDS
 from yolox_deploy.runtimes.base import Opened
-from yolox_deploy.runtimes.engine_file import EngineRecord, read_sidecar
-from yolox_deploy.runtimes.engine_log import log_of
 from yolox_deploy.runtimes.gpu import Gpu, why_no_gpu
+from yolox_deploy.runtimes.tensorrt.log import log_of
+from yolox_deploy.runtimes.tensorrt.sidecar import EngineRecord, read_sidecar
 from yolox_deploy.spec import ModelSpec, SpecHints
 
 tensorrt_rtx = pytest.importorskip("tensorrt_rtx", exc_type=ImportError)

@@ -17,13 +17,13 @@ import pytest
 import torch
 from onnx import numpy_helper
 
-from yolox_deploy.decoder import Decoder
 from yolox_deploy.errors import UsageError
 from yolox_deploy.export.onnx import check_opset, embed_spec, make_hub, simplified, with_tail
 from yolox_deploy.export.prepare import prepare
 from yolox_deploy.models.checkpoint import Checkpoint, load_checkpoint
-from yolox_deploy.nms import nms
 from yolox_deploy.spec import RAW_INPUT, SPEC_KEY, ModelSpec, SpecHints
+from yolox_deploy.tasks.decoder import Decoder
+from yolox_deploy.tasks.nms import nms
 
 NOT_SQUARE = (96, 160)
 ROWS = 12 * 20 + 6 * 10 + 3 * 5

@@ -22,8 +22,8 @@ from yolox_deploy.errors import MissingPackageError, UsageError
 from yolox_deploy.export import TARGETS, ExportOptions, ExportResult, Target, export_model, target
 from yolox_deploy.files import ASSETS
 from yolox_deploy.runtimes import BACKENDS
-from yolox_deploy.runtimes.engine_file import read_sidecar
 from yolox_deploy.runtimes.gpu import why_no_gpu
+from yolox_deploy.runtimes.tensorrt.sidecar import read_sidecar
 from yolox_deploy.spec import ModelSpec, SpecHints
 
 # What dog.jpg shows (reference values of the original), at the default thresholds.

@@ -9,10 +9,10 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 
-from yolox_deploy.decoder import Decoder
 from yolox_deploy.export import TOLERANCES, Comparison, Tolerance, Verification
 from yolox_deploy.export.compare import compare
 from yolox_deploy.spec import ModelSpec, Precision
+from yolox_deploy.tasks.decoder import Decoder
 
 # One class pair, 64x64: 8 * 8 + 4 * 4 + 2 * 2 rows.
 SPEC = ModelSpec("small", ("cat", "dog"), 64, 64, None, output="decoded")

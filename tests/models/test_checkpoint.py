@@ -17,7 +17,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from yolox_deploy.coco import COCO_NAMES
+from yolox_deploy.data.categories import COCO_NAMES
 from yolox_deploy.errors import CheckpointError, UsageError
 from yolox_deploy.models import ARCHITECTURES, build_network
 from yolox_deploy.models.checkpoint import load_checkpoint

@@ -12,9 +12,9 @@ import pytest
 import torch
 from torch import nn
 
-from yolox_deploy.decoder import Decoder
 from yolox_deploy.errors import UsageError
 from yolox_deploy.models import ALIASES, ARCHITECTURES, YOLOX, architecture, build_network
+from yolox_deploy.tasks.decoder import Decoder
 
 # The original's experiment files; an architecture without one here fails the suite.
 REFERENCES = {

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from yolox_deploy.errors import DeviceError, MissingPackageError, UsageError
-from yolox_deploy.runtimes import cuda as layer
 from yolox_deploy.runtimes import gpu
-from yolox_deploy.runtimes.cuda import BINDINGS, Cuda, CudaError, choose_binding
+from yolox_deploy.runtimes.tensorrt import cuda as layer
+from yolox_deploy.runtimes.tensorrt.cuda import BINDINGS, Cuda, CudaError, choose_binding
 
 FLOAT = np.dtype(np.float32)
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from yolox_deploy.errors import ArtifactError, OutputError, UsageError
-from yolox_deploy.runtimes.engine_file import (
+from yolox_deploy.runtimes.tensorrt.sidecar import (
     EngineRecord,
     Machine,
     caution,

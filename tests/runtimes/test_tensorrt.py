@@ -23,9 +23,9 @@ import pytest
 from yolox_deploy import Detector
 from yolox_deploy.errors import ArtifactError, DeviceError, UsageError, YoloxDeployError
 from yolox_deploy.runtimes import BACKENDS, backend_for, gpu
-from yolox_deploy.runtimes.cuda import BINDINGS
-from yolox_deploy.runtimes.engine_file import EngineRecord, sidecar_path, write_sidecar
-from yolox_deploy.runtimes.tensorrt import TensorRTRTXRuntime, TensorRTRuntime
+from yolox_deploy.runtimes.tensorrt.cuda import BINDINGS
+from yolox_deploy.runtimes.tensorrt.runtime import TensorRTRTXRuntime, TensorRTRuntime
+from yolox_deploy.runtimes.tensorrt.sidecar import EngineRecord, sidecar_path, write_sidecar
 from yolox_deploy.spec import ModelSpec
 
 VERSIONS = ("8.6.1", "10.0.1", "10.16.1.11", "11.4.0.106", "1.7.1.116")

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from yolox_deploy.detections import Detections
 from yolox_deploy.errors import ImageError, InputFileError
-from yolox_deploy.images import read_image
+from yolox_deploy.pictures.images import read_image
 from yolox_deploy.sinks import CocoSink
+from yolox_deploy.tasks.detections import Detections
 from yolox_deploy.training import Recipe, Source
 from yolox_deploy.training.batches import EpochRequests, batch_loader, batches
 from yolox_deploy.training.data import CocoPictures

@@ -23,7 +23,7 @@ from yolox_deploy.cli.common import (
 )
 from yolox_deploy.errors import UsageError
 from yolox_deploy.files import ASSETS, workplace, write_atomically
-from yolox_deploy.images import find_images, read_image
+from yolox_deploy.pictures.images import find_images, read_image
 from yolox_deploy.progress import Still, stages
 
 if TYPE_CHECKING:

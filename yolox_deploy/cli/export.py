@@ -145,7 +145,7 @@ def batch(text: str) -> int | tuple[int, int, int]:
 def describe(arguments: argparse.Namespace) -> int:
     """Print an artifact's spec, and of an engine what it was built for, without opening it."""
     from yolox_deploy.runtimes import backend_for
-    from yolox_deploy.runtimes.engine_file import ENGINE_SUFFIX, check_content, read_sidecar
+    from yolox_deploy.runtimes.tensorrt.sidecar import ENGINE_SUFFIX, check_content, read_sidecar
 
     path: Path = arguments.describe
     if not path.is_file():

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from yolox_deploy.coco import COCO_NAMES
+from yolox_deploy.data.categories import COCO_NAMES
 from yolox_deploy.errors import CheckpointError, UsageError
 from yolox_deploy.files import sha256_of
 from yolox_deploy.models.zoo import (

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yolox_deploy.errors import ImageError, InputFileError
-from yolox_deploy.images import read_image
+from yolox_deploy.pictures.images import read_image
 
 Boxes = NDArray[np.float32]
 

@@ -16,11 +16,11 @@ from yolox_deploy.benchmarks.accuracy import (
     AveragePrecision,
     average_precision,
 )
-from yolox_deploy.decoder import Decoder
-from yolox_deploy.letterbox import Letterbox
 from yolox_deploy.models import YOLOX
-from yolox_deploy.nms import nms
+from yolox_deploy.pictures.letterbox import Letterbox
 from yolox_deploy.spec import InputConvention
+from yolox_deploy.tasks.decoder import Decoder
+from yolox_deploy.tasks.nms import nms
 from yolox_deploy.training.augment import Size
 from yolox_deploy.training.data import CocoPictures, Picture
 

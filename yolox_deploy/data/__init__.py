@@ -1,0 +1,1 @@
+"""COCO data: class names, and what reads and judges annotations."""

@@ -1,0 +1,364 @@
+"""Build a TensorRT or TensorRT-RTX engine from an ONNX graph with whatever version is installed.
+
+Names come and go between versions (11 has no FP16 flag, 8.6 no strong typing, only RTX knows
+targets), so every step asks whether a name is there, never for a version number.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shlex
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import onnx
+
+from yolox_deploy.errors import ConversionError, OutputError, UsageError, suggest
+from yolox_deploy.files import cache_folder, write_atomically
+from yolox_deploy.runtimes.base import one_line
+from yolox_deploy.runtimes.tensorrt.log import log_of
+from yolox_deploy.runtimes.tensorrt.sidecar import EnginePrecision, Flavour
+from yolox_deploy.spec import LARGEST_BATCH, ModelSpec
+
+# Pictures of one call that a dynamic engine is made for: smallest, preferred, largest.
+DEFAULT_PROFILE = (1, 4, 8)
+# TensorRT wants memory beside its workspace, and other programs do too.
+WORKSPACE_SHARE = 0.75
+MIB = 1 << 20
+QUANTIZED = {"QuantizeLinear", "DequantizeLinear"}
+# Nodes that export/onnx.py appends behind the network; they compute in FP32.
+TAIL = re.compile(r"(node_of_)?(decode|nms)/")
+
+Advance = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class EngineSettings:
+    """What can be asked of an engine, beside what every artifact can be asked for.
+
+    ``workspace`` is the scratch memory in MiB that the builder may plan with (``None``: three
+    quarters of the GPU memory that is free); ``profile`` the smallest, preferred and largest
+    number of pictures of a dynamic engine; ``targets`` the GPUs of a TensorRT-RTX engine ("sm86",
+    ...; none: Ampere and newer).  A hardware-compatible engine runs on other GPUs (Ampere and
+    newer), a version-compatible one on newer TensorRT versions, both at some cost in speed.
+
+    Raises :class:`UsageError` where a value makes no sense.
+    """
+
+    workspace: int | None = None
+    profile: tuple[int, int, int] | None = None
+    targets: tuple[str, ...] = ()
+    hardware_compatible: bool = False
+    version_compatible: bool = False
+
+    def __post_init__(self) -> None:
+        if self.workspace is not None and not 1 <= self.workspace <= 1 << 24:
+            raise UsageError(f"workspace is a number of MiB from 1 on, got {self.workspace}")
+        if self.profile is not None:
+            least, preferred, most = self.profile
+            if not 1 <= least <= preferred <= most <= LARGEST_BATCH:
+                raise UsageError(
+                    "batch is MIN,OPT,MAX in ascending order, each in "
+                    f"1..{LARGEST_BATCH}, got {least},{preferred},{most}"
+                )
+
+    def batches(self, spec: ModelSpec) -> tuple[int, int, int]:
+        """Return the smallest, preferred and largest number of pictures of one call."""
+        if spec.batch is None:
+            return self.profile or DEFAULT_PROFILE
+        return spec.batch, spec.batch, spec.batch
+
+
+@dataclass(frozen=True)
+class BuildRequest:
+    """What :func:`build_engine` needs beside the graph; ``workspace`` is in bytes.
+
+    ``profile`` has the input's smallest, preferred and largest shape, ``None`` for fixed ones.
+    ``timing_cache`` is a file in which measured kernel times outlive the process, where the
+    version measures any.
+    """
+
+    precision: EnginePrecision = "fp32"
+    profile: tuple[tuple[int, ...], ...] | None = None
+    workspace: int | None = None
+    targets: tuple[str, ...] = ()
+    hardware_compatible: bool = False
+    version_compatible: bool = False
+    timing_cache: Path | None = None
+
+
+def build_engine(
+    trt: Any,
+    graph: onnx.ModelProto,
+    request: BuildRequest,
+    advance: Advance = lambda phase, done, total: None,
+) -> bytes:
+    """Return the serialized engine of ``graph``; ``trt`` is the module that builds it.
+
+    ``advance`` is told the builder's phases, steps done and steps in all, where the version tells
+    them.  Raises :class:`UsageError` for a request that the version cannot serve and
+    :class:`ConversionError` where it fails.
+    """
+    check_request(trt, request)
+    log = log_of(trt)
+    log.lines.clear()
+    builder = trt.Builder(log)
+    network = builder.create_network(network_flags(trt))
+    _parse(trt, network, graph, log)
+    config = builder.create_builder_config()
+    _set_precision(trt, config, network, request.precision, graph)
+    _set_limits(trt, config, request)
+    if request.profile:
+        profile = builder.create_optimization_profile()
+        profile.set_shape(graph.graph.input[0].name, *request.profile)
+        config.add_optimization_profile(profile)
+    cache = _attach_timing_cache(trt, config, request.timing_cache)
+    with _interruptible() as interrupted:
+        if _has(trt, "IProgressMonitor", "IBuilderConfig.progress_monitor"):
+            monitor = _monitor(trt, advance, interrupted)
+            config.progress_monitor = monitor
+        plan = builder.build_serialized_network(network, config)
+    if plan is None:
+        raise ConversionError(f"{_name(trt)} could not convert: {_reason(log, request)}")
+    if cache is not None and request.timing_cache:
+        # A cache that cannot be kept costs time at the next build, and nothing else.
+        with contextlib.suppress(OutputError):
+            write_atomically(request.timing_cache, bytes(config.get_timing_cache().serialize()))
+    return bytes(plan)
+
+
+def check_request(trt: Any, request: BuildRequest) -> None:
+    """Raise :class:`UsageError` for what this version has no name for."""
+    known = targets_of(trt)
+    if request.targets and not known:
+        raise UsageError(
+            f"{_name(trt)} builds for the GPU it runs on: --targets belongs to --to trt-rtx"
+        )
+    for name in request.targets:
+        if name not in known:
+            raise UsageError(
+                f"{_name(trt)} has no target {name!r}: expected {', '.join(known)}"
+                + suggest(name, known)
+            )
+    if len(set(request.targets)) != len(request.targets):
+        raise UsageError(f"a target is named twice: {', '.join(request.targets)}")
+    # Engines of TensorRT-RTX name their GPUs; its builder ignores the one and fails at the other.
+    if request.hardware_compatible and (
+        known or not _has(trt, "HardwareCompatibilityLevel.AMPERE_PLUS")
+    ):
+        raise UsageError(
+            f"{_name(trt)} has no hardware-compatible engines: leave --hardware-compatible out"
+            + (" and name the GPUs, --targets" if known else "")
+        )
+    if request.version_compatible and (known or not _has(trt, "BuilderFlag.VERSION_COMPATIBLE")):
+        raise UsageError(
+            f"{_name(trt)} has no version-compatible engines: leave --version-compatible out"
+        )
+
+
+def targets_of(trt: Any) -> tuple[str, ...]:
+    """Return the names that ``--targets`` may have, none where a version knows no targets."""
+    if not _has(trt, "ComputeCapability"):
+        return ()
+    return tuple(name.lower() for name in trt.ComputeCapability.__members__ if name[:2] == "SM")
+
+
+def network_flags(trt: Any) -> int:
+    """Return the flags of a network with explicit batch and, where there is such, strong typing."""
+    kind = trt.NetworkDefinitionCreationFlag
+    flags = 0
+    for name in ("EXPLICIT_BATCH", "STRONGLY_TYPED"):
+        if hasattr(kind, name):
+            flags |= 1 << int(getattr(kind, name))
+    return flags
+
+
+def is_quantized(graph: onnx.ModelProto) -> bool:
+    """Whether the graph says itself what is INT8, with nodes that quantize and dequantize."""
+    return any(node.op_type in QUANTIZED for node in graph.graph.node)
+
+
+def _parse(trt: Any, network: Any, graph: onnx.ModelProto, log: Any) -> None:
+    parser = trt.OnnxParser(network, log)
+    if parser.parse(graph.SerializeToString()):
+        return
+    problems = []
+    for i in range(parser.num_errors):
+        error = parser.get_error(i)
+        number = error.node()
+        nodes = graph.graph.node
+        where = f"node {number} ({nodes[number].op_type}): " if 0 <= number < len(nodes) else ""
+        problems.append(where + one_line(ValueError(error.desc())))
+    text = "; ".join(dict.fromkeys(problems)) or _last(log) or "its parser gave no reason"
+    raise ConversionError(f"{_name(trt)} could not convert: {text}")
+
+
+def _set_precision(
+    trt: Any, config: Any, network: Any, precision: EnginePrecision, graph: onnx.ModelProto
+) -> None:
+    """Say what a weakly typed network may compute in; a strongly typed one says it itself."""
+    if precision == "fp32":
+        # TF32 has FP16's mantissa.
+        config.clear_flag(trt.BuilderFlag.TF32)
+    if not _has(trt, "BuilderFlag.FP16") or _has(
+        trt, "NetworkDefinitionCreationFlag.STRONGLY_TYPED"
+    ):
+        return
+    if is_quantized(graph):
+        config.set_flag(trt.BuilderFlag.INT8)
+    if precision == "fp32":
+        return
+    config.set_flag(trt.BuilderFlag.FP16)
+    config.set_flag(trt.BuilderFlag.OBEY_PRECISION_CONSTRAINTS)
+    for i in range(network.num_layers):
+        layer = network.get_layer(i)
+        floats = (trt.DataType.FLOAT, trt.DataType.HALF)
+        if TAIL.match(layer.name) and layer.get_output(0).dtype in floats:
+            layer.precision = trt.DataType.FLOAT
+            layer.set_output_type(0, trt.DataType.FLOAT)
+
+
+def _set_limits(trt: Any, config: Any, request: BuildRequest) -> None:
+    if request.workspace is not None:
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, request.workspace)
+    if request.targets:
+        config.num_compute_capabilities = len(request.targets)
+        for i, name in enumerate(request.targets):
+            if not config.set_compute_capability(getattr(trt.ComputeCapability, name.upper()), i):
+                raise UsageError(f"{_name(trt)} refuses to build for {name}")
+    if request.hardware_compatible:
+        config.hardware_compatibility_level = trt.HardwareCompatibilityLevel.AMPERE_PLUS
+    if request.version_compatible:
+        config.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
+
+
+def _attach_timing_cache(trt: Any, config: Any, file: Path | None) -> Any:
+    """Give the builder what earlier builds measured; returns the cache, which must stay alive."""
+    # TensorRT-RTX measures nothing; its timing cache is an empty, deprecated one.
+    if file is None or _has(trt, "ComputeCapability"):
+        return None
+    try:
+        content = file.read_bytes()
+    except OSError:
+        content = b""
+    # What is damaged, or of another GPU or version, is refused: begin with nothing.
+    for data in (content, b""):
+        with contextlib.suppress(RuntimeError, TypeError, ValueError):
+            cache = config.create_timing_cache(data)
+            if cache is not None and config.set_timing_cache(cache, False):
+                return cache
+    return None
+
+
+def timing_cache_file(flavour: Flavour, version: str, gpu: str) -> Path:
+    """Return where the times of a GPU's kernels are kept between builds."""
+    name = re.sub(r"[^\w.-]+", "_", f"{flavour}-{version}-{gpu}")
+    return cache_folder() / "timing" / f"{name}.cache"
+
+
+def _reason(log: Any, request: BuildRequest) -> str:
+    """Return in one sentence why a build failed, and what to do where that is known."""
+    text = _last(log) or "it gave no reason"
+    lower = text.lower()
+    if "workspace" in lower:
+        limit = f" of {request.workspace // MIB} MiB" if request.workspace else ""
+        return f"a workspace{limit} is too small: give --workspace more MiB, or leave it out"
+    if "out of memory" in lower or "cudaerror 2:" in lower:
+        return f"GPU memory is exhausted: close other programs, or lower --batch ({text})"
+    if "nms" in lower or "nonmaxsuppression" in lower:
+        return f"NMS inside the engine is not supported: leave --nms out ({text})"
+    return text
+
+
+def _last(log: Any) -> str:
+    return one_line(ValueError(log.lines[-1])) if log.lines else ""
+
+
+def _name(trt: Any) -> str:
+    flavour = "TensorRT-RTX" if _has(trt, "ComputeCapability") else "TensorRT"
+    return f"{flavour} {getattr(trt, '__version__', '')}".strip()
+
+
+def _has(trt: Any, *names: str) -> bool:
+    """Whether the module has every dotted name."""
+    for name in names:
+        found = trt
+        for part in name.split("."):
+            if not hasattr(found, part):
+                return False
+            found = getattr(found, part)
+    return True
+
+
+def _monitor(trt: Any, advance: Advance, interrupted: threading.Event) -> Any:
+    """Return a progress monitor that tells ``advance`` and stops the build when interrupted."""
+
+    class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
+        def __init__(self) -> None:
+            trt.IProgressMonitor.__init__(self)
+            self.steps: dict[str, int] = {}
+
+        def phase_start(self, phase_name: str, parent_phase: str, num_steps: int) -> None:
+            self.steps[phase_name] = num_steps
+            advance(phase_name, 0, num_steps)
+
+        def step_complete(self, phase_name: str, step: int) -> bool:
+            total = self.steps.get(phase_name, 0)
+            advance(phase_name, min(step + 1, total), total)
+            return not interrupted.is_set()
+
+        def phase_finish(self, phase_name: str) -> None:
+            total = self.steps.pop(phase_name, 0)
+            advance(phase_name, total, total)
+
+    return Monitor()
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[threading.Event]:
+    """Hold an interrupt back until the builder has returned, and tell it through the event.
+
+    An exception that passes through the builder's own frames would end the process.
+    """
+    interrupted = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield interrupted
+        return
+
+    def remember(number: int, frame: FrameType | None) -> None:
+        interrupted.set()
+
+    before = signal.signal(signal.SIGINT, remember)
+    try:
+        yield interrupted
+    finally:
+        signal.signal(signal.SIGINT, before or signal.SIG_DFL)
+    if interrupted.is_set():
+        raise KeyboardInterrupt
+
+
+def shapes(spec: ModelSpec, batches: tuple[int, int, int]) -> tuple[tuple[int, ...], ...]:
+    """Return the input's smallest, preferred and largest shape."""
+    return tuple((batch, 3, spec.height, spec.width) for batch in batches)
+
+
+def trtexec_line(source: str, engine: str, spec: ModelSpec, settings: EngineSettings) -> str:
+    """Return the command that makes the same engine with NVIDIA's ``trtexec`` (10 and newer)."""
+    words = ["trtexec", f"--onnx={source}", f"--saveEngine={engine}", "--stronglyTyped"]
+    if spec.batch is None:
+        for kind, shape in zip(
+            ("min", "opt", "max"), shapes(spec, settings.batches(spec)), strict=True
+        ):
+            words.append(f"--{kind}Shapes=images:{'x'.join(map(str, shape))}")
+    if settings.workspace is not None:
+        words.append(f"--memPoolSize=workspace:{settings.workspace}")
+    words += ["--hardwareCompatibilityLevel=ampere+"] if settings.hardware_compatible else []
+    words += ["--versionCompatible"] if settings.version_compatible else []
+    words += ["--noTF32"] if spec.precision == "fp32" else []
+    return shlex.join(words)

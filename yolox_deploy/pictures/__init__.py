@@ -1,0 +1,1 @@
+"""Pictures: reading them, the letterbox, and drawing results into them."""

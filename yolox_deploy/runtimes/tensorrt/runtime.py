@@ -1,0 +1,312 @@
+"""TensorRT engines of 8.6 to 11, and of TensorRT-RTX, on a CUDA layer of ours.
+
+An engine is code that runs with the process' rights: open only engines you trust.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import Any, ClassVar
+
+import numpy as np
+
+from yolox_deploy.errors import ArtifactError
+from yolox_deploy.runtimes.base import Array, Opened, Runtime, Shape
+from yolox_deploy.runtimes.gpu import Gpu, find_gpu
+from yolox_deploy.runtimes.tensorrt.cuda import BINDINGS, Cuda, CudaError, Handle, choose_binding
+from yolox_deploy.runtimes.tensorrt.log import log_of
+from yolox_deploy.runtimes.tensorrt.sidecar import (
+    EngineRecord,
+    Machine,
+    caution,
+    check_content,
+    finish_command,
+    read_sidecar,
+    rebuild_command,
+    refusal,
+)
+from yolox_deploy.spec import ModelSpec
+
+# What an engine may take and return, by the names of TensorRT's DataType.
+DTYPES: dict[str, np.dtype[Any]] = {"FLOAT": np.dtype(np.float32), "HALF": np.dtype(np.float16)}
+DYNAMIC = -1
+# Why an engine may not load that nothing is known of, or that was compared with its sidecar.
+UNKNOWN = "it may be truncated, or built by another version or for another GPU"
+WHOLE = "the file is whole and fits this machine, so the driver may be too old or memory short"
+
+
+class TensorRTRuntime(Runtime):
+    """One engine, execution context and stream on one GPU; batches within the engine's profile.
+
+    ``device`` is ``cuda`` or ``cuda:1``; ``pycuda`` and ``cuda-python`` in its place choose what
+    carries the CUDA calls, else the first that is installed does.  On cuda-python, which has CUDA
+    graphs, a batch of the same size as the one before is replayed from a graph.  The precision was
+    settled when the engine was built.  ``engine_seconds`` come from CUDA events.
+
+    Raises :class:`~yolox_deploy.errors.DeviceError` where there is no GPU.
+    """
+
+    name = "tensorrt"
+    module: ClassVar[str] = "tensorrt"
+    devices = ("cuda", *BINDINGS)
+    precisions = ("as built",)
+
+    def _open(self) -> Opened:
+        kind, index = self.device_kind_and_index()
+        # Before any object of TensorRT: without a driver some versions crash.
+        gpu = find_gpu(index)
+        spec, record = read_sidecar(self.path)
+        trt = importlib.import_module(self.module)
+        self._compare(spec, record, _machine(self.name, trt, gpu))
+        self.precision = record.precision if record else spec.precision
+        self.cuda: Cuda = choose_binding(None if kind == "cuda" else kind)(index)
+        with self.cuda.current():
+            self._deserialize(trt, spec, record, gpu)
+            opened = self._describe(trt, spec)
+            self._allocate(trt, spec)
+        if record is None or not record.executed:
+            self.notes += (
+                f"{self.path.name} has not been verified by running it; to do so: "
+                f"{finish_command(self.path)}",
+            )
+        return opened
+
+    def _compare(self, spec: ModelSpec, record: EngineRecord | None, machine: Machine) -> None:
+        """Refuse an engine that was built for something else, or is not the sidecar's."""
+        if record is None:
+            return
+        problem = refusal(record, machine)
+        if problem:
+            raise ArtifactError(
+                f"{self.path} cannot run here: {problem}; build it again: "
+                f"{rebuild_command(spec, record, machine)}"
+            )
+        check_content(self.path, record)
+        doubt = caution(record, machine)
+        if doubt:
+            self.notes += (f"{self.path.name}: {doubt}",)
+
+    def _deserialize(
+        self, trt: Any, spec: ModelSpec, record: EngineRecord | None, gpu: Gpu
+    ) -> None:
+        self.log = log_of(trt)
+        self.log.lines.clear()
+        self.runtime = trt.Runtime(self.log)
+        if record is not None and record.version_compatible:
+            # Such an engine carries the runtime of its builder's version.
+            self.runtime.engine_host_code_allowed = True
+        self.engine = self.runtime.deserialize_cuda_engine(self.path.read_bytes())
+        if self.engine is None:
+            raise ArtifactError(
+                f"{self.path}: {self.name} {trt.__version__} cannot load it on {gpu}"
+                f"{self._reason()}; {UNKNOWN if record is None else WHOLE}; build it again: "
+                f"{rebuild_command(spec, record)}"
+            )
+        self.context = self.engine.create_execution_context()
+        if self.context is None:
+            raise ArtifactError(
+                f"{self.path}: the GPU has no room for the engine's activations{self._reason()}"
+            )
+
+    def _describe(self, trt: Any, spec: ModelSpec) -> Opened:
+        """Find the engine's one input and output and the batches it takes."""
+        names = [self.engine.get_tensor_name(i) for i in range(self.engine.num_io_tensors)]
+        taken = [n for n in names if self.engine.get_tensor_mode(n) == trt.TensorIOMode.INPUT]
+        given = [n for n in names if n not in taken]
+        if len(taken) != 1 or len(given) != 1:
+            raise ArtifactError(
+                f"{self.path} has {len(taken)} inputs and {len(given)} outputs: a YOLOX detector "
+                "has one of each; NMS belongs outside the engine, Detector does it"
+            )
+        (self.input_name,), (self.output_name,) = taken, given
+        stated = tuple(self.engine.get_tensor_shape(self.input_name))
+        lowest = highest = stated
+        if DYNAMIC in stated:
+            shapes = self.engine.get_tensor_profile_shape(self.input_name, 0)
+            lowest, highest = tuple(shapes[0]), tuple(shapes[-1])
+        self._check_profile(spec, lowest, highest)
+        self.batches = (lowest[0], highest[0])
+        returned = tuple(self.engine.get_tensor_shape(self.output_name))
+        return Opened(spec.to_json(), _shape(stated), _shape(returned))
+
+    def _check_profile(
+        self, spec: ModelSpec, lowest: tuple[int, ...], highest: tuple[int, ...]
+    ) -> None:
+        """Refuse an engine whose profile leaves out what its spec promises."""
+        wanted = (spec.batch, 3, spec.height, spec.width)
+        inside = len(lowest) == len(highest) == 4 and all(
+            low <= side <= high if side is not None else 1 <= low <= high
+            for low, side, high in zip(lowest, wanted, highest, strict=True)
+        )
+        if not inside:
+            raise ArtifactError(
+                f"{self.path} takes {_text(lowest)} to {_text(highest)}, its sidecar says "
+                f"{_text(wanted)}: copy both files again from the same export"
+            )
+
+    def _allocate(self, trt: Any, spec: ModelSpec) -> None:
+        """Make buffers for the largest batch, so that their addresses never change."""
+        largest = self.batches[1]
+        self._count = 0
+        self._repeats = 0
+        self._graph: Handle | None = None
+        self._graphs_work = self.cuda.graphs
+        self.picture = (3, spec.height, spec.width)
+        self._set_batch(largest)
+        returned = tuple(self.context.get_tensor_shape(self.output_name))
+        if len(returned) < 2 or min(returned) < 1 or returned[0] != largest:
+            raise ArtifactError(
+                f"{self.path} returns {_text(returned)} for {largest} pictures: a YOLOX detector "
+                "returns as many rows for every picture; NMS belongs outside the engine"
+            )
+        self.stream = self.cuda.stream()
+        self.events = [self.cuda.event() for _ in range(4)]
+        sides = (
+            (self.input_name, (largest, *self.picture)),
+            (self.output_name, returned),
+        )
+        self.host, self.device_memory = [], []
+        for name, shape in sides:
+            dtype = self._dtype(trt, name)
+            self.host.append(self.cuda.host_buffer(shape, dtype))
+            buffer = self.cuda.device_buffer(int(np.prod(shape)) * dtype.itemsize)
+            self.device_memory.append(buffer)
+            self._demand(
+                self.context.set_tensor_address(name, buffer.address), f"the address of {name}"
+            )
+        # What leaves is a copy: page-locked memory is gone after close().
+        self.result = np.empty(returned, np.float32)
+
+    def _dtype(self, trt: Any, name: str) -> np.dtype[Any]:
+        found = self.engine.get_tensor_dtype(name)
+        for word, dtype in DTYPES.items():
+            if found == getattr(trt.DataType, word):
+                return dtype
+        raise ArtifactError(
+            f"{self.path}: {name} is {found}, expected {' or '.join(DTYPES)}: export it with "
+            "float32 input and output"
+        )
+
+    def _set_batch(self, count: int) -> None:
+        """Tell the engine how many pictures come; a graph of another number goes."""
+        if count == self._count:
+            self._repeats += 1
+            return
+        if self._graph is not None:
+            graph, self._graph = self._graph, None
+            self.cuda.free(graph)
+        # Until it is accepted the engine's shape is unknown.
+        self._count, self._repeats = 0, 0
+        self._demand(
+            self.context.set_input_shape(self.input_name, (count, *self.picture)),
+            f"a batch of {count}",
+        )
+        self._count = count
+
+    def _infer(self, images: Array) -> Array:
+        smallest, largest = self.batches
+        if len(images) > largest:
+            parts = [
+                self._infer(images[i : i + largest]).copy() for i in range(0, len(images), largest)
+            ]
+            return np.concatenate(parts)
+        with self.cuda.current():
+            return self._infer_batch(images, max(len(images), smallest))[: len(images)]
+
+    def _infer_batch(self, images: Array, count: int) -> Array:
+        """Run ``count`` pictures, those that ``images`` lacks are zeros."""
+        cuda, stream, events = self.cuda, self.stream, self.events
+        (host_in, host_out) = (buffer.array[:count] for buffer in self.host)
+        np.copyto(host_in[: len(images)], images, casting="same_kind")
+        host_in[len(images) :] = 0
+        self._set_batch(count)
+        cuda.record(events[0], stream)
+        cuda.copy_in(self.device_memory[0], host_in, stream)
+        cuda.record(events[1], stream)
+        self._execute()
+        cuda.record(events[2], stream)
+        cuda.copy_out(host_out, self.device_memory[1], stream)
+        cuda.record(events[3], stream)
+        cuda.synchronize(stream)
+        self.add_engine_seconds(*(cuda.seconds(events[i], events[i + 1]) for i in range(3)))
+        np.copyto(self.result[:count], host_out)
+        return self.result[:count]
+
+    def _execute(self) -> None:
+        # The first run of a shape lets TensorRT settle what a capture must not contain.
+        if self._graph is None and self._graphs_work and self._repeats:
+            self._capture()
+        if self._graph is None:
+            self._enqueue()
+        else:
+            self.cuda.launch(self._graph, self.stream)
+
+    def _capture(self) -> None:
+        """Make a graph of one execution; an engine that cannot be captured runs without."""
+        handle = self.cuda.address(self.stream)
+        try:
+            if not getattr(self.context, "is_stream_capturable", lambda stream: True)(handle):
+                self._graphs_work = False
+                return
+            self._graph = self.cuda.capture(self.stream, self._enqueue)
+        except CudaError:
+            self._graphs_work = False
+
+    def _enqueue(self) -> None:
+        if not self.context.execute_async_v3(self.cuda.address(self.stream)):
+            raise CudaError(f"{self.name} could not run the engine{self._reason()}")
+
+    def _demand(self, accepted: bool, what: str) -> None:
+        if not accepted:
+            raise ArtifactError(f"{self.path}: {self.name} refuses {what}{self._reason()}")
+
+    def _reason(self) -> str:
+        """Return what TensorRT said last, to be put behind a message."""
+        return f" ({' '.join(self.log.lines[-1].split())[:300]})" if self.log.lines else ""
+
+    def _close(self) -> None:
+        cuda: Cuda | None = self.__dict__.pop("cuda", None)
+        if cuda is None:
+            return
+        with ExitStack() as last:
+            last.callback(cuda.close)
+            # Also where the context cannot be made current any more.
+            last.callback(self._forget)
+            with cuda.current():
+                self._forget()
+
+    def _forget(self) -> None:
+        """Let go of TensorRT's objects: an engine outlives its context, a runtime its engine."""
+        for name in (
+            "context",
+            "engine",
+            "runtime",
+            "_graph",
+            "stream",
+            "events",
+            "host",
+            "device_memory",
+            "result",
+        ):
+            self.__dict__.pop(name, None)
+
+
+class TensorRTRTXRuntime(TensorRTRuntime):
+    """The same for engines of TensorRT-RTX."""
+
+    name = "tensorrt-rtx"
+    module = "tensorrt_rtx"
+
+
+def _machine(flavour: str, trt: Any, gpu: Gpu) -> Machine:
+    return Machine(flavour, trt.__version__, gpu.name, gpu.compute_capability)
+
+
+def _shape(dimensions: Sequence[int]) -> Shape:
+    return tuple(None if d == DYNAMIC else int(d) for d in dimensions)
+
+
+def _text(shape: Sequence[int | None]) -> str:
+    return "x".join("?" if side in (None, DYNAMIC) else str(side) for side in shape)

@@ -1,0 +1,1 @@
+"""What a network finds: how rows become results, task by task."""
