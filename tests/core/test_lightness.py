@@ -38,7 +38,8 @@ def test_the_core_and_the_registry_import_where_nothing_optional_is_installed() 
         "rooms = ('', 'data', 'pictures', 'tasks')\n"
         "files = [f for room in rooms for f in (root / room).glob('*.py')]\n"
         "names = ['.'.join(f.relative_to(root).with_suffix('').parts) for f in files]\n"
-        "names = [n.removesuffix('.__init__') for n in names if n not in ('__init__', 'progress')]\n"
+        "names = [n.removesuffix('.__init__') for n in names]\n"
+        "names = [n for n in names if n not in ('__init__', 'progress')]\n"
         "for name in names: importlib.import_module('yolox_deploy.' + name)\n"
         "print(*sorted(names))"
     )
