@@ -82,6 +82,14 @@ class SlowerError(YoloxDeployError):
     exit_code = 10
 
 
+class ModelWarning(UserWarning):
+    """Something about an opened model that its user should know; detections go on."""
+
+
+class ExtensionWarning(UserWarning):
+    """Another package's backend, target or task that had to be left out."""
+
+
 def suggest(given: str, known: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"`` for the nearest of the known words, else an empty string."""
     near = difflib.get_close_matches(given.lower(), list(known), n=1, cutoff=0.6)
