@@ -19,9 +19,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from yolox_deploy.data.categories import default_category_ids
 from yolox_deploy.errors import OutputError, UsageError
 from yolox_deploy.files import make_folder, write_atomically
-from yolox_deploy.tasks.detections import Detections, default_category_ids
+from yolox_deploy.tasks import Detections
 
 
 class Sink(ABC):
@@ -121,8 +122,7 @@ class CsvSink(Sink):
         self.writer.writerow(self.header)
 
     def add(self, source: Path, image: NDArray[np.uint8], found: Detections) -> None:
-        for d in found.to_dict():
-            self.writer.writerow((str(source), d["name"], d["class_id"], d["score"], *d["xyxy"]))
+        self.writer.writerows((str(source), *row) for row in found.to_rows())
 
     def finish(self) -> None:
         write_atomically(self.path, self.text.getvalue())

@@ -16,6 +16,7 @@ from typing import Any, Literal, get_args
 
 from yolox_deploy.data.categories import COCO_NAMES
 from yolox_deploy.errors import ArtifactError, UsageError
+from yolox_deploy.pictures.convention import LEGACY_INPUT, RAW_INPUT, InputConvention
 
 SPEC_KEY = "yolox_deploy"
 SPEC_VERSION = 1
@@ -30,35 +31,6 @@ LARGEST_BATCH = 4096
 
 
 @dataclass(frozen=True)
-class InputConvention:
-    """How pixels become the network's input: ``(value * scale - mean) / std`` a channel.
-
-    ``scale``, ``mean`` and ``std`` apply in ``colour_order``; ``pad_value`` (grey level 0..255) is
-    what surrounds the picture, and passes through the same formula.
-    """
-
-    colour_order: Literal["BGR", "RGB"] = "BGR"
-    scale: float = 1.0
-    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    pad_value: int = 114
-
-    @property
-    def largest_value(self) -> float:
-        """The largest magnitude that the formula can give."""
-        return max(
-            abs((value * self.scale - mean) / std)
-            for value in (0, 255)
-            for mean, std in zip(self.mean, self.std, strict=True)
-        )
-
-
-RAW_INPUT = InputConvention()
-# Release 0.1.0 of the original normalised like torchvision's classifiers.
-LEGACY_INPUT = InputConvention("RGB", 1 / 255, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-
-
-@dataclass(frozen=True)
 class ModelSpec:
     """What an artifact needs to be told apart, fed and read.
 
@@ -66,7 +38,9 @@ class ModelSpec:
     artifact takes any number of pictures.  ``output`` is ``raw`` (head output, boxes not decoded),
     ``decoded`` (centre, width and height in input pixels) or ``detections`` (rows of picture
     index, x1, y1, x2, y2, score, class; only then are the two thresholds set).  ``assumed`` names
-    the fields that no file stated and that are documented defaults.
+    the fields that no file stated and that are documented defaults.  ``task`` names what the rows
+    of the output mean, see :mod:`yolox_deploy.tasks`; ``task_settings`` holds what that task needs
+    to know beside the classes.
 
     Raises :class:`UsageError` where a value makes no sense.
     """
@@ -87,6 +61,8 @@ class ModelSpec:
     tools: Mapping[str, str] = field(default_factory=dict)
     verification: Mapping[str, Any] | None = None
     assumed: tuple[str, ...] = ()
+    task: str = "detect"
+    task_settings: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.class_names or len(self.class_names) > LARGEST_CLASS_COUNT:
@@ -131,6 +107,8 @@ class ModelSpec:
     def to_json(self) -> str:
         """Return the spec as a JSON object with a version."""
         content = {"version": SPEC_VERSION, **asdict(self)}
+        if not self.task_settings:
+            del content["task_settings"]
         return json.dumps(content, indent=1, ensure_ascii=False, default=dict)
 
     @classmethod
@@ -163,94 +141,6 @@ class ModelSpec:
                 f"{where}: its yolox_deploy spec is damaged ({type(error).__name__}: {error}); "
                 "export the checkpoint again"
             ) from error
-
-    @classmethod
-    def inferred(
-        cls,
-        name: str,
-        input_shape: tuple[int | None, ...],
-        output_shape: tuple[int | None, ...],
-        imgsz: tuple[int, int] | None = None,
-    ) -> ModelSpec:
-        """Return a spec for an artifact that carries none, from the shapes of its tensors.
-
-        ``input_shape`` is (N, 3, H, W) and ``output_shape`` (N, A, 5 + C), ``None`` where a
-        dimension is dynamic; ``imgsz`` (height, width) is needed where H or W is.  The rest are
-        defaults: raw output, BGR 0..255 input, COCO's class names for 80 classes.
-
-        Raises :class:`ArtifactError` where the shapes are not those of a YOLOX detector.
-        """
-        expected = "a YOLOX detector takes (N, 3, H, W) and returns (N, A, 5 + C)"
-        if len(input_shape) != 4 or input_shape[1] not in (3, None) or len(output_shape) != 3:
-            raise ArtifactError(
-                f"{name} takes {_shape(input_shape)} and returns {_shape(output_shape)}: {expected}"
-            )
-        height, width = input_shape[2], input_shape[3]
-        if height is None or width is None:
-            if imgsz is None:
-                raise ArtifactError(
-                    f"{name} accepts any picture size and carries no spec: say which to use, "
-                    "imgsz=(height, width) or --imgsz H W"
-                )
-            height, width = imgsz
-        channels = output_shape[2]
-        if channels is None or channels < 6:
-            raise ArtifactError(f"{name} returns {_shape(output_shape)}: {expected}")
-        try:
-            spec = cls(
-                name,
-                default_class_names(channels - 5),
-                height,
-                width,
-                input_shape[0],
-                assumed=("class_names", "input", "output", "strides"),
-            )
-        except UsageError as error:
-            raise ArtifactError(f"{name} is no YOLOX detector: {error}") from error
-        if output_shape[1] not in (spec.num_anchors, None):
-            raise ArtifactError(
-                f"{name} returns {output_shape[1]} rows for a {height}x{width} input, a YOLOX "
-                f"detector of strides 8, 16, 32 returns {spec.num_anchors}"
-            )
-        return spec
-
-    def describe(self) -> list[tuple[str, str]]:
-        """Return the spec as rows of a label and a text, for a person to read."""
-        convention = self.input
-        normalise = (
-            "0..255, no mean or std"
-            if (convention.scale, convention.mean, convention.std)
-            == (RAW_INPUT.scale, RAW_INPUT.mean, RAW_INPUT.std)
-            else f"x {convention.scale:.6g}, mean {convention.mean}, std {convention.std}"
-        )
-        outputs = {
-            "raw": f"raw head output (N, {self.num_anchors}, {5 + self.num_classes})",
-            "decoded": f"decoded boxes (N, {self.num_anchors}, {5 + self.num_classes})",
-            "detections": (
-                f"detections after NMS (K, 7), score >= {self.score_threshold}, "
-                f"IoU {self.iou_threshold}"
-            ),
-        }
-        shown = ", ".join(self.class_names[:6]) + (", ..." if self.num_classes > 6 else "")
-        rows = [
-            ("name", self.name),
-            ("architecture", self.architecture or "not stated"),
-            ("input", f"{self.height} high x {self.width} wide, batch {self.batch or 'dynamic'}"),
-            (
-                "pixels",
-                f"{convention.colour_order} {normalise}, padded with {convention.pad_value}"
-                + (" (legacy, release 0.1.0)" if self.legacy else ""),
-            ),
-            ("output", outputs[self.output]),
-            ("classes", f"{self.num_classes}: {shown}"),
-            ("precision", self.precision),
-            ("checkpoint", f"sha256 {self.checkpoint_sha256}" if self.checkpoint_sha256 else "-"),
-            ("tools", ", ".join(f"{k} {v}" for k, v in self.tools.items()) or "-"),
-            ("verification", describe_verification(self.verification)),
-        ]
-        if self.assumed:
-            rows.append(("assumed", ", ".join(self.assumed) + " (the file does not say)"))
-        return rows
 
     def with_names(self, names: tuple[str, ...]) -> ModelSpec:
         """Return the spec with other class names; raises :class:`UsageError` on a wrong count."""
@@ -304,13 +194,6 @@ class SpecHints:
         return spec
 
 
-def describe_verification(record: Mapping[str, Any] | None) -> str:
-    """Return one line for a spec's verification record."""
-    if not record:
-        return "not verified"
-    return f"{record.get('status', 'unknown')}: {record.get('summary', 'no summary')}"
-
-
 def check_size(height: int, width: int, stride: int = 32) -> None:
     """Raise :class:`UsageError`, naming the nearest sizes, unless both divide by ``stride``."""
     for word, side in (("height", height), ("width", width)):
@@ -333,10 +216,6 @@ def default_class_names(count: int) -> tuple[str, ...]:
     return tuple(f"class_{i}" for i in range(count))
 
 
-def _shape(shape: tuple[int | None, ...]) -> str:
-    return "(" + ", ".join("?" if d is None else str(d) for d in shape) + ")"
-
-
 def _strings(values: Any) -> list[str]:
     if not isinstance(values, (list, tuple)) or not all(isinstance(v, str) for v in values):
         raise TypeError(f"expected a list of texts, got {values!r:.60}")
@@ -355,6 +234,8 @@ def _optional_kinds(values: dict[str, Any]) -> None:
         "name": (str,),
         "output": (str,),
         "precision": (str,),
+        "task": (str,),
+        "task_settings": (dict,),
         "architecture": (str, type(None)),
         "checkpoint_sha256": (str, type(None)),
         "tools": (dict,),

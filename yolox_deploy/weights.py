@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import http.client
 import importlib.util
-import json
 import os
 import re
 import urllib.error
 import urllib.request
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 
 from yolox_deploy.errors import (
@@ -26,9 +23,7 @@ from yolox_deploy.files import (
     cache_folder,
     make_folder,
     reported_as_output_error,
-    sha256_of,
 )
-from yolox_deploy.spec import SpecHints
 
 RELEASE = "https://github.com/Megvii-BaseDetection/YOLOX/releases/download/0.1.1rc0"
 PUBLISHED = {
@@ -48,9 +43,6 @@ NEEDS_TORCH = (
 )
 CHUNK = 1 << 18
 TIMEOUT_S = 30
-
-# Changes where an export of the same checkpoint would come out differently.
-EXPORT_CACHE_VERSION = 1
 
 Progress = Callable[[int, int | None], None]
 
@@ -161,36 +153,3 @@ def _check_weights(part: Path, name: str, by_hand: str) -> None:
     if found != PUBLISHED[name]:
         part.unlink(missing_ok=True)
         raise DownloadError(f"what was fetched as {name} is a YOLOX {found}; {by_hand}")
-
-
-def exported_once(checkpoint: Path, backend: str, hints: SpecHints) -> Path:
-    """Return the artifact for ``backend`` made from ``checkpoint``, exporting it the first time.
-
-    It is kept in the cache folder under the checkpoint's content and the hints; ``auto`` takes
-    the first backend that can run here.  Raises what the export raises.
-    """
-    from yolox_deploy.runtimes import BACKENDS
-
-    if importlib.util.find_spec("torch") is None:
-        raise MissingPackageError(
-            f"{checkpoint.name} is a checkpoint, and reading one needs PyTorch: {NEEDS_TORCH}"
-        )
-    from yolox_deploy.export import TARGETS, ExportOptions, export_model
-
-    able = [t for t in TARGETS.values() if t.backend == backend or backend == "auto"]
-    ready = [t for t in able if BACKENDS[t.backend].availability().ok]
-    if not ready:
-        if backend == "auto":
-            return checkpoint
-        # Says which package is missing.
-        BACKENDS[backend].runtime_class()
-    target = ready[0]
-    # An engine is of no use on another GPU or to another version: those have one of their own.
-    machine = [target.made_for()] if target.made_for() else []
-    options = json.dumps([EXPORT_CACHE_VERSION, asdict(hints), *machine], sort_keys=True)
-    key = f"{sha256_of(checkpoint)[:16]}-{hashlib.sha256(options.encode()).hexdigest()[:8]}"
-    folder = cache_folder() / "exports" / key
-    artifact = folder / f"{checkpoint.stem}{target.suffix}"
-    if not artifact.is_file():
-        export_model(checkpoint, [target.name], ExportOptions(hints=hints, dynamic=True), folder)
-    return artifact

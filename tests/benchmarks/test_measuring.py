@@ -14,11 +14,10 @@ from yolox_deploy.benchmarks import measuring
 from yolox_deploy.benchmarks.measuring import Series, harness_cost, measure
 from yolox_deploy.benchmarks.opening import open_systems, requests
 from yolox_deploy.benchmarks.systems import Request, System
-from yolox_deploy.detector import StageSeconds
 from yolox_deploy.errors import UsageError
 from yolox_deploy.files import ASSETS
 from yolox_deploy.pictures.images import read_image
-from yolox_deploy.runtimes.base import EngineSeconds
+from yolox_deploy.timing import EngineSeconds, StageSeconds
 
 PICTURES = [read_image(path) for path in sorted(ASSETS.glob("digits_*.jpg"))]
 
@@ -27,7 +26,6 @@ class Sleeper:
     """Detects nothing, in a time that is told; keeps a diary of who was called."""
 
     runtime: Any = type("Runtime", (), {"engine_seconds": None})
-    stage_seconds = StageSeconds(0.1, 0.2, 0.3, 0.4)
 
     def __init__(self, name: str, diary: list[str], seconds: float = 0) -> None:
         self.name, self.diary, self.seconds = name, diary, seconds
@@ -38,7 +36,7 @@ class Sleeper:
         self.pictures.append(id(picture))
         self.diary.append(self.name)
         time.sleep(0.05 if self.diary.count(self.name) == self.slow_at else self.seconds)
-        return Detections.empty()
+        return Detections.empty().timed(StageSeconds(0.1, 0.2, 0.3, 0.4))
 
     def batch(self, pictures: Any) -> list[Detections]:
         return [self(picture) for picture in pictures]

@@ -8,10 +8,20 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from yolox_deploy.tasks.decoder import Decoder, grid_and_strides
+from yolox_deploy.spec import ModelSpec, OutputKind
+from yolox_deploy.tasks.boxes import BoxDecoder
+from yolox_deploy.tasks.detect import Detect
+from yolox_deploy.tasks.grid import grid_and_strides
 
 SIZES = [(416, 416), (384, 640), (640, 384), (32, 32)]
 Floats = NDArray[np.float32]
+
+
+def decoder(height: int, width: int, classes: int = 3, *, decoded: bool = False) -> BoxDecoder:
+    """The decoder of a detector of that size."""
+    output: OutputKind = "decoded" if decoded else "raw"
+    names = tuple(map(str, range(classes)))
+    return Detect().decoder(ModelSpec("any", names, height, width, output=output))
 
 
 def raw_output(height: int, width: int, classes: int = 3, seed: int = 0) -> Floats:
@@ -42,10 +52,10 @@ def stated(output: Floats, height: int, width: int) -> NDArray[np.float64]:
 def test_decode_equals_the_statement(size: tuple[int, int]) -> None:
     output = raw_output(*size)
     before = output.copy()
-    decoded = Decoder(*size).decode(output)
+    decoded = decoder(*size).decode(output)
     np.testing.assert_allclose(decoded, stated(output, *size), rtol=2e-6, atol=1e-4)
     np.testing.assert_array_equal(output, before)
-    np.testing.assert_array_equal(Decoder(*size).decode(output[None])[0], decoded)
+    np.testing.assert_array_equal(decoder(*size).decode(output[None])[0], decoded)
 
 
 @pytest.mark.parametrize("threshold", [0.0, 0.05, 0.25, 0.9, 1.0])
@@ -63,7 +73,7 @@ def test_candidates_equal_the_statement(
         score = output[row, 4] * scores[best]
         if score >= threshold:
             expected.append((x - w / 2, y - h / 2, x + w / 2, y + h / 2, score, best))
-    found = Decoder(*size, decoded=decoded).candidates(output, threshold)
+    found = decoder(*size, decoded=decoded).candidates(output, threshold)
     assert len(found.scores) == len(expected)
     table = np.array(expected, np.float64).reshape(-1, 6)
     np.testing.assert_allclose(found.xyxy, table[:, :4], rtol=1e-5, atol=1e-3)
@@ -82,7 +92,7 @@ def test_a_score_at_the_threshold_stays_and_one_below_goes() -> None:
     output[3, 4:] = (0.5, 0.25, 0.5)
     output[4, 4:] = (0.5, 0.25, np.nextafter(np.float32(0.5), np.float32(0)))
     output[5, 4:] = (0.25, 1.0, 0.0)
-    found = Decoder(32, 32).candidates(output, 0.25)
+    found = decoder(32, 32).candidates(output, 0.25)
     np.testing.assert_array_equal(found.scores, [0.25, 0.25])
     np.testing.assert_array_equal(found.class_ids, [1, 0])
 
@@ -93,7 +103,7 @@ def test_boxes_that_are_no_numbers_are_dropped(column: int, value: float) -> Non
     output = np.zeros((21, 6), np.float32)
     output[:2, 4:] = 1
     output[0, column] = value if column > 1 or value != 200 else np.inf
-    found = Decoder(32, 32).candidates(output, 0.5)
+    found = decoder(32, 32).candidates(output, 0.5)
     np.testing.assert_allclose(found.xyxy, [[8 - 4, -4, 8 + 4, 4]])
 
 
@@ -102,12 +112,12 @@ def test_scores_that_are_no_numbers_are_dropped(column: int) -> None:
     output = np.zeros((21, 6), np.float32)
     output[:2, 4:] = 1
     output[0, column] = np.nan
-    assert len(Decoder(32, 32).candidates(output, 0.0).scores) == 20
-    assert len(Decoder(32, 32).candidates(np.full_like(output, np.nan), 0.0).scores) == 0
+    assert len(decoder(32, 32).candidates(output, 0.0).scores) == 20
+    assert len(decoder(32, 32).candidates(np.full_like(output, np.nan), 0.0).scores) == 0
 
 
 def test_nothing_found_is_an_empty_result_of_the_right_shape() -> None:
-    found = Decoder(32, 32).candidates(np.zeros((21, 85), np.float32), 0.25)
+    found = decoder(32, 32).candidates(np.zeros((21, 85), np.float32), 0.25)
     assert found.xyxy.shape == (0, 4)
     assert found.scores.shape == found.class_ids.shape == (0,)
 

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 
 from yolox_deploy import Detection, Detections
-from yolox_deploy.data.categories import COCO_CATEGORY_IDS, COCO_NAMES
+from yolox_deploy.data.categories import COCO_CATEGORY_IDS, COCO_NAMES, default_category_ids
 from yolox_deploy.errors import UsageError
-from yolox_deploy.tasks.detections import default_category_ids
 
 NAMES = ("cat", "dog", "cow")
 
@@ -64,9 +63,6 @@ def test_arrays_have_the_documented_types() -> None:
 @pytest.mark.parametrize(
     ("index", "expected"),
     [
-        (0, [0]),
-        (-1, [2]),
-        (np.int64(1), [1]),
         (slice(1, None), [1, 2]),
         (slice(None, None, -1), [2, 1, 0]),
         ([2, 0], [2, 0]),
@@ -84,6 +80,14 @@ def test_indexing_gives_detections_like_an_array(index: Any, expected: list[int]
     np.testing.assert_array_equal(part.scores, found.scores[expected])
     np.testing.assert_array_equal(part.class_ids, found.class_ids[expected])
     assert (part.names, part.image_size) == (NAMES, (40, 50))
+
+
+@pytest.mark.parametrize("index", [0, -1, np.int64(1)])
+def test_an_integer_gives_what_iterating_gives(index: Any) -> None:
+    one, other = three()[index], list(three())[index]
+    assert isinstance(one, Detection)
+    np.testing.assert_array_equal(one.xyxy, other.xyxy)
+    assert one[1:] == other[1:]
 
 
 @pytest.mark.parametrize("index", [3, -4, [0, 3], np.array([True])])

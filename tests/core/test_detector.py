@@ -231,8 +231,10 @@ def test_it_describes_itself(detector: Detector, nano_onnx: Path, dog: NDArray[n
     assert detector.names[16] == "dog"
     for part in (str(nano_onnx), "onnxruntime", "416x416", "80 classes"):
         assert part in repr(detector)
-    detector(dog)
-    assert all(seconds > 0 for seconds in detector.stage_seconds)
+    seconds = detector(dog).seconds
+    assert seconds is not None
+    assert all(stage > 0 for stage in seconds[:4])
+    assert seconds.total == sum(seconds[:4])
 
 
 def test_the_official_export_of_non_square_input_does_not_swap_height_and_width(
@@ -264,7 +266,7 @@ def test_boxes_decoded_in_the_graph_are_not_decoded_again_when_said_so(
     nano_onnx: Path, dog: NDArray[np.uint8], tmp_path: Path
 ) -> None:
     onnx = pytest.importorskip("onnx")
-    from yolox_deploy.tasks.decoder import grid_and_strides
+    from yolox_deploy.tasks.grid import grid_and_strides
 
     # The decoding appended by hand, as users of the original export do it.
     model = onnx.load(nano_onnx)

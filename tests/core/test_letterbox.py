@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from yolox_deploy.pictures.convention import LEGACY_INPUT, RAW_INPUT, InputConvention
 from yolox_deploy.pictures.letterbox import Letterbox
-from yolox_deploy.spec import LEGACY_INPUT, RAW_INPUT, InputConvention
 
 CONVENTIONS = {"raw": RAW_INPUT, "legacy": LEGACY_INPUT}
 INPUTS = [(416, 416), (640, 640), (384, 640), (640, 384), (32, 64)]

@@ -105,15 +105,16 @@ def test_the_arguments_are_left_as_they_were() -> None:
 
 
 def test_boxes_of_absurd_size_are_handled_without_a_warning() -> None:
-    from yolox_deploy.tasks.decoder import Decoder
+    from yolox_deploy.spec import ModelSpec
+    from yolox_deploy.tasks.detect import Detect
 
     output = np.zeros((21, 6), np.float32)
     output[:3, 4:] = 1
     output[:2, 2:4] = 60  # exp(60) * stride: finite, its square is not
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = Decoder(32, 32).candidates(output, 0.5)
-        kept = nms(*found, 0.5)
+        found = Detect().decoder(ModelSpec("x", ("a",), 32, 32)).candidates(output, 0.5)
+        kept = nms(found.xyxy, found.scores, found.class_ids, 0.5)
     ordinary = [i for i in kept if np.abs(found.xyxy[i]).max() < 100]
     assert len(ordinary) == 1
     assert len(kept) <= 2

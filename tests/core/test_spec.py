@@ -14,15 +14,10 @@ from hypothesis import strategies as st
 from yolox_deploy import ModelSpec
 from yolox_deploy.data.categories import COCO_NAMES
 from yolox_deploy.errors import ArtifactError, UsageError, YoloxDeployError
-from yolox_deploy.spec import (
-    LEGACY_INPUT,
-    RAW_INPUT,
-    SPEC_VERSION,
-    InputConvention,
-    SpecHints,
-    check_size,
-    default_class_names,
-)
+from yolox_deploy.pictures.convention import LEGACY_INPUT, RAW_INPUT, InputConvention
+from yolox_deploy.spec import SPEC_VERSION, SpecHints, check_size, default_class_names
+from yolox_deploy.tasks.describe import describe
+from yolox_deploy.tasks.foreign import inferred_spec
 
 FULL = ModelSpec(
     name="shelf",
@@ -142,7 +137,7 @@ def test_whatever_a_field_holds_it_is_refused_or_can_be_described(field: str, va
         spec = ModelSpec.from_json(json.dumps({**json.loads(FULL.to_json()), field: value}))
     except ArtifactError:
         return
-    assert all(isinstance(text, str) for row in spec.describe() for text in row)
+    assert all(isinstance(text, str) for row in describe(spec) for text in row)
     assert ModelSpec.from_json(spec.to_json()) == spec
 
 
@@ -154,7 +149,7 @@ def test_derived_facts() -> None:
 
 
 def test_a_person_reads_what_matters() -> None:
-    text = "\n".join(": ".join(row) for row in FULL.describe())
+    text = "\n".join(": ".join(row) for row in describe(FULL))
     for part in ("384 high x 640 wide", "batch 4", "RGB", "legacy", "fp16", "3: tin", "ab" * 32,
                  "torch 2.13", "passed: 3 pictures", "0.25", "0.45", "nano"):  # fmt: skip
         assert part in text
@@ -217,13 +212,13 @@ def test_values_that_make_no_sense_are_refused(changes: dict[str, Any]) -> None:
 def test_a_spec_is_inferred_from_shapes(
     inputs: Any, outputs: Any, imgsz: Any, expected: tuple[int, int, int | None, Any]
 ) -> None:
-    spec = ModelSpec.inferred("x", inputs, outputs, imgsz)
+    spec = inferred_spec("x", inputs, outputs, imgsz)
     height, width, batch, names = expected
     assert (spec.height, spec.width, spec.batch) == (height, width, batch)
     assert (spec.num_classes if isinstance(names, int) else spec.class_names) == names
     assert (spec.output, spec.input) == ("raw", RAW_INPUT)
     assert set(spec.assumed) == {"class_names", "input", "output", "strides"}
-    assert dict(spec.describe())["assumed"].startswith("class_names")
+    assert dict(describe(spec))["assumed"].startswith("class_names")
 
 
 @pytest.mark.parametrize(
@@ -246,10 +241,10 @@ def test_a_spec_is_inferred_from_shapes(
 )
 def test_shapes_of_another_network_are_refused(inputs: Any, outputs: Any, imgsz: Any) -> None:
     with pytest.raises(ArtifactError, match="stranger"):
-        ModelSpec.inferred("stranger", inputs, outputs, imgsz)
+        inferred_spec("stranger", inputs, outputs, imgsz)
 
 
-INFERRED = ModelSpec.inferred("x", (1, 3, 416, 416), (1, 3549, 7))
+INFERRED = inferred_spec("x", (1, 3, 416, 416), (1, 3549, 7))
 
 
 def test_hints_complete_what_a_file_does_not_state() -> None:

@@ -18,11 +18,13 @@ import torch
 from onnx import numpy_helper
 
 from yolox_deploy.errors import UsageError
-from yolox_deploy.export.onnx import check_opset, embed_spec, make_hub, simplified, with_tail
+from yolox_deploy.export.onnx import check_opset, embed_spec, make_hub, simplified
 from yolox_deploy.export.prepare import prepare
+from yolox_deploy.export.tails import with_tail
 from yolox_deploy.models.checkpoint import Checkpoint, load_checkpoint
-from yolox_deploy.spec import RAW_INPUT, SPEC_KEY, ModelSpec, SpecHints
-from yolox_deploy.tasks.decoder import Decoder
+from yolox_deploy.pictures.convention import RAW_INPUT
+from yolox_deploy.spec import SPEC_KEY, ModelSpec, SpecHints
+from yolox_deploy.tasks.detect import Detect
 from yolox_deploy.tasks.nms import nms
 
 NOT_SQUARE = (96, 160)
@@ -255,7 +257,8 @@ def test_decoding_in_the_graph_is_the_decoders(
 
     rows = head_rows(2, 80, spec)
     found = infer(with_tail(passing_through, replace(spec, batch=None, output="decoded")), rows)
-    np.testing.assert_allclose(found, Decoder(*NOT_SQUARE).decode(rows), rtol=1e-5, atol=1e-4)
+    expected = Detect().decoder(spec).decode(rows)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -270,15 +273,16 @@ def test_suppression_in_the_graph_is_the_detectors(
         spec, batch=None, output="detections", score_threshold=score, iou_threshold=iou
     )
     found = infer(with_tail(passing_through, wanted), rows)
-    decoder = Decoder(*NOT_SQUARE)
+    decoder = Detect().decoder(spec)
     total = 0
     for i in range(2):
         candidates = decoder.candidates(rows[i], score)
-        kept = nms(*candidates, iou)
+        kept = nms(candidates.xyxy, candidates.scores, candidates.class_ids, iou)
         total += len(kept)
         mine = found[found[:, 0] == i]
         mine = mine[np.lexsort((mine[:, 1], mine[:, 6], -mine[:, 5]))]
-        boxes, scores, ids = (array[kept] for array in candidates)
+        best = candidates[kept]
+        boxes, scores, ids = best.xyxy, best.scores, best.class_ids
         order = np.lexsort((boxes[:, 0], ids, -scores))
         np.testing.assert_allclose(mine[:, 5], scores[order], rtol=0, atol=1e-6)
         np.testing.assert_array_equal(mine[:, 6], ids[order])

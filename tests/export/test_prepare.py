@@ -15,8 +15,8 @@ from torch import nn
 from yolox_deploy.export.prepare import focus_to_convolution, prepare, stem_exponent
 from yolox_deploy.models.blocks import Focus
 from yolox_deploy.models.checkpoint import load_checkpoint
+from yolox_deploy.pictures.convention import LEGACY_INPUT, RAW_INPUT, InputConvention
 from yolox_deploy.pictures.letterbox import Letterbox
-from yolox_deploy.spec import LEGACY_INPUT, RAW_INPUT, InputConvention
 
 NOT_SQUARE = (64, 96)
 

@@ -9,22 +9,26 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 
-from yolox_deploy.export import TOLERANCES, Comparison, Tolerance, Verification
+from yolox_deploy.export import Verification
 from yolox_deploy.export.compare import compare
 from yolox_deploy.spec import ModelSpec, Precision
-from yolox_deploy.tasks.decoder import Decoder
+from yolox_deploy.tasks import Comparison, Detect, Tolerance
 
 # One class pair, 64x64: 8 * 8 + 4 * 4 + 2 * 2 rows.
 SPEC = ModelSpec("small", ("cat", "dog"), 64, 64, None, output="decoded")
 ROWS = SPEC.num_anchors
+TASK = Detect()
+TOLERANCES = TASK.tolerances
 LIMITS = Tolerance(
-    raw=0.1,
-    score_mean=0.005,
-    score=0.01,
-    probability=0.05,
-    box=0.02,
-    iou=0.95,
-    share=0,
+    {
+        "raw": 0.1,
+        "score_mean": 0.005,
+        "score": 0.01,
+        "probability": 0.05,
+        "box": 0.02,
+        "iou": 0.95,
+        "share": 0,
+    },
     reason="for these tests",
 )
 Box = tuple[float, float, float, float, float, int]
@@ -42,7 +46,7 @@ def picture(*boxes: Box) -> Any:
 
 def raw(decoded: Any) -> Any:
     """The raw output that decodes to these rows."""
-    decoder = Decoder(64, 64)
+    decoder = TASK.decoder(SPEC)
     result = decoded.copy()
     result[..., :2] = decoded[..., :2] / decoder.stride - decoder.grid
     result[..., 2:4] = np.log(decoded[..., 2:4] / decoder.stride)
@@ -50,13 +54,13 @@ def raw(decoded: Any) -> Any:
 
 
 def compared(mine: Any, theirs: Any, spec: ModelSpec = SPEC) -> Comparison:
-    found = Comparison()
+    found = TASK.new_comparison()
     compare(found, spec, mine, raw(theirs), LIMITS)
     return found
 
 
-def counts(found: Comparison) -> tuple[int, int, int, int]:
-    return found.detections, found.missed, found.extra, found.borderline
+def counts(found: Comparison) -> tuple[int, ...]:
+    return tuple(int(found[name]) for name in ("detections", "missed", "extra", "borderline"))
 
 
 CAT: Box = (20, 20, 16, 16, 0.9, 0)
@@ -109,8 +113,8 @@ def test_a_tie_in_the_suppression_is_no_problem() -> None:
     """Of two overlapping boxes with nearly the same score each side keeps another one."""
     here, there = changed(CAT, score=0.801), changed(CAT, x=24, score=0.800)
     found = compared(picture(here, there), picture(changed(here, score=0.799), there))
-    assert found.score_difference == pytest.approx(0.002, abs=1e-5)
-    assert LIMITS.problems(found) == []
+    assert found["score_difference"] == pytest.approx(0.002, abs=1e-5)
+    assert TASK.problems(found, LIMITS) == []
 
 
 def test_a_suppressed_box_that_comes_back_is_a_problem() -> None:
@@ -118,18 +122,18 @@ def test_a_suppressed_box_that_comes_back_is_a_problem() -> None:
     twin = changed(CAT, x=22, score=0.6)
     spec = replace(SPEC, output="detections", score_threshold=0.25, iou_threshold=0.45)
     found = compared(suppressed_rows(CAT, twin), picture(CAT, twin), spec)
-    assert LIMITS.problems(found)
+    assert TASK.problems(found, LIMITS)
 
 
 def test_moved_boxes_are_a_problem() -> None:
     moved = [changed(box, x=box[0] + 2) for box in (CAT, DOG)]
-    assert LIMITS.problems(compared(picture(*moved), picture(CAT, DOG)))
+    assert TASK.problems(compared(picture(*moved), picture(CAT, DOG)), LIMITS)
 
 
 def test_moved_boxes_behind_suppression_are_a_problem() -> None:
     moved = [changed(box, x=box[0] + 2) for box in (CAT, DOG)]
     spec = replace(SPEC, output="detections", score_threshold=0.25, iou_threshold=0.45)
-    assert LIMITS.problems(compared(suppressed_rows(*moved), picture(CAT, DOG), spec))
+    assert TASK.problems(compared(suppressed_rows(*moved), picture(CAT, DOG), spec), LIMITS)
 
 
 def suppressed_rows(*boxes: Box) -> Any:
@@ -165,35 +169,35 @@ def test_behind_suppression_only_the_threshold_excuses(
 def test_the_lowest_overlap_and_the_largest_differences_are_kept() -> None:
     found = compared(picture(changed(CAT, x=22, score=0.85), DOG), picture(CAT, DOG))
     # Two of 16 pixels moved: 14 / 18 overlap.
-    assert found.lowest_iou == pytest.approx(14 / 18, abs=1e-4)
-    assert found.score_difference == pytest.approx(0.05, abs=1e-5)
-    assert found.score_mean == pytest.approx(0.025, abs=1e-5)
+    assert found["lowest_iou"] == pytest.approx(14 / 18, abs=1e-4)
+    assert found["score_difference"] == pytest.approx(0.05, abs=1e-5)
+    assert found["score_mean"] == pytest.approx(0.025, abs=1e-5)
     # One centre of all rows moved by a quarter of its cell of 8 pixels.
-    assert found.raw_rms == pytest.approx((0.25**2 / (ROWS * 4)) ** 0.5, abs=1e-5)
-    assert found.box_pixels == pytest.approx(2, abs=1e-4)
+    assert found["raw_rms"] == pytest.approx((0.25**2 / (ROWS * 4)) ** 0.5, abs=1e-5)
+    assert found["box_pixels"] == pytest.approx(2, abs=1e-4)
     # Relative to 32 pixels where the box is smaller.
-    assert found.box_difference == pytest.approx(2 / 32, abs=1e-4)
+    assert found["box_difference"] == pytest.approx(2 / 32, abs=1e-4)
 
 
 def test_boxes_of_rows_that_never_count_are_not_compared() -> None:
     faint = changed(CAT, score=0.01)
     found = compared(picture(changed(faint, x=50)), picture(faint))
-    assert found.box_difference == 0
-    assert found.raw_absolute == pytest.approx(30, abs=1e-3)
+    assert found["box_difference"] == 0
+    assert found["raw_absolute"] == pytest.approx(30, abs=1e-3)
 
 
 def test_probabilities_are_compared_even_where_their_product_is_nothing() -> None:
     mine, theirs = picture(CAT), picture(CAT)
     mine[0, 3, 5] = theirs[0, 9, 4] = 0.25
     found = compared(mine, theirs)
-    assert found.probability_difference == pytest.approx(0.25, abs=1e-6)
-    assert found.score_difference == 0
+    assert found["probability_difference"] == pytest.approx(0.25, abs=1e-6)
+    assert found["score_difference"] == 0
 
 
 def test_every_class_score_is_compared_not_only_the_best() -> None:
     mine, theirs = picture(CAT), picture(CAT)
     mine[0, 0, 6] = 0.5
-    assert compared(mine, theirs).score_difference == pytest.approx(0.45, abs=1e-5)
+    assert compared(mine, theirs)["score_difference"] == pytest.approx(0.45, abs=1e-5)
 
 
 @pytest.mark.parametrize("column", [0, 3, 4, 6])
@@ -201,7 +205,7 @@ def test_a_value_that_is_no_number_stays_the_largest_difference(column: int) -> 
     """Also when later pictures are fine."""
     broken = picture(CAT)
     broken[0, 0, column] = np.nan
-    found = Comparison()
+    found = TASK.new_comparison()
     compare(
         found,
         SPEC,
@@ -211,20 +215,25 @@ def test_a_value_that_is_no_number_stays_the_largest_difference(column: int) -> 
     )
     for later in (picture(CAT), picture(changed(CAT, score=0.899))):
         compare(found, SPEC, later, raw(picture(CAT)), LIMITS)
-    differences = found.box_difference, found.score_difference
+    differences = found["box_difference"], found["score_difference"]
     assert np.isnan(differences).any()
-    assert LIMITS.problems(found)
+    assert TASK.problems(found, LIMITS)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_a_difference_that_is_no_number_is_never_replaced_by_one(value: float) -> None:
-    found = Comparison()
+    found = TASK.new_comparison()
     for number in (0.1, value, 0.2):
         found.largest(score_difference=number)
-    assert not np.isfinite(found.score_difference)
+    assert not np.isfinite(found["score_difference"])
 
 
-GOOD = Comparison(detections=5, score_difference=0.01, box_difference=0.02, lowest_iou=0.95)
+def comparison(start: Comparison | None = None, **values: float) -> Comparison:
+    """A comparison with some of its differences set."""
+    return Comparison({**(start or TASK.new_comparison()), **values})
+
+
+GOOD = comparison(detections=5, score_difference=0.01, box_difference=0.02, lowest_iou=0.95)
 BAD: list[tuple[dict[str, float], str]] = [
     ({"score_difference": 0.0101}, r"scores differ by up to 0\.01 \(tolerated 0\.01\)"),
     ({"score_difference": np.nan}, r"scores differ by up to nan"),
@@ -246,35 +255,37 @@ BAD: list[tuple[dict[str, float], str]] = [
 
 
 def test_what_just_keeps_the_limits_is_no_problem() -> None:
-    assert LIMITS.problems(GOOD) == []
-    assert LIMITS.problems(Comparison(borderline=3)) == []
+    assert TASK.problems(GOOD, LIMITS) == []
+    assert TASK.problems(comparison(borderline=3), LIMITS) == []
 
 
 @pytest.mark.parametrize(("values", "sentence"), BAD, ids=str)
 def test_each_excess_is_one_sentence(values: dict[str, Any], sentence: str) -> None:
-    (problem,) = LIMITS.problems(replace(GOOD, **values))
+    (problem,) = TASK.problems(comparison(GOOD, **values), LIMITS)
     assert re.search(sentence, problem)
 
 
 def test_several_excesses_are_all_told() -> None:
-    assert len(LIMITS.problems(replace(GOOD, missed=1, extra=1, score_difference=1.0))) == 3
+    found = comparison(GOOD, missed=1, extra=1, score_difference=1.0)
+    assert len(TASK.problems(found, LIMITS)) == 3
 
 
 def test_a_share_of_the_detections_may_stray() -> None:
-    generous = replace(LIMITS, share=0.01)
-    assert generous.problems(replace(GOOD, detections=200, missed=2, extra=2)) == []
-    assert len(generous.problems(replace(GOOD, detections=199, missed=2, extra=1))) == 1
-    assert len(generous.problems(replace(GOOD, detections=99, missed=1))) == 1
+    generous = Tolerance({**LIMITS.limits, "share": 0.01}, "for this test")
+    many = comparison(GOOD, detections=200, missed=2, extra=2)
+    assert TASK.problems(many, generous) == []
+    assert len(TASK.problems(comparison(many, detections=199, extra=1), generous)) == 1
+    assert len(TASK.problems(comparison(GOOD, detections=99, missed=1), generous)) == 1
 
 
 @pytest.mark.parametrize("precision", get_args(Precision))
 def test_every_precision_has_a_tolerance_with_its_reason(precision: Precision) -> None:
     tolerance = TOLERANCES[precision]
-    for limit in (tolerance.raw, tolerance.score_mean, tolerance.score, tolerance.box):
-        assert 0 < limit < 0.2
-    assert tolerance.score <= tolerance.probability <= 0.5
-    assert 0.5 < tolerance.iou < 1
-    assert 0 <= tolerance.share <= 0.01
+    for name in ("raw", "score_mean", "score", "box"):
+        assert 0 < tolerance[name] < 0.2
+    assert tolerance["score"] <= tolerance["probability"] <= 0.5
+    assert 0.5 < tolerance["iou"] < 1
+    assert 0 <= tolerance["share"] <= 0.01
     assert len(tolerance.reason.split()) > 5
     assert set(TOLERANCES) == set(get_args(Precision))
 
@@ -282,7 +293,7 @@ def test_every_precision_has_a_tolerance_with_its_reason(precision: Precision) -
 def test_the_summary_names_problems_first() -> None:
     agreed = Verification("passed", (), GOOD, 3, "fp32")
     assert agreed.summary.startswith("5 detections agree on 3 pictures")
-    at_border = replace(agreed, comparison=replace(GOOD, borderline=2))
+    at_border = replace(agreed, comparison=comparison(GOOD, borderline=2))
     assert "2 more or less at the threshold" in at_border.summary
     failed = replace(agreed, status="failed", problems=("one", "two"))
     assert failed.summary == "one; two"

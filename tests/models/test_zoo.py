@@ -12,9 +12,11 @@ import pytest
 import torch
 from torch import nn
 
+from yolox_deploy.data.categories import COCO_NAMES
 from yolox_deploy.errors import UsageError
 from yolox_deploy.models import ALIASES, ARCHITECTURES, YOLOX, architecture, build_network
-from yolox_deploy.tasks.decoder import Decoder
+from yolox_deploy.spec import ModelSpec
+from yolox_deploy.tasks.detect import Detect
 
 # The original's experiment files; an architecture without one here fails the suite.
 REFERENCES = {
@@ -104,7 +106,8 @@ def test_outputs_are_those_of_the_original(
     assert raw.shape == (facts["anchors"], 85)
     assert np.abs(raw).max() == pytest.approx(facts["raw_absmax"], abs=TOLERANCE)
     assert raw.astype(np.float64).sum() == pytest.approx(facts["raw_sum"], rel=1e-6)
-    decoded = Decoder(height, width).decode(raw)
+    decoder = Detect().decoder(ModelSpec(name, COCO_NAMES, height, width))
+    decoded = decoder.decode(raw)
     for found, kind in ((raw, "raw"), (decoded, "decoded")):
         expected = reference_outputs[f"{REFERENCES[name]}.{size}.{kind}_rows"]
         rows = found[::EVERY_NTH_ROW]

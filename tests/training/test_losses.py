@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from yolox_deploy.models import YOLOX, build_network
 from yolox_deploy.models.checkpoint import load_checkpoint
+from yolox_deploy.pictures.convention import RAW_INPUT
 from yolox_deploy.pictures.letterbox import Letterbox
-from yolox_deploy.spec import RAW_INPUT
 from yolox_deploy.training.losses import decode, encode, joined, yolox_losses
 
 DataFile = Callable[[str], Path]

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from yolox_deploy.cli.train import main
 from yolox_deploy.errors import OutputError, UsageError
 from yolox_deploy.models.checkpoint import load_checkpoint
+from yolox_deploy.pictures.convention import LEGACY_INPUT, RAW_INPUT
 from yolox_deploy.pictures.letterbox import Letterbox
-from yolox_deploy.spec import LEGACY_INPUT, RAW_INPUT
 from yolox_deploy.training import DivergedError, Recipe, Reporter, Settings, Source, Trainer, recipe
 from yolox_deploy.training.data import CocoPictures
 from yolox_deploy.training.evaluation import evaluate_network

@@ -10,10 +10,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from yolox_deploy.data.categories import default_category_ids
 from yolox_deploy.detector import Detector
 from yolox_deploy.errors import InputFileError, MissingPackageError, UsageError
 from yolox_deploy.pictures.images import read_image
-from yolox_deploy.tasks.detections import default_category_ids
+from yolox_deploy.postprocess import EVALUATION as KEPT_FOR_AP
+from yolox_deploy.postprocess import Postprocess
 
 # The original's evaluation: everything above noise, a lenient NMS, boxes as the network gives them.
 SCORE_THRESHOLD = 0.001
@@ -160,15 +162,13 @@ def evaluation_thresholds(detector: Detector) -> Iterator[None]:
 
     One with its NMS in the graph stays as it is: its thresholds are fixed there.
     """
-    wanted = EVALUATION if detector.spec.output != "detections" else {}
-    before = {name: getattr(detector, name) for name in wanted}
-    for name, value in wanted.items():
-        setattr(detector, name, value)
+    before = detector.postprocess
+    if detector.spec.output != "detections":
+        detector.postprocess = Postprocess(detector.spec, KEPT_FOR_AP, detector.classes)
     try:
         yield
     finally:
-        for name, value in before.items():
-            setattr(detector, name, value)
+        detector.postprocess = before
 
 
 def write_results(results: Sequence[dict[str, Any]], path: Path) -> None:

@@ -18,10 +18,11 @@ import numpy as np
 
 from yolox_deploy.errors import MissingPackageError, UsageError
 from yolox_deploy.files import ASSETS, cache_folder, make_folder, sha256_of, workplace
+from yolox_deploy.pictures.convention import RAW_INPUT
 from yolox_deploy.pictures.images import read_image
 from yolox_deploy.pictures.letterbox import Letterbox
 from yolox_deploy.runtimes import BACKENDS, CHECKPOINT_SUFFIXES, backend, backend_for
-from yolox_deploy.spec import RAW_INPUT, SpecHints
+from yolox_deploy.spec import SpecHints
 from yolox_deploy.weights import NEEDS_TORCH, find_model
 
 if TYPE_CHECKING:

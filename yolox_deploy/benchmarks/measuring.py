@@ -12,8 +12,8 @@ import numpy as np
 
 from yolox_deploy.benchmarks.statistics import Floats, Integers
 from yolox_deploy.benchmarks.systems import Picture, Stages, System
-from yolox_deploy.detector import StageSeconds
 from yolox_deploy.tasks.detections import Detections
+from yolox_deploy.timing import StageSeconds
 
 WARM_UP_CALLS, WARM_UP_SECONDS = 10, 1.0
 # Long enough to forget the system before (its threads spin on for milliseconds), short against
@@ -170,14 +170,13 @@ class IdleDetector:
     """Stands where a detector does and does nothing, so that what remains is the harness."""
 
     runtime = type("Idle", (), {"engine_seconds": None})
-    stage_seconds = StageSeconds(0, 0, 0, 0)
 
     def __call__(self, image: Picture) -> Detections:
         """Return no detections."""
         return NOTHING
 
 
-NOTHING = Detections.empty()
+NOTHING = Detections.empty().timed(StageSeconds(0, 0, 0, 0))
 
 
 def harness_cost(pictures: Sequence[Picture], calls: int = 2000) -> HarnessCost:

@@ -155,23 +155,15 @@ class System:
             start = perf_counter()
             found = [self.detector(pictures[0])]
             seconds = perf_counter() - start
-            return Outcome(found, self._stages(), seconds)
+            return Outcome(found, _stages(found[0]), seconds)
         found, parts, seconds = [], [], 0.0
         for first in range(0, len(pictures), self.batch):
             part = pictures[first : first + self.batch]
             start = perf_counter()
             found += self.detector.batch(part)
             seconds += perf_counter() - start
-            parts.append(self._stages())
+            parts.append(_stages(found[-1]))
         return Outcome(found, Stages(*map(math.fsum, zip(*parts, strict=True))), seconds)
-
-    def _stages(self) -> Stages:
-        """Return the last call's stages, on the device's clock where it has one."""
-        host, device = self.detector.stage_seconds, self.detector.runtime.engine_seconds
-        if device is None:
-            return Stages(host.letterbox, math.nan, host.inference, math.nan, host.decode, host.nms)
-        copies = (device.copy_in, device.compute, device.copy_out)
-        return Stages(host.letterbox, *copies, host.decode, host.nms)
 
     def close(self) -> None:
         """Free the engine's memory."""
@@ -216,3 +208,12 @@ class System:
             num_classes=spec.num_classes,
             verification=str((spec.verification or {}).get("status", "not run")),
         )
+
+
+def _stages(found: Detections) -> Stages:
+    """Return the stages of a result's call, on the device's clock where it has one."""
+    host = found.seconds
+    assert host is not None, "the detector times every call"
+    if host.engine is None:
+        return Stages(host.letterbox, math.nan, host.inference, math.nan, host.decode, host.nms)
+    return Stages(host.letterbox, *host.engine, host.decode, host.nms)

@@ -22,9 +22,10 @@ from yolox_deploy.cli.common import (
     model_hints,
     run,
 )
-from yolox_deploy.detector import IOU_THRESHOLD, SCORE_THRESHOLD, Detector
+from yolox_deploy.detector import Detector
 from yolox_deploy.errors import ImageError
 from yolox_deploy.pictures.images import find_images, read_image
+from yolox_deploy.postprocess import IOU_THRESHOLD, SCORE_THRESHOLD
 from yolox_deploy.progress import say, track
 from yolox_deploy.sinks import CocoSink, CsvSink, JsonSink, PictureSink, Sink, YoloSink
 

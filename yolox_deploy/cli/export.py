@@ -16,13 +16,13 @@ from yolox_deploy.cli.common import (
     model_hints,
     run,
 )
-from yolox_deploy.detector import IOU_THRESHOLD, SCORE_THRESHOLD
 from yolox_deploy.errors import (
     InputFileError,
     MissingPackageError,
     UsageError,
     VerificationError,
 )
+from yolox_deploy.postprocess import IOU_THRESHOLD, SCORE_THRESHOLD
 from yolox_deploy.progress import print_table, say, stages
 
 if TYPE_CHECKING:
@@ -146,6 +146,7 @@ def describe(arguments: argparse.Namespace) -> int:
     """Print an artifact's spec, and of an engine what it was built for, without opening it."""
     from yolox_deploy.runtimes import backend_for
     from yolox_deploy.runtimes.tensorrt.sidecar import ENGINE_SUFFIX, check_content, read_sidecar
+    from yolox_deploy.tasks.describe import describe as describe_spec
 
     path: Path = arguments.describe
     if not path.is_file():
@@ -154,10 +155,10 @@ def describe(arguments: argparse.Namespace) -> int:
         spec, record = read_sidecar(path)
         if record:
             check_content(path, record)
-        rows = [*spec.describe(), *(record.describe() if record else ())]
+        rows = [*describe_spec(spec), *(record.describe() if record else ())]
     else:
         with backend_for(path).runtime_class()(path, hints=model_hints(arguments)) as runtime:
-            rows = runtime.spec.describe()
+            rows = describe_spec(runtime.spec)
     width = max(len(label) for label, _ in rows)
     for label, text in rows:
         print(f"{label:<{width}}  {text}")

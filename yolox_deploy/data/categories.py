@@ -1,5 +1,9 @@
 """COCO's 80 class names, in the order of the published weights, and its category ids."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+
 COCO_NAMES: tuple[str, ...] = (
     *("person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat"),
     *("traffic light", "fire hydrant", "stop sign", "parking meter", "bench", "bird", "cat"),
@@ -17,3 +21,8 @@ COCO_NAMES: tuple[str, ...] = (
 # Ids 1..90 without the ten that COCO's detection task never used.
 _UNUSED_IDS = {12, 26, 29, 30, 45, 66, 68, 69, 71, 83}
 COCO_CATEGORY_IDS: tuple[int, ...] = tuple(i for i in range(1, 91) if i not in _UNUSED_IDS)
+
+
+def default_category_ids(names: Sequence[str]) -> Sequence[int]:
+    """Return COCO's ids (1..90 with gaps) for COCO's names, else 1, 2, ... in order."""
+    return COCO_CATEGORY_IDS if tuple(names) == COCO_NAMES else range(1, len(names) + 1)

@@ -12,21 +12,22 @@ from time import perf_counter
 
 import onnx
 
-from yolox_deploy.detector import IOU_THRESHOLD, SCORE_THRESHOLD
 from yolox_deploy.errors import (
     MissingPackageError,
     UsageError,
     VerificationError,
     YoloxDeployError,
 )
-from yolox_deploy.export.onnx import DEFAULT_OPSET, Hub, check_opset, make_hub, with_tail
+from yolox_deploy.export.onnx import DEFAULT_OPSET, Hub, check_opset, make_hub
 from yolox_deploy.export.precision import flushed, to_fp16, underflow
 from yolox_deploy.export.prepare import prepare
+from yolox_deploy.export.tails import with_tail
 from yolox_deploy.export.targets import TARGETS, OnnxTarget, Target, TensorRTTarget, target
 from yolox_deploy.export.tensorrt import Advance, EngineSettings, trtexec_line
 from yolox_deploy.export.verify import Pictures, Reference, Verification, verify
 from yolox_deploy.files import reported_as_output_error, workplace, write_atomically
 from yolox_deploy.models.checkpoint import Checkpoint, load_checkpoint
+from yolox_deploy.postprocess import IOU_THRESHOLD, SCORE_THRESHOLD
 from yolox_deploy.runtimes.base import Runtime
 from yolox_deploy.runtimes.registry import BACKENDS
 from yolox_deploy.runtimes.tensorrt.sidecar import finish_command, write_sidecar
@@ -355,8 +356,8 @@ class _Exporter:
         assert c is not None
         return (
             f"; an engine that flushes them to zero would move scores by up to "
-            f"{c.score_difference:.1e}, those of detections by {c.score_mean:.1e} on average, and "
-            f"would {'fail' if verdict.status == 'failed' else 'pass'} verification"
+            f"{c['score_difference']:.1e}, those of detections by {c['score_mean']:.1e} on "
+            f"average, and would {'fail' if verdict.status == 'failed' else 'pass'} verification"
         )
 
     @contextmanager

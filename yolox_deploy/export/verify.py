@@ -7,7 +7,6 @@ graph in float32, see the same letterboxed pictures, and their outputs are compa
 from __future__ import annotations
 
 import copy
-import dataclasses
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -16,16 +15,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from yolox_deploy.detector import SCORE_THRESHOLD
 from yolox_deploy.errors import ImageError
-from yolox_deploy.export.compare import TOLERANCES, Array, Comparison, compare, iou, suppressed
+from yolox_deploy.export.compare import Array, compare
 from yolox_deploy.files import ASSETS
 from yolox_deploy.models.zoo import YOLOX
+from yolox_deploy.pictures.convention import LEGACY_INPUT, RAW_INPUT, InputConvention
 from yolox_deploy.pictures.images import find_images, read_image
 from yolox_deploy.pictures.letterbox import Letterbox
+from yolox_deploy.postprocess import Postprocess, Thresholds
 from yolox_deploy.runtimes.base import Runtime
-from yolox_deploy.spec import LEGACY_INPUT, RAW_INPUT, InputConvention, ModelSpec, Precision
-from yolox_deploy.tasks.decoder import Decoder
+from yolox_deploy.spec import ModelSpec, Precision
+from yolox_deploy.tasks import TASKS, Comparison, task_of
+from yolox_deploy.tasks.boxes import iou
 
 # More pictures add time and no insight; a larger folder is sampled evenly.
 MOST_PICTURES = 64
@@ -52,6 +53,7 @@ class Verification:
     precision: Precision
     notes: tuple[str, ...] = ()
     executed: bool = True
+    task: str = "detect"
 
     @property
     def summary(self) -> str:
@@ -63,22 +65,23 @@ class Verification:
         if self.comparison is None:
             return "; ".join(self.notes) or "nothing was compared"
         c = self.comparison
-        border = f" ({c.borderline} more or less at the threshold)" if c.borderline else ""
+        borderline = c["borderline"]
+        border = f" ({borderline} more or less at the threshold)" if borderline else ""
         return (
-            f"{c.detections} detections agree{border} on {self.pictures} pictures, scores within "
-            f"{c.score_difference:.1e}, boxes within {c.box_pixels:.1e} px"
+            f"{c['detections']} detections agree{border} on {self.pictures} pictures, scores "
+            f"within {c['score_difference']:.1e}, boxes within {c['box_pixels']:.1e} px"
         )
 
     def record(self) -> dict[str, Any]:
         """Return what the spec keeps."""
-        tolerance = TOLERANCES[self.precision]
+        tolerance = TASKS[self.task].tolerances[self.precision]
         return {
             "status": self.status,
             "executed": self.executed,
             "summary": self.summary,
             "pictures": self.pictures,
-            "tolerance": dataclasses.asdict(tolerance),
-            "comparison": dataclasses.asdict(self.comparison) if self.comparison else None,
+            "tolerance": tolerance.record(),
+            "comparison": dict(self.comparison) if self.comparison else None,
             "notes": list(self.notes),
         }
 
@@ -167,41 +170,43 @@ class Reference:
         """Count detections that the mirrored picture shows too, in class and place, and all."""
         height, width = self.spec.height, self.spec.width
         letterbox = Letterbox(height, width, convention)
-        decoder = Decoder(height, width, self.spec.strides)
+        spec = replace(self.spec, output="raw", score_threshold=None, iou_threshold=None)
+        postprocess = Postprocess(spec, Thresholds(max_detections=None))
         steady = total = 0
         for image in self.pictures.images:
             found = []
             for view in (image, np.ascontiguousarray(image[:, ::-1])):
                 tensor = np.empty((1, 3, height, width), np.float32)
                 ratio = letterbox(view, tensor[0])
-                (output,) = self._run(tensor)
-                found.append(suppressed(decoder.candidates(output, SCORE_THRESHOLD)))
+                (candidates,) = postprocess.decode(self._run(tensor), 1)
+                found.append(postprocess.suppress(candidates))
             here, mirrored = found
             back = mirrored.xyxy[:, [2, 1, 0, 3]]
             back[:, [0, 2]] = image.shape[1] * ratio - back[:, [0, 2]]
             overlaps = iou(here.xyxy, back)
             overlaps *= here.class_ids[:, None] == mirrored.class_ids[None]
             steady += int((overlaps.max(1, initial=0) > STEADY_IOU).sum())
-            total += len(here.scores)
+            total += len(here)
         return steady, total
 
 
 def verify(runtime: Runtime, reference: Reference, precision: Precision) -> Verification:
     """Compare an opened artifact with the checkpoint's reference outputs."""
-    tolerance = TOLERANCES[precision]
-    found = Comparison()
+    task = task_of(runtime.spec)
+    tolerance = task.tolerances[precision]
+    found = task.new_comparison()
     step = BATCH if runtime.spec.batch is None else runtime.spec.batch
     for start in range(0, len(reference.inputs), step):
         chunk = slice(start, start + step)
         output = runtime.infer(reference.inputs[chunk])
         compare(found, runtime.spec, output, reference.outputs[chunk], tolerance)
-    notes, problems = [], tolerance.problems(found)
-    if not found.detections and runtime.spec.output == "detections":
+    notes, problems = [], task.problems(found, tolerance)
+    if not found["detections"] and runtime.spec.output == "detections":
         problems.append(
             "the checkpoint detects nothing in these pictures, and behind NMS in the graph there "
             "is nothing else to compare: give pictures it was trained for, --verify FOLDER"
         )
-    elif not found.detections:
+    elif not found["detections"]:
         notes.append(
             "the checkpoint detects nothing in these pictures, so only raw outputs were compared: "
             "give pictures of what it was trained on, --verify FOLDER"
@@ -213,4 +218,5 @@ def verify(runtime: Runtime, reference: Reference, precision: Precision) -> Veri
         len(reference.inputs),
         precision,
         tuple(notes),
+        task=task.name,
     )

@@ -27,14 +27,8 @@ from yolox_deploy.models.zoo import (
     architecture,
     build_network,
 )
-from yolox_deploy.spec import (
-    LARGEST_CLASS_COUNT,
-    LEGACY_INPUT,
-    RAW_INPUT,
-    ModelSpec,
-    SpecHints,
-    default_class_names,
-)
+from yolox_deploy.pictures.convention import LEGACY_INPUT, RAW_INPUT
+from yolox_deploy.spec import LARGEST_CLASS_COUNT, ModelSpec, SpecHints, default_class_names
 
 ANSI_COLOUR = re.compile(r"\x1b\[\d*m")
 

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from yolox_deploy.spec import InputConvention
+from yolox_deploy.pictures.convention import InputConvention
 
 
 class Letterbox:

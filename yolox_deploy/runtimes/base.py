@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 from yolox_deploy.errors import ArtifactError, UsageError, YoloxDeployError, suggest
 from yolox_deploy.processors import threads_allowed
 from yolox_deploy.spec import ModelSpec, SpecHints
+from yolox_deploy.tasks import task_of
+from yolox_deploy.tasks.foreign import inferred_spec
+from yolox_deploy.timing import EngineSeconds
 
 Array = NDArray[np.float32]
 Shape = tuple[int | None, ...]
@@ -27,14 +30,6 @@ class Opened(NamedTuple):
     spec_json: str | None
     input_shape: Shape
     output_shape: Shape
-
-
-class EngineSeconds(NamedTuple):
-    """Seconds that one call spent on the device, by the device's own clock."""
-
-    copy_in: float
-    compute: float
-    copy_out: float
 
 
 class Runtime(ABC):
@@ -123,15 +118,13 @@ class Runtime(ABC):
     def _settle_spec(self, opened: Opened) -> ModelSpec:
         """Return the embedded spec, or one inferred from shapes, checked against the shapes."""
         if opened.spec_json is None:
-            spec = ModelSpec.inferred(
+            spec = inferred_spec(
                 self.path.stem, opened.input_shape, opened.output_shape, self.hints.imgsz
             )
         else:
             spec = ModelSpec.from_json(opened.spec_json, str(self.path))
             expected_input: Shape = (spec.batch, 3, spec.height, spec.width)
-            expected_output: Shape = (spec.batch, spec.num_anchors, 5 + spec.num_classes)
-            if spec.output == "detections":
-                expected_output = (None, 7)
+            expected_output = task_of(spec).output_shape(spec)
             if not _shapes_agree(opened.input_shape, expected_input) or not _shapes_agree(
                 opened.output_shape, expected_output
             ):
@@ -204,15 +197,13 @@ class Runtime(ABC):
             raise ArtifactError(
                 f"{self.path}: {self.name} failed on {count} pictures: {one_line(error)}"
             ) from error
-        good = (
-            result.ndim == 2 and result.shape[1] == 7
-            if spec.output == "detections"
-            else result.shape == (count, spec.num_anchors, 5 + spec.num_classes)
-        )
-        if not good:
+        _, *expected = task_of(spec).output_shape(spec)
+        varies = spec.output == "detections"
+        if list(result.shape[1:]) != expected or not (varies or len(result) == count):
             raise ArtifactError(
                 f"{self.path} returned an array of shape {result.shape} for {count} pictures, its "
-                f"spec promises {spec.num_anchors} rows of {5 + spec.num_classes}"
+                f"spec promises rows of shape {' x '.join(map(str, expected))}"
+                + ("" if varies else " per picture")
             )
         return result
 

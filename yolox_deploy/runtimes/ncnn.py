@@ -10,7 +10,7 @@ import numpy as np
 
 from yolox_deploy.errors import ArtifactError
 from yolox_deploy.runtimes.base import Array, Opened, Runtime
-from yolox_deploy.spec import ModelSpec
+from yolox_deploy.tasks.foreign import inferred_spec
 
 PARAM_MAGIC = b"7767517"
 
@@ -84,7 +84,7 @@ class NcnnRuntime(Runtime):
                 "not state their input size: say it, imgsz=(height, width) or --imgsz H W"
             )
         height, width = self.hints.imgsz
-        guess = ModelSpec.inferred(self.path.stem, (1, 3, height, width), (1, None, 85))
+        guess = inferred_spec(self.path.stem, (1, 3, height, width), (1, None, 85))
         if stated_rows(self.path) not in (None, guess.num_anchors):
             raise ArtifactError(
                 f"{self.path} returns {stated_rows(self.path)} rows, an input of {height}x{width} "

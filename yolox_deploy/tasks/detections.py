@@ -1,21 +1,25 @@
-"""Detections: the boxes, scores and classes found in one picture, as arrays."""
+"""Detections: the boxes, scores and classes found in one picture, as arrays.
+
+The result of another task is a subclass that names its further arrays in ``columns``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from yolox_deploy.data.categories import COCO_CATEGORY_IDS, COCO_NAMES
+from yolox_deploy.data.categories import default_category_ids
 from yolox_deploy.errors import MissingPackageError, UsageError
+from yolox_deploy.pictures.drawing import draw_boxes
+from yolox_deploy.pictures.images import ImageLike
+from yolox_deploy.timing import StageSeconds
 
 if TYPE_CHECKING:
     import supervision
-
-    from yolox_deploy.pictures.images import ImageLike
 
 
 class Detection(NamedTuple):
@@ -27,20 +31,30 @@ class Detection(NamedTuple):
     name: str
 
 
+class Column(NamedTuple):
+    """What one array of a result holds per detection: its shape and its dtype."""
+
+    shape: tuple[int, ...]
+    dtype: type[np.generic]
+
+
 @dataclass(frozen=True, eq=False)
 class Detections:
     """What a detector found in one picture, best score first.
 
     ``xyxy`` (N, 4) float32, pixels of the original picture; ``scores`` (N,) float32 in 0..1;
     ``class_ids`` (N,) int64, indices into ``names``, the model's class names; ``image_size``
-    (height, width) of the picture where it is known.
+    (height, width) of the picture where it is known; ``seconds`` the time of the call that the
+    picture went through, for all pictures of that call together.
 
-    Indexes like an array, with an integer, a slice, a list or a mask, and always gives
+    An integer gives one :class:`Detection`, as iterating does.  A slice, a list or a mask gives
     ``Detections``:
 
     >>> found = Detections([[0, 0, 9, 9], [5, 5, 8, 8]], [0.9, 0.3], [1, 0], ("cat", "dog"))
     >>> len(found[found.scores > 0.5])
     1
+    >>> found[0].name
+    'dog'
     >>> [d.name for d in found]
     ['dog', 'cat']
 
@@ -52,87 +66,108 @@ class Detections:
     class_ids: NDArray[np.int64]
     names: tuple[str, ...] = ()
     image_size: tuple[int, int] | None = None
+    seconds: StageSeconds | None = None
+
+    # Every array with one entry per detection.
+    columns: ClassVar[Mapping[str, Column]] = {
+        "xyxy": Column((4,), np.float32),
+        "scores": Column((), np.float32),
+        "class_ids": Column((), np.int64),
+    }
+    # The columns of a table with one row per detection, see :meth:`to_rows`.
+    header: ClassVar[tuple[str, ...]] = ("name", "class_id", "score", "x1", "y1", "x2", "y2")
 
     def __post_init__(self) -> None:
-        try:
-            xyxy = np.asarray(self.xyxy, np.float32)
-            scores = np.asarray(self.scores, np.float32)
-            class_ids = np.asarray(self.class_ids, np.int64)
-        except (TypeError, ValueError, OverflowError) as error:
-            raise UsageError(f"detections must be arrays of numbers: {error}") from error
-        if xyxy.size == 0:
-            xyxy = xyxy.reshape(0, 4)
-        count = len(np.atleast_1d(xyxy))
-        if xyxy.shape != (count, 4) or scores.shape != (count,) or class_ids.shape != (count,):
-            raise UsageError(
-                "detections need xyxy (N, 4), scores (N,) and class_ids (N,), got "
-                f"{xyxy.shape}, {scores.shape} and {class_ids.shape}"
+        arrays = {}
+        for name, column in self.columns.items():
+            try:
+                array = np.asarray(getattr(self, name), column.dtype)
+            except (TypeError, ValueError, OverflowError) as error:
+                raise UsageError(f"detections must be arrays of numbers: {error}") from error
+            arrays[name] = array.reshape(0, *column.shape) if not array.size else array
+        count = len(np.atleast_1d(arrays["xyxy"]))
+        if any(arrays[name].shape != (count, *c.shape) for name, c in self.columns.items()):
+            expected = ", ".join(
+                f"{name} ({', '.join(('N', *map(str, c.shape)))}{'' if c.shape else ','})"
+                for name, c in self.columns.items()
             )
-        if not (np.isfinite(xyxy).all() and np.isfinite(scores).all()):
+            found = ", ".join(str(array.shape) for array in arrays.values())
+            raise UsageError(f"detections need {expected}, got {found}")
+        if not all(np.isfinite(a).all() for a in arrays.values() if a.dtype != np.int64):
             raise UsageError("detections must be finite numbers, got NaN or infinity")
+        class_ids = arrays["class_ids"]
         if count and class_ids.min() < 0:
             raise UsageError(f"class ids must not be negative, got {class_ids.min()}")
         if self.names and count and class_ids.max() >= len(self.names):
             raise UsageError(
                 f"class id {class_ids.max()} has no name: there are {len(self.names)} names"
             )
-        for field, value in (("xyxy", xyxy), ("scores", scores), ("class_ids", class_ids)):
-            object.__setattr__(self, field, value)
+        for name, array in arrays.items():
+            object.__setattr__(self, name, array)
         object.__setattr__(self, "names", tuple(self.names))
 
     @classmethod
-    def empty(
-        cls, names: Sequence[str] = (), image_size: tuple[int, int] | None = None
-    ) -> Detections:
+    def empty(cls, names: Sequence[str] = (), image_size: tuple[int, int] | None = None) -> Self:
         """Return detections of nothing."""
-        return cls(
-            np.empty((0, 4), np.float32),
-            np.empty(0, np.float32),
-            np.empty(0, np.int64),
-            tuple(names),
-            image_size,
-        )
+        arrays: dict[str, Any] = {
+            name: np.empty((0, *column.shape), column.dtype) for name, column in cls.columns.items()
+        }
+        return cls(**arrays, names=tuple(names), image_size=image_size)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return every array with one entry per detection, by name."""
+        return {name: getattr(self, name) for name in self.columns}
+
+    def timed(self, seconds: StageSeconds) -> Self:
+        """Note the time of the call that made this result, and return it."""
+        # In place: a copy would check every array again.
+        object.__setattr__(self, "seconds", seconds)
+        return self
 
     def __len__(self) -> int:
         return len(self.scores)
 
     def __iter__(self) -> Iterator[Detection]:
-        for box, score, class_id in zip(self.xyxy, self.scores, self.class_ids, strict=True):
-            yield Detection(box, float(score), int(class_id), self.name_of(int(class_id)))
+        return map(self._one, range(len(self)))
 
-    def __getitem__(self, index: Any) -> Detections:
-        if isinstance(index, (int, np.integer)):
+    @overload
+    def __getitem__(self, index: int | np.integer[Any]) -> Detection: ...
+
+    @overload
+    def __getitem__(self, index: slice | Sequence[int] | NDArray[Any]) -> Self: ...
+
+    def __getitem__(self, index: Any) -> Detection | Self:
+        if isinstance(index, (int, np.integer)) and not isinstance(index, bool):
             if not -len(self) <= index < len(self):
                 raise IndexError(f"index {index} is out of range for {len(self)} detections")
-            index = [index]
-        return Detections(
-            self.xyxy[index],
-            self.scores[index],
-            self.class_ids[index],
-            self.names,
-            self.image_size,
-        )
+            return self._one(int(index))
+        return replace(self, **{name: array[index] for name, array in self.arrays().items()})
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Detections) and (
+        return isinstance(other, type(self)) and (
             self.names == other.names
-            and np.array_equal(self.xyxy, other.xyxy)
-            and np.array_equal(self.scores, other.scores)
-            and np.array_equal(self.class_ids, other.class_ids)
+            and all(np.array_equal(a, other.arrays()[name]) for name, a in self.arrays().items())
         )
 
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
         shown = ", ".join(f"{d.name} {d.score:.3f}" for d in self[:8])
-        return f"Detections({len(self)}: {shown}{', ...' if len(self) > 8 else ''})"
+        more = ", ..." if len(self) > 8 else ""
+        return f"{type(self).__name__}({len(self)}: {shown}{more})"
+
+    def _one(self, index: int) -> Detection:
+        class_id = int(self.class_ids[index])
+        return Detection(
+            self.xyxy[index], float(self.scores[index]), class_id, self.name_of(class_id)
+        )
 
     def name_of(self, class_id: int) -> str:
         """Return the class' name, or ``class_<id>`` where there are no names."""
         return self.names[class_id] if self.names else f"class_{class_id}"
 
     def to_dict(self) -> list[dict[str, Any]]:
-        """Return one plain dictionary a detection, ready for JSON."""
+        """Return one plain dictionary per detection, ready for JSON."""
         return [
             {
                 "name": d.name,
@@ -143,14 +178,17 @@ class Detections:
             for d in self
         ]
 
+    def to_rows(self) -> list[tuple[Any, ...]]:
+        """Return one tuple per detection with what ``header`` names, for tables such as CSV."""
+        return [(d["name"], d["class_id"], d["score"], *d["xyxy"]) for d in self.to_dict()]
+
     def to_coco(
         self, image_id: int, category_ids: Sequence[int] | None = None
     ) -> list[dict[str, Any]]:
         """Return COCO result entries, ``bbox`` as x, y, width, height in pixels.
 
         ``category_ids`` maps class ids to category ids.  The default is
-        :func:`default_category_ids` of
-        the class names.
+        :func:`~yolox_deploy.data.categories.default_category_ids` of the class names.
         """
         ids = default_category_ids(self.names) if category_ids is None else category_ids
         if len(self) and len(ids) and self.class_ids.max() >= len(ids):
@@ -206,11 +244,8 @@ class Detections:
 
     def draw(self, image: ImageLike) -> NDArray[np.uint8]:
         """Return ``image`` as (h, w, 3) uint8 BGR with boxes, names and scores drawn in."""
-        from yolox_deploy.pictures.drawing import draw_detections
+        return draw_boxes(image, self.xyxy, self.class_ids, self.labels())
 
-        return draw_detections(image, self)
-
-
-def default_category_ids(names: Sequence[str]) -> Sequence[int]:
-    """Return COCO's ids (1..90 with gaps) for COCO's names, else 1, 2, ... in order."""
-    return COCO_CATEGORY_IDS if tuple(names) == COCO_NAMES else range(1, len(names) + 1)
+    def labels(self) -> list[str]:
+        """Return what is written beside each box: its name and its score."""
+        return [f"{d.name} {d.score:.2f}" for d in self]

@@ -11,16 +11,14 @@ import torch
 from numpy.typing import NDArray
 
 from yolox_deploy.benchmarks.accuracy import (
-    IOU_THRESHOLD,
-    SCORE_THRESHOLD,
     AveragePrecision,
     average_precision,
 )
 from yolox_deploy.models import YOLOX
+from yolox_deploy.pictures.convention import InputConvention
 from yolox_deploy.pictures.letterbox import Letterbox
-from yolox_deploy.spec import InputConvention
-from yolox_deploy.tasks.decoder import Decoder
-from yolox_deploy.tasks.nms import nms
+from yolox_deploy.postprocess import EVALUATION, Postprocess
+from yolox_deploy.spec import ModelSpec
 from yolox_deploy.training.augment import Size
 from yolox_deploy.training.data import CocoPictures, Picture
 
@@ -35,16 +33,17 @@ def evaluate_network(
     device: torch.device,
 ) -> AveragePrecision:
     """Return the AP of a network in evaluation mode at an input of (height, width)."""
-    decoder = Decoder(*size)
+    postprocess = Postprocess(
+        ModelSpec("network", tuple(data.names), *size, input=convention), EVALUATION
+    )
     found = []
     for pictures, images, ratios in _batches(data.pictures, size, convention):
         with torch.inference_mode():
             inputs = torch.from_numpy(images).to(device, memory_format=torch.channels_last)
             outputs = network(inputs).float().cpu().numpy()
-        for picture, output, ratio in zip(pictures, outputs, ratios, strict=True):
-            xyxy, scores, classes = decoder.candidates(output, SCORE_THRESHOLD)
-            keep = nms(xyxy, scores, classes, IOU_THRESHOLD)
-            found += _rows(picture.image_id, xyxy[keep] / ratio, classes[keep], scores[keep])
+        sizes = [picture.size for picture in pictures]
+        for picture, result in zip(pictures, postprocess(outputs, ratios, sizes), strict=True):
+            found += _rows(picture.image_id, result.xyxy, result.class_ids, result.scores)
     return average_precision(_coco_document(data), found)
 
 

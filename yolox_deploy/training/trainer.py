@@ -25,7 +25,7 @@ from yolox_deploy.benchmarks.accuracy import require_pycocotools
 from yolox_deploy.errors import OutputError, UsageError, YoloxDeployError
 from yolox_deploy.files import make_folder
 from yolox_deploy.models import YOLOX
-from yolox_deploy.spec import LEGACY_INPUT, RAW_INPUT
+from yolox_deploy.pictures.convention import LEGACY_INPUT, RAW_INPUT
 from yolox_deploy.training.augment import Sample
 from yolox_deploy.training.batches import EpochRequests, batch_loader, batches
 from yolox_deploy.training.data import CocoPictures, Source

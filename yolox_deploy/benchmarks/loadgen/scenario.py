@@ -84,7 +84,7 @@ def measure(context: Context) -> LoadgenResult:
         runner = Runner(context, system, dataset, logs / f"{number}_{slug(system.info.label)}")
         detector = system.detector
         with evaluation_thresholds(detector) if dataset else nullcontext():
-            thresholds = f"score {detector.score_threshold:g}, IoU {detector.iou_threshold:g}"
+            thresholds = f"score {detector.thresholds.score:g}, IoU {detector.thresholds.iou:g}"
             verdicts.append(runner.verdict())
     return LoadgenResult(
         context.scenario, version("mlcommons-loadgen"), thresholds, tuple(verdicts)

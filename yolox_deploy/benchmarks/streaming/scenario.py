@@ -77,7 +77,7 @@ def measure(context: Context) -> StreamingResult:
     for system in context.systems:
         detector = system.detector
         with evaluation_thresholds(detector) if source.truth else nullcontext():
-            thresholds = f"score {detector.score_threshold:g}, IoU {detector.iou_threshold:g}"
+            thresholds = f"score {detector.thresholds.score:g}, IoU {detector.thresholds.iou:g}"
             systems.append(Streamer(context, system, source).measure(speeds))
     count = sum(map(len, source.sequences))
     return StreamingResult(

@@ -27,8 +27,9 @@ from yolox_deploy.benchmarks.streaming.streams import (
     simulate,
 )
 from yolox_deploy.benchmarks.systems import System
+from yolox_deploy.data.categories import default_category_ids
 from yolox_deploy.errors import UsageError
-from yolox_deploy.tasks.detections import Detections, default_category_ids
+from yolox_deploy.tasks import Detections
 
 WARM_UP = 10
 # A simulation passes short sequences several times, so that chance does not decide what it says.

@@ -1,0 +1,201 @@
+"""The end of a graph: decoding, and the suppression behind it, as ONNX nodes.
+
+They are small ONNX graphs of their own, appended to a graph with raw output, so that they look the
+same whatever exporter or precision came before.  ``TAILS`` has one row per task.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import compose, helper, numpy_helper
+
+from yolox_deploy.export.onnx import OUTPUT_NAME, output_shape, set_shape
+from yolox_deploy.registry import Registry
+from yolox_deploy.spec import ModelSpec
+from yolox_deploy.tasks import task_of
+from yolox_deploy.tasks.grid import grid_and_strides
+
+
+class Tail(Protocol):
+    """The ONNX nodes that a task's output can end with; ``name`` is the task's."""
+
+    @property
+    def name(self) -> str:
+        """The task's name."""
+        ...
+
+    def decode(self, spec: ModelSpec) -> onnx.GraphProto:
+        """Return the graph from raw output (N, A, width) to decoded output of the same shape."""
+        ...
+
+    def suppress(self, spec: ModelSpec) -> onnx.GraphProto:
+        """Return the graph from decoded output to rows of the task's ``graph_columns``."""
+        ...
+
+
+def with_tail(model: onnx.ModelProto, spec: ModelSpec) -> onnx.ModelProto:
+    """Return the graph with what ``spec.output`` asks for appended: decoding, and then NMS."""
+    if spec.output == "raw":
+        return model
+    opset = next(entry.version for entry in model.opset_import if not entry.domain)
+    tail = TAILS.choose(spec.task)
+    model = _appended(model, tail.decode(spec), opset)
+    if spec.output == "detections":
+        model = _appended(model, tail.suppress(spec), opset)
+    set_shape(model.graph.output[0], output_shape(spec))
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def _appended(model: onnx.ModelProto, tail: onnx.GraphProto, opset: int) -> onnx.ModelProto:
+    """Return ``model`` followed by ``tail``; its output is the only one, under the old name."""
+    for node in tail.node:
+        # Engines name their layers after the nodes; unnamed ones cannot be told apart.
+        node.name = node.output[0]
+    ending = helper.make_model(tail, opset_imports=[helper.make_opsetid("", opset)])
+    ending.ir_version = model.ir_version
+    ending = compose.add_prefix(ending, f"{tail.name}/")
+    joint = ending.graph.input[0].name
+    first = onnx.ModelProto()
+    first.CopyFrom(model)
+    _rename(first.graph, OUTPUT_NAME, joint)
+    joined = compose.merge_models(first, ending, io_map=[(joint, joint)])
+    joined.producer_name, joined.producer_version = model.producer_name, model.producer_version
+    # Merging adds an entry each time; the standard has one a domain.
+    del joined.opset_import[:]
+    joined.opset_import.append(helper.make_opsetid("", opset))
+    _rename(joined.graph, joined.graph.output[0].name, OUTPUT_NAME)
+    return joined
+
+
+def _rename(graph: onnx.GraphProto, old: str, new: str) -> None:
+    for node in graph.node:
+        node.input[:] = [new if name == old else name for name in node.input]
+        node.output[:] = [new if name == old else name for name in node.output]
+    for value in graph.output:
+        value.name = new if value.name == old else value.name
+
+
+class BoxTail:
+    """The tail of a task whose rows begin with a box, an objectness and one score per class.
+
+    Further columns pass the decoding as they are, and follow the class in a suppressed row.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def decode(self, spec: ModelSpec) -> onnx.GraphProto:
+        """Return the graph from raw to decoded output, the decoder's two formulas."""
+        grid, stride = grid_and_strides(spec.height, spec.width, spec.strides)
+        graph = onnx.parser.parse_graph(
+            """
+            decode (float[N, A, K] raw) => (float[N, A, K] decoded) {
+                raw_xy = Slice (raw, zero, two, last)
+                raw_wh = Slice (raw, two, four, last)
+                scores = Slice (raw, four, end, last)
+                cell = Add (raw_xy, grid)
+                centre = Mul (cell, stride)
+                factor = Exp (raw_wh)
+                size = Mul (factor, stride)
+                decoded = Concat <axis = 2> (centre, size, scores)
+            }
+            """
+        )
+        _add_constants(graph, grid=grid[None], stride=stride[None], **_slices())
+        return graph
+
+    def suppress(self, spec: ModelSpec) -> onnx.GraphProto:
+        """Return the graph from decoded output to rows of picture, x1, y1, x2, y2, score, class.
+
+        One label per box, like the decoder: only a box's best class keeps its score.  ONNX
+        suppresses ``score > threshold``, so the constant is the next number below the threshold.
+        """
+        task = task_of(spec)
+        classes_end, more_nodes, more_parts = "end", "", ""
+        constants = _slices()
+        if task.graph_width(spec) > 7:
+            classes_end, more_parts = "classes_end", ", picked_more"
+            more_nodes = """
+                more = Slice (decoded, classes_end, end, last)
+                picked_more = GatherND (more, picture_row)"""
+            constants["classes_end"] = _ints(task.columns(spec)["classes"].stop)
+        graph = onnx.parser.parse_graph(
+            f"""
+            nms (float[N, A, K] decoded) => (float[D, {task.graph_width(spec)}] detections) {{
+                boxes = Slice (decoded, zero, four, last)
+                objectness = Slice (decoded, four, five, last)
+                classes = Slice (decoded, five, {classes_end}, last)
+                best, best_id = TopK <axis = 2> (classes, one)
+                is_best = Equal (class_ids, best_id)
+                every_score = Mul (objectness, classes)
+                best_scores = Where (is_best, every_score, nothing)
+                scores = Transpose <perm = [0, 2, 1]> (best_scores)
+                picked = NonMaxSuppression <center_point_box = 1>
+                    (boxes, scores, most, iou_threshold, score_threshold)
+                picture = Slice (picked, zero, one, second)
+                class = Slice (picked, one, two, second)
+                row = Slice (picked, two, three, second)
+                picture_row = Concat <axis = 1> (picture, row)
+                box = GatherND (boxes, picture_row){more_nodes}
+                centre = Slice (box, zero, two, second)
+                size = Slice (box, two, four, second)
+                half = Mul (size, a_half)
+                first_corner = Sub (centre, half)
+                other_corner = Add (centre, half)
+                flat_score = GatherND (scores, picked)
+                score = Reshape (flat_score, column)
+                picture_number = Cast <to = 1> (picture)
+                class_number = Cast <to = 1> (class)
+                detections = Concat <axis = 1>
+                    (picture_number, first_corner, other_corner, score, class_number{more_parts})
+            }}
+            """
+        )
+        _add_constants(
+            graph,
+            **constants,
+            one=_ints(1),
+            three=_ints(3),
+            five=_ints(5),
+            second=_ints(1),
+            column=_ints(-1, 1),
+            class_ids=np.arange(spec.num_classes, dtype=np.int64)[None, None],
+            nothing=np.zeros(1, np.float32),
+            a_half=np.full(1, 0.5, np.float32),
+            most=_ints(spec.num_anchors),
+            iou_threshold=_floats(spec.iou_threshold),
+            score_threshold=np.nextafter(_floats(spec.score_threshold), np.float32(-1)),
+        )
+        return graph
+
+
+def _ints(*values: int) -> NDArray[np.int64]:
+    return np.array(values, np.int64)
+
+
+def _floats(*values: float | None) -> NDArray[np.float32]:
+    return np.array(values, np.float32)
+
+
+def _slices() -> dict[str, NDArray[np.int64]]:
+    end = np.iinfo(np.int32).max
+    return {
+        "zero": _ints(0),
+        "two": _ints(2),
+        "four": _ints(4),
+        "end": _ints(end),
+        "last": _ints(2),
+    }
+
+
+def _add_constants(graph: onnx.GraphProto, **arrays: NDArray[Any]) -> None:
+    for name, array in arrays.items():
+        graph.initializer.append(numpy_helper.from_array(array, name))
+
+
+TAILS: Registry[Tail] = Registry("task", "yolox_deploy.tails", [BoxTail("detect")])

@@ -1,0 +1,169 @@
+"""The one way after the engine: decoding, filter, suppression, bounds, and back to the picture.
+
+The detector, the verification, AP, training's evaluation and streaming all call it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from yolox_deploy.errors import UsageError, suggest
+from yolox_deploy.spec import ModelSpec
+from yolox_deploy.tasks import Candidates, Detections, task_of
+from yolox_deploy.tasks.nms import nms
+
+# Thresholds of the original's demo.
+SCORE_THRESHOLD = 0.25
+IOU_THRESHOLD = 0.45
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """What counts as found.
+
+    A detection has a score of at least ``score``.  Of two boxes whose IoU is above ``iou`` the
+    better one stays, within a class or, if ``class_agnostic``, over all classes.
+    ``max_detections`` bounds their number per picture (``None``: no bound).  ``clip`` keeps boxes
+    within the picture.
+
+    Raises :class:`UsageError` for values that make no sense.
+    """
+
+    score: float = SCORE_THRESHOLD
+    iou: float = IOU_THRESHOLD
+    class_agnostic: bool = False
+    max_detections: int | None = 300
+    clip: bool = True
+
+    def __post_init__(self) -> None:
+        for word, value in (("score", self.score), ("iou", self.iou)):
+            if not 0 <= value <= 1:
+                raise UsageError(f"{word}_threshold must lie in 0..1, got {value}")
+        most = self.max_detections
+        if most is not None and not (is_integer(most) and most > 0):
+            raise UsageError(f"max_detections must be at least 1 or None, got {most!r}")
+
+
+# The original's evaluation: everything above noise, a lenient NMS, boxes as the network gives them.
+EVALUATION = Thresholds(0.001, 0.65, max_detections=None, clip=False)
+
+
+class Postprocess:
+    """Turns the outputs of one model into results; holds constants only, so threads may share it.
+
+    ``classes`` (ids or names) restricts what is looked for (``None``: all classes).
+
+    Raises :class:`UsageError` for a class that the model does not have, and for thresholds that
+    differ from those of a suppression in the graph.
+    """
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        thresholds: Thresholds,
+        classes: Sequence[int | str] | None = None,
+    ) -> None:
+        self.spec = spec
+        self.thresholds = thresholds
+        self.task = task_of(spec)
+        self.in_graph = spec.output == "detections"
+        self.wanted = _wanted_classes(spec, classes)
+        if self.in_graph:
+            _check_thresholds_in_graph(spec, thresholds)
+        else:
+            self.decoder = self.task.decoder(spec)
+
+    def __call__(
+        self,
+        output: NDArray[np.float32],
+        ratios: Sequence[float],
+        image_sizes: Sequence[tuple[int, int]],
+    ) -> list[Detections]:
+        """Return the result of each picture of a batch's output.
+
+        ``output`` is (N, A, width), or (K, width) behind a suppression in the graph; ``ratios``
+        are the N letterbox ratios, ``image_sizes`` the N pictures' (height, width).
+        """
+        return [
+            self.finish(found, ratio, size)
+            for found, ratio, size in zip(
+                self.decode(output, len(ratios)), ratios, image_sizes, strict=True
+            )
+        ]
+
+    def decode(self, output: NDArray[np.float32], count: int) -> list[Candidates]:
+        """Return the candidates of each of ``count`` pictures, in input pixels."""
+        if self.in_graph:
+            pictures = output[:, self.task.graph_columns(self.spec)["picture"].start]
+            return [self.task.from_graph(output[pictures == i], self.spec) for i in range(count)]
+        return [self.decoder.candidates(rows, self.thresholds.score) for rows in output]
+
+    def suppress(self, found: Candidates) -> Candidates:
+        """Return the candidates that stay, best score first, still in input pixels."""
+        thresholds = self.thresholds
+        if self.wanted is not None:
+            found = found[self.wanted[found.class_ids]]
+        if self.in_graph:
+            kept = np.flatnonzero(found.scores >= thresholds.score)
+            kept = kept[np.argsort(-found.scores[kept], kind="stable")]
+        else:
+            kept = nms(
+                found.xyxy,
+                found.scores,
+                found.class_ids,
+                thresholds.iou,
+                class_agnostic=thresholds.class_agnostic,
+            )
+        return found[kept[: thresholds.max_detections]]
+
+    def finish(self, found: Candidates, ratio: float, image_size: tuple[int, int]) -> Detections:
+        """Suppress, and return one picture's result in pixels of the picture."""
+        return self.task.to_picture(
+            self.suppress(found), self.spec, ratio, image_size, clip=self.thresholds.clip
+        )
+
+
+def _check_thresholds_in_graph(spec: ModelSpec, thresholds: Thresholds) -> None:
+    """Refuse thresholds that an artifact with NMS in its graph cannot serve."""
+    problems = []
+    if spec.score_threshold is not None and thresholds.score < spec.score_threshold:
+        problems.append(f"score_threshold {thresholds.score} < {spec.score_threshold}")
+    if spec.iou_threshold is not None and thresholds.iou != spec.iou_threshold:
+        problems.append(f"iou_threshold {thresholds.iou}, not {spec.iou_threshold}")
+    if thresholds.class_agnostic:
+        problems.append("class_agnostic, not per class")
+    if problems:
+        raise UsageError(
+            f"{spec.name} has its NMS in the graph, which fixes the thresholds: "
+            f"{'; '.join(problems)}; export again without --nms to choose freely"
+        )
+
+
+def _wanted_classes(
+    spec: ModelSpec, classes: Sequence[int | str] | None
+) -> NDArray[np.bool_] | None:
+    """Return a mask over class ids, ``None`` for all of them."""
+    if classes is None:
+        return None
+    wanted = np.zeros(spec.num_classes, bool)
+    for item in classes:
+        if isinstance(item, str):
+            if item not in spec.class_names:
+                raise UsageError(
+                    f"the model has no class {item!r}" + suggest(item, spec.class_names)
+                )
+            wanted[spec.class_names.index(item)] = True
+        elif is_integer(item) and 0 <= item < len(wanted):
+            wanted[item] = True
+        else:
+            raise UsageError(f"class id {item!r} is not in 0..{len(wanted) - 1}")
+    return wanted
+
+
+def is_integer(value: object) -> bool:
+    """Whether a value is a whole number of Python or NumPy, and no truth value."""
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)

@@ -1,0 +1,325 @@
+"""Tasks whose rows are a box, its objectness and its class scores, and perhaps more.
+
+``xy = (raw_xy + grid) * stride``, ``wh = exp(raw_wh) * stride``, score = objectness times the best
+class score (YOLOX, arXiv 2107.08430, and its reference implementation).
+
+A task that finds more than boxes names its further columns (:meth:`BoxTask.more_columns`) and says
+how they are decoded, brought back to the picture and compared; everything else is here.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from yolox_deploy.spec import ModelSpec
+from yolox_deploy.tasks.base import Array, Task
+from yolox_deploy.tasks.candidates import Candidates
+from yolox_deploy.tasks.comparison import Comparison, Tolerance
+from yolox_deploy.tasks.detections import Detections
+from yolox_deploy.tasks.grid import grid_and_strides
+
+BOX, OBJECTNESS = slice(0, 4), slice(4, 5)
+# Squares of larger coordinates leave float32's range in the NMS.
+LARGEST_COORDINATE = 1e6
+# Box differences are relative to the longer side, but not to less than this many pixels.
+SMALLEST_SIDE = 32
+# Detections that rounding may decide: so many in any case, and this share of many.
+MOST_BORDERLINE = 3
+BORDERLINE_SHARE = 0.1
+
+More = dict[str, NDArray[Any]]
+
+
+class BoxTask(Task):
+    """A task whose rows begin with a box, an objectness and one score per class.
+
+    A subclass names its further columns, if it has any; see the methods that begin with ``more``.
+    """
+
+    def more_columns(self, spec: ModelSpec) -> dict[str, int]:
+        """Return the further columns of a row by name, and how many there are of each."""
+        return {}
+
+    def more_decoded(self, more: More, grid: Array, stride: Array) -> More:
+        """Return further columns (..., K, n), decoded, for cells of ``grid`` and ``stride``."""
+        return more
+
+    def more_to_picture(self, more: More, ratio: float) -> More:
+        """Return further arrays of candidates in units of the picture."""
+        return more
+
+    def compare_more(self, found: Comparison, more: More, expected: More) -> None:
+        """Add how the decoded further columns of the detected rows differ."""
+
+    def more_problems(self) -> dict[str, tuple[str, str]]:
+        """Return the named differences of further columns: its limit's name and a sentence."""
+        return {}
+
+    def columns(self, spec: ModelSpec) -> dict[str, slice]:
+        """Return the columns of a row of raw or decoded output by name, in order."""
+        end = OBJECTNESS.stop + spec.num_classes
+        result = {"box": BOX, "objectness": OBJECTNESS, "classes": slice(OBJECTNESS.stop, end)}
+        for name, count in self.more_columns(spec).items():
+            result[name] = slice(end, end + count)
+            end += count
+        return result
+
+    def graph_columns(self, spec: ModelSpec) -> dict[str, slice]:
+        """Return picture, xyxy, score and class id, and then the further columns."""
+        result = {
+            "picture": slice(0, 1),
+            "xyxy": slice(1, 5),
+            "score": slice(5, 6),
+            "class_id": slice(6, 7),
+        }
+        end = 7
+        for name, count in self.more_columns(spec).items():
+            result[name] = slice(end, end + count)
+            end += count
+        return result
+
+    def count_classes(self, width: int) -> int:
+        """Return the number of classes of rows without further columns."""
+        if width <= OBJECTNESS.stop:
+            raise ValueError(f"a row needs more than {OBJECTNESS.stop} columns, got {width}")
+        return width - OBJECTNESS.stop
+
+    def decoder(self, spec: ModelSpec) -> BoxDecoder:
+        """Return the decoder for this model's raw or decoded output."""
+        return BoxDecoder(self, spec)
+
+    def more_of(self, rows: Array, spec: ModelSpec) -> More:
+        """Return the further columns of rows (..., width) by name."""
+        columns = self.columns(spec)
+        return {name: rows[..., columns[name]] for name in self.more_columns(spec)}
+
+    def from_graph(self, rows: Array, spec: ModelSpec) -> Candidates:
+        """Return one picture's rows of ``graph_columns`` as candidates."""
+        columns = self.graph_columns(spec)
+        return Candidates(
+            rows[:, columns["xyxy"]],
+            rows[:, columns["score"].start],
+            rows[:, columns["class_id"].start].astype(np.int64),
+            **{name: rows[:, columns[name]] for name in self.more_columns(spec)},
+        )
+
+    def to_picture(
+        self,
+        found: Candidates,
+        spec: ModelSpec,
+        ratio: float,
+        image_size: tuple[int, int],
+        *,
+        clip: bool,
+    ) -> Detections:
+        """Return candidates in input pixels as a result in pixels of the picture."""
+        boxes = found.xyxy / np.float32(ratio)
+        if clip:
+            height, width = image_size
+            np.clip(boxes[:, 0::2], 0, width, out=boxes[:, 0::2])
+            np.clip(boxes[:, 1::2], 0, height, out=boxes[:, 1::2])
+        more: dict[str, Any] = self.more_to_picture(found.arrays, ratio) if found.arrays else {}
+        return self.result(
+            boxes, found.scores, found.class_ids, spec.class_names, image_size, **more
+        )
+
+    def new_comparison(self) -> Comparison:
+        """Return a comparison at nothing; units are those of the tolerances of detection.
+
+        ``raw_absolute`` and ``raw_relative`` (to the reference's largest magnitude) are the largest
+        differences of the output as the artifact returns it; ``box_pixels`` that of detected boxes'
+        edges in pixels; ``shifted`` counts matched detections that lie elsewhere, ``borderline``
+        those that one side has and the other has only just not.
+        """
+        return Comparison(
+            raw_absolute=0.0,
+            raw_relative=0.0,
+            raw_rms=0.0,
+            score_mean=0.0,
+            score_difference=0.0,
+            probability_difference=0.0,
+            box_pixels=0.0,
+            box_difference=0.0,
+            detections=0,
+            missed=0,
+            extra=0,
+            shifted=0,
+            borderline=0,
+            lowest_iou=1.0,
+            raw_count=0,
+            score_count=0,
+            **dict.fromkeys(self.more_problems(), 0.0),
+        )
+
+    def compare_encoded(
+        self, found: Comparison, decoded: Array, expected: Array, spec: ModelSpec
+    ) -> None:
+        """Add the differences of boxes in cells and in logarithms of sizes, all rows."""
+        _, stride = grid_and_strides(spec.height, spec.width, spec.strides)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            sizes = np.log(decoded[..., 2:4] / expected[..., 2:4])
+        found.add_to_rms("raw_rms", "raw_count", (decoded[..., :2] - expected[..., :2]) / stride)
+        found.add_to_rms("raw_rms", "raw_count", sizes)
+
+    def compare_rows(
+        self,
+        found: Comparison,
+        rows: Array,
+        expected: Array,
+        spec: ModelSpec,
+        score_threshold: float,
+    ) -> None:
+        """Compare every score, and the boxes of those rows that are detected."""
+        columns = self.columns(spec)
+        objectness, classes = columns["objectness"], columns["classes"]
+        scores, expected_scores = (r[:, objectness] * r[:, classes] for r in (rows, expected))
+        factors = slice(objectness.start, classes.stop)
+        differences = np.abs(scores - expected_scores).max(1)
+        found.largest(
+            score_difference=differences.max(),
+            probability_difference=np.abs(rows[:, factors] - expected[:, factors]).max(),
+        )
+        detected = expected_scores.max(1) >= score_threshold
+        found.add_to_mean("score_mean", "score_count", differences[detected])
+        if detected.any():
+            _compare_boxes(found, _corners(rows[detected]), _corners(expected[detected]))
+            mine, theirs = (self.more_of(r[detected], spec) for r in (rows, expected))
+            self.compare_more(found, mine, theirs)
+
+    def compare_found(self, found: Comparison, mine: Candidates, theirs: Candidates) -> None:
+        """Compare matched candidates, one by one."""
+        changes = np.abs(mine.scores - theirs.scores)
+        found.largest(score_difference=float(changes.max()))
+        found.add_to_mean("score_mean", "score_count", changes)
+        _compare_boxes(found, mine.xyxy, theirs.xyxy)
+        self.compare_more(found, mine.arrays, theirs.arrays)
+
+    def problems(self, found: Comparison, tolerance: Tolerance) -> list[str]:
+        """Return what exceeds the tolerance, one sentence per finding."""
+        strays = int(tolerance["share"] * found["detections"])
+        borderline = max(MOST_BORDERLINE, int(BORDERLINE_SHARE * found["detections"]))
+        checks = [
+            ("raw_rms", tolerance["raw"], "raw boxes differ by {:.2g} (RMS)"),
+            (
+                "score_mean",
+                tolerance["score_mean"],
+                "scores of detections differ by {:.2g} on average",
+            ),
+            ("score_difference", tolerance["score"], "scores differ by up to {:.2g}"),
+            (
+                "probability_difference",
+                tolerance["probability"],
+                "objectness or class probabilities differ by up to {:.2g}",
+            ),
+            ("box_difference", tolerance["box"], "boxes differ by up to {:.2g} of their size"),
+            *(
+                (name, tolerance[limit], text)
+                for name, (limit, text) in self.more_problems().items()
+            ),
+            ("missed", strays, "{} detections are missed"),
+            ("extra", strays, "{} detections are extra"),
+            ("shifted", strays, "{} detections lie elsewhere"),
+            ("borderline", borderline, "{} detections differ at the thresholds"),
+        ]
+        return [
+            f"{text.format(found[name])} (tolerated {limit:g})"
+            # Written so that NaN fails.
+            for name, limit, text in checks
+            if not found[name] <= limit
+        ]
+
+
+class BoxDecoder:
+    """Decodes the outputs of one model; the grid is made once."""
+
+    def __init__(self, task: BoxTask, spec: ModelSpec) -> None:
+        self.task = task
+        self.spec = spec
+        self.decoded = spec.output == "decoded"
+        self.classes = task.columns(spec)["classes"]
+        self.has_more = bool(task.more_columns(spec))
+        self.grid, self.stride = grid_and_strides(spec.height, spec.width, spec.strides)
+
+    def decode(self, output: Array) -> Array:
+        """Return all rows of an output (..., A, width) with boxes as centre and size (pixels).
+
+        For comparing whole outputs; :meth:`candidates` decodes only the rows that matter.
+        """
+        if self.decoded:
+            return output
+        result = output.copy()
+        result[..., :2] = (output[..., :2] + self.grid) * self.stride
+        with np.errstate(over="ignore"):
+            result[..., 2:4] = np.exp(output[..., 2:4]) * self.stride
+        if self.has_more:
+            columns = self.task.columns(self.spec)
+            more = self.task.more_of(output, self.spec)
+            for name, values in self.task.more_decoded(more, self.grid, self.stride).items():
+                result[..., columns[name]] = values
+        return result
+
+    def candidates(self, output: Array, score_threshold: float) -> Candidates:
+        """Return the boxes of one picture's output (A, width) with ``score >= score_threshold``.
+
+        Rows whose objectness alone is below the threshold are never read further: class scores
+        are at most 1.  Boxes beyond a million pixels, which only overflow makes, are dropped.
+        """
+        rows = np.flatnonzero(output[:, 4] >= score_threshold)
+        picked = output[rows]
+        classes = picked[:, self.classes]
+        class_ids = classes.argmax(1)
+        scores = picked[:, 4] * classes[np.arange(len(rows)), class_ids]
+        good = scores >= score_threshold
+        if not good.all():
+            rows, picked, class_ids, scores = (
+                rows[good],
+                picked[good],
+                class_ids[good],
+                scores[good],
+            )
+        if self.decoded:
+            centre, half = picked[:, :2], picked[:, 2:4] / 2
+        else:
+            centre = (picked[:, :2] + self.grid[rows]) * self.stride[rows]
+            with np.errstate(over="ignore"):
+                half = np.exp(picked[:, 2:4]) * (self.stride[rows] / 2)
+        xyxy: Array = np.concatenate((centre - half, centre + half), 1)
+        found = Candidates(xyxy, scores, class_ids, **self._more(picked, rows))
+        # NaN fails the comparison too.
+        sane = np.asarray((np.abs(xyxy) < LARGEST_COORDINATE).all(1))
+        return found if sane.all() else found[sane]
+
+    def _more(self, picked: Array, rows: NDArray[np.int64]) -> More:
+        if not self.has_more:
+            return {}
+        more = self.task.more_of(picked, self.spec)
+        return (
+            more
+            if self.decoded
+            else self.task.more_decoded(more, self.grid[rows], self.stride[rows])
+        )
+
+
+def iou(a: Array, b: Array) -> Array:
+    """Return the IoU of every box of ``a`` (N, 4) xyxy with every box of ``b`` (M, 4), (N, M)."""
+    low = np.maximum(a[:, None, :2], b[None, :, :2])
+    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
+    intersection = np.maximum(high - low, 0).prod(2)
+    areas = (a[:, 2:] - a[:, :2]).prod(1)[:, None] + (b[:, 2:] - b[:, :2]).prod(1)[None]
+    result: Array = intersection / np.maximum(areas - intersection, np.float32(1e-9))
+    return result
+
+
+def _compare_boxes(found: Comparison, mine: Array, theirs: Array) -> None:
+    """Compare boxes (N, 4) xyxy row by row."""
+    pixels = np.abs(mine - theirs).max(1)
+    sides = np.maximum((theirs[:, 2:] - theirs[:, :2]).max(1), SMALLEST_SIDE)
+    found.largest(box_pixels=pixels.max(), box_difference=(pixels / sides).max())
+
+
+def _corners(rows: Array) -> Array:
+    half = rows[:, 2:4] / 2
+    return np.concatenate((rows[:, :2] - half, rows[:, :2] + half), 1)

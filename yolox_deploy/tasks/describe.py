@@ -1,0 +1,60 @@
+"""A spec as rows of a label and a text, for a person to read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from yolox_deploy.pictures.convention import RAW_INPUT
+from yolox_deploy.spec import ModelSpec
+from yolox_deploy.tasks import task_of
+
+
+def describe(spec: ModelSpec) -> list[tuple[str, str]]:
+    """Return what a spec says as rows of a label and a text."""
+    convention = spec.input
+    normalise = (
+        "0..255, no mean or std"
+        if (convention.scale, convention.mean, convention.std)
+        == (RAW_INPUT.scale, RAW_INPUT.mean, RAW_INPUT.std)
+        else f"x {convention.scale:.6g}, mean {convention.mean}, std {convention.std}"
+    )
+    task = task_of(spec)
+    rows = f"(N, {spec.num_anchors}, {task.width(spec)})"
+    outputs = {
+        "raw": f"raw head output {rows}",
+        "decoded": f"decoded boxes {rows}",
+        "detections": (
+            f"detections after NMS (K, {task.graph_width(spec)}), score >= "
+            f"{spec.score_threshold}, IoU {spec.iou_threshold}"
+        ),
+    }
+    shown = ", ".join(spec.class_names[:6]) + (", ..." if spec.num_classes > 6 else "")
+    result = [
+        ("name", spec.name),
+        ("task", spec.task),
+        *task.describe_settings(spec),
+        ("architecture", spec.architecture or "not stated"),
+        ("input", f"{spec.height} high x {spec.width} wide, batch {spec.batch or 'dynamic'}"),
+        (
+            "pixels",
+            f"{convention.colour_order} {normalise}, padded with {convention.pad_value}"
+            + (" (legacy, release 0.1.0)" if spec.legacy else ""),
+        ),
+        ("output", outputs[spec.output]),
+        ("classes", f"{spec.num_classes}: {shown}"),
+        ("precision", spec.precision),
+        ("checkpoint", f"sha256 {spec.checkpoint_sha256}" if spec.checkpoint_sha256 else "-"),
+        ("tools", ", ".join(f"{k} {v}" for k, v in spec.tools.items()) or "-"),
+        ("verification", describe_verification(spec.verification)),
+    ]
+    if spec.assumed:
+        result.append(("assumed", ", ".join(spec.assumed) + " (the file does not say)"))
+    return result
+
+
+def describe_verification(record: Mapping[str, Any] | None) -> str:
+    """Return one line for a spec's verification record."""
+    if not record:
+        return "not verified"
+    return f"{record.get('status', 'unknown')}: {record.get('summary', 'no summary')}"
