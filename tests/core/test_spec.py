@@ -153,7 +153,7 @@ def test_a_person_reads_what_matters() -> None:
     for part in ("384 high x 640 wide", "batch 4", "RGB", "legacy", "fp16", "3: tin", "ab" * 32,
                  "torch 2.13", "passed: 3 pictures", "0.25", "0.45", "nano"):  # fmt: skip
         assert part in text
-    text = "\n".join(": ".join(row) for row in replace(PLAIN, batch=None).describe())
+    text = "\n".join(": ".join(row) for row in describe(replace(PLAIN, batch=None)))
     for part in ("dynamic", "BGR 0..255", "raw", "not verified", "padded with 114"):
         assert part in text
     assert "assumed" not in text

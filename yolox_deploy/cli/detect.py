@@ -27,7 +27,7 @@ from yolox_deploy.errors import ImageError
 from yolox_deploy.pictures.images import find_images, read_image
 from yolox_deploy.postprocess import IOU_THRESHOLD, SCORE_THRESHOLD
 from yolox_deploy.progress import say, track
-from yolox_deploy.sinks import CocoSink, CsvSink, JsonSink, PictureSink, Sink, YoloSink
+from yolox_deploy.sinks import SINKS, PictureSink, Sink
 
 COMMAND = "yolox-detect"
 EXAMPLES = """\
@@ -57,18 +57,15 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--no-clip", action="store_true", help="let boxes reach beyond the picture")
     result.add_argument("--batch", type=int, default=1, metavar="N", help="pictures a run (1)")
     output = result.add_argument_group("output")
-    output.add_argument(
-        "--output",
-        type=Path,
-        default=Path("detections"),
-        metavar="DIR",
-        help="folder for annotated pictures (detections)",
-    )
+    for kind in SINKS.values():
+        output.add_argument(
+            f"--{kind.name}",
+            type=Path,
+            default=kind.default,
+            metavar=kind.metavar,
+            help=kind.help,
+        )
     output.add_argument("--no-draw", action="store_true", help="write no annotated pictures")
-    output.add_argument("--json", type=Path, metavar="FILE", help="detections as JSON")
-    output.add_argument("--csv", type=Path, metavar="FILE", help="one row a detection")
-    output.add_argument("--txt", type=Path, metavar="DIR", help="YOLO text files")
-    output.add_argument("--coco", type=Path, metavar="FILE", help="a COCO data set")
     add_engine_arguments(result)
     add_model_hints(result)
     return result
@@ -133,16 +130,10 @@ def open_detector(arguments: argparse.Namespace) -> Detector:
 
 def make_sinks(arguments: argparse.Namespace, paths: Sequence[Path]) -> Iterator[Sink]:
     """Yield the sinks that the arguments ask for."""
-    if not arguments.no_draw:
-        yield PictureSink(arguments.output, paths)
-    if arguments.json:
-        yield JsonSink(arguments.json)
-    if arguments.csv:
-        yield CsvSink(arguments.csv)
-    if arguments.txt:
-        yield YoloSink(arguments.txt, paths)
-    if arguments.coco:
-        yield CocoSink(arguments.coco, paths)
+    for kind in SINKS.values():
+        path = getattr(arguments, kind.name)
+        if path and not (kind.sink is PictureSink and arguments.no_draw):
+            yield kind.sink(path, paths)
 
 
 Picture = tuple[Path, NDArray[np.uint8]]

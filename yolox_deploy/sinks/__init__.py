@@ -1,0 +1,65 @@
+"""Where results of many pictures go: annotated pictures, JSON, CSV, YOLO text, COCO.
+
+A sink is a context manager that takes one picture's result at a time and writes when it ends, so
+that an error or Ctrl-C leaves earlier results as they were.
+
+A new sink is one file with a subclass of :class:`~yolox_deploy.sinks.base.Sink`, and one row in
+``SINKS``, from which ``yolox-detect`` makes an option.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from yolox_deploy.registry import Registry
+from yolox_deploy.sinks.base import FolderSink, Sink
+from yolox_deploy.sinks.coco import CocoSink
+from yolox_deploy.sinks.pictures import PictureSink
+from yolox_deploy.sinks.tables import CsvSink, JsonSink
+from yolox_deploy.sinks.yolo import YoloSink
+
+__all__ = [
+    "SINKS",
+    "CocoSink",
+    "CsvSink",
+    "FolderSink",
+    "JsonSink",
+    "PictureSink",
+    "Sink",
+    "SinkKind",
+    "YoloSink",
+]
+
+
+@dataclass(frozen=True)
+class SinkKind:
+    """One row: the option's name, the class, and what the help says.
+
+    ``metavar`` is ``FILE`` or ``DIR``.  A sink with a ``default`` writes there without being asked.
+    """
+
+    name: str
+    sink: type[Sink]
+    metavar: str
+    help: str
+    default: Path | None = None
+
+
+SINKS: Registry[SinkKind] = Registry(
+    "sink",
+    "yolox_deploy.sinks",
+    [
+        SinkKind(
+            "output",
+            PictureSink,
+            "DIR",
+            "folder for annotated pictures (default: detections)",
+            Path("detections"),
+        ),
+        SinkKind("json", JsonSink, "FILE", "write all detections as JSON"),
+        SinkKind("csv", CsvSink, "FILE", "write a CSV file with one row per detection"),
+        SinkKind("txt", YoloSink, "DIR", "write one YOLO text file per picture"),
+        SinkKind("coco", CocoSink, "FILE", "write a COCO data set, which yolox-train can read"),
+    ],
+)

@@ -1,0 +1,26 @@
+"""Annotated pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from yolox_deploy.errors import OutputError
+from yolox_deploy.files import write_atomically
+from yolox_deploy.sinks.base import FolderSink
+from yolox_deploy.tasks import Detections
+
+
+class PictureSink(FolderSink):
+    """Annotated pictures; PNG stays PNG, everything else becomes JPEG."""
+
+    def add(self, source: Path, image: NDArray[np.uint8], found: Detections) -> None:
+        suffix = ".png" if source.suffix.lower() == ".png" else ".jpg"
+        file = self.file_for(source, suffix)
+        good, data = cv2.imencode(suffix, found.draw(image))
+        if not good:
+            raise OutputError(f"cannot write {file}: OpenCV cannot encode it")
+        write_atomically(file, data.tobytes())
