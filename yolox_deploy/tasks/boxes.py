@@ -119,8 +119,8 @@ class BoxTask(Task):
         boxes = found.xyxy / np.float32(ratio)
         if clip:
             height, width = image_size
-            np.clip(boxes[:, 0::2], 0, width, out=boxes[:, 0::2])
-            np.clip(boxes[:, 1::2], 0, height, out=boxes[:, 1::2])
+            limits = np.array((width, height, width, height), np.float32)
+            np.clip(boxes, np.float32(0), limits, out=boxes)
         more: dict[str, Any] = self.more_to_picture(found.arrays, ratio) if found.arrays else {}
         return self.result(
             boxes, found.scores, found.class_ids, spec.class_names, image_size, **more
@@ -287,14 +287,14 @@ class BoxDecoder:
             with np.errstate(over="ignore"):
                 half = np.exp(picked[:, 2:4]) * (self.stride[rows] / 2)
         xyxy: Array = np.concatenate((centre - half, centre + half), 1)
-        found = Candidates(xyxy, scores, class_ids, **self._more(picked, rows))
+        more = self._more(picked, rows) if self.has_more else {}
+        found = Candidates(xyxy, scores, class_ids, **more)
         # NaN fails the comparison too.
-        sane = np.asarray((np.abs(xyxy) < LARGEST_COORDINATE).all(1))
-        return found if sane.all() else found[sane]
+        if (np.abs(xyxy) < LARGEST_COORDINATE).all():
+            return found
+        return found[np.flatnonzero((np.abs(xyxy) < LARGEST_COORDINATE).all(1))]
 
     def _more(self, picked: Array, rows: NDArray[np.int64]) -> More:
-        if not self.has_more:
-            return {}
         more = self.task.more_of(picked, self.spec)
         return (
             more

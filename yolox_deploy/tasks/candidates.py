@@ -34,5 +34,7 @@ class Candidates:
         return len(self.scores)
 
     def __getitem__(self, index: NDArray[Any] | slice) -> Candidates:
-        more = {name: array[index] for name, array in self.arrays.items()}
-        return Candidates(self.xyxy[index], self.scores[index], self.class_ids[index], **more)
+        found = Candidates(self.xyxy[index], self.scores[index], self.class_ids[index])
+        if self.arrays:
+            found.arrays = {name: array[index] for name, array in self.arrays.items()}
+        return found

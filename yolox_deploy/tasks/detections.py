@@ -78,23 +78,24 @@ class Detections:
     header: ClassVar[tuple[str, ...]] = ("name", "class_id", "score", "x1", "y1", "x2", "y2")
 
     def __post_init__(self) -> None:
-        arrays = {}
+        arrays: dict[str, NDArray[Any]] = {}
+        together, count = True, 0
         for name, column in self.columns.items():
             try:
                 array = np.asarray(getattr(self, name), column.dtype)
             except (TypeError, ValueError, OverflowError) as error:
                 raise UsageError(f"detections must be arrays of numbers: {error}") from error
-            arrays[name] = array.reshape(0, *column.shape) if not array.size else array
-        count = len(np.atleast_1d(arrays["xyxy"]))
-        if any(arrays[name].shape != (count, *c.shape) for name, c in self.columns.items()):
-            expected = ", ".join(
-                f"{name} ({', '.join(('N', *map(str, c.shape)))}{'' if c.shape else ','})"
-                for name, c in self.columns.items()
-            )
-            found = ", ".join(str(array.shape) for array in arrays.values())
-            raise UsageError(f"detections need {expected}, got {found}")
-        if not all(np.isfinite(a).all() for a in arrays.values() if a.dtype != np.int64):
-            raise UsageError("detections must be finite numbers, got NaN or infinity")
+            if not array.size:
+                array = array.reshape(0, *column.shape)
+            if not arrays:
+                count = len(array) if array.ndim else 0
+            together &= array.shape == (count, *column.shape)
+            arrays[name] = array
+        if not together:
+            raise UsageError(self._expectation(arrays))
+        for name, column in self.columns.items():
+            if column.dtype is np.float32 and not np.isfinite(arrays[name]).all():
+                raise UsageError("detections must be finite numbers, got NaN or infinity")
         class_ids = arrays["class_ids"]
         if count and class_ids.min() < 0:
             raise UsageError(f"class ids must not be negative, got {class_ids.min()}")
@@ -104,7 +105,18 @@ class Detections:
             )
         for name, array in arrays.items():
             object.__setattr__(self, name, array)
-        object.__setattr__(self, "names", tuple(self.names))
+        if type(self.names) is not tuple:
+            object.__setattr__(self, "names", tuple(self.names))
+
+    def _expectation(self, arrays: Mapping[str, NDArray[Any]]) -> str:
+        """Return in one sentence which shapes belong together, and which came."""
+        shapes = [("N", *column.shape) for column in self.columns.values()]
+        expected = ", ".join(
+            f"{name} ({', '.join(map(str, shape))}{',' * (len(shape) == 1)})"
+            for name, shape in zip(self.columns, shapes, strict=True)
+        )
+        found = ", ".join(str(array.shape) for array in arrays.values())
+        return f"detections need {expected}, got {found}"
 
     @classmethod
     def empty(cls, names: Sequence[str] = (), image_size: tuple[int, int] | None = None) -> Self:
