@@ -6,12 +6,16 @@ import argparse
 import os
 import sys
 import threading
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import yolox_deploy
-from yolox_deploy.errors import UsageError, YoloxDeployError
+from yolox_deploy.errors import ExtensionWarning, ModelWarning, UsageError, YoloxDeployError
 from yolox_deploy.files import cache_folder
+from yolox_deploy.progress import say
 from yolox_deploy.spec import SpecHints
 
 EXIT_CODES = """\
@@ -30,6 +34,7 @@ exit codes:
   130  interrupted
 """
 SOME_UNREADABLE = 6
+NOTES = (ModelWarning, ExtensionWarning)
 INTERRUPTED = 130
 
 
@@ -45,6 +50,36 @@ def make_parser(command: str, description: str, examples: str) -> argparse.Argum
         "--version", action="version", version=f"%(prog)s {yolox_deploy.__version__}"
     )
     return parser
+
+
+def run_command(
+    command: str,
+    parser: Callable[[], argparse.ArgumentParser],
+    work: Callable[[argparse.Namespace], int],
+    argv: Sequence[str] | None = None,
+) -> int:
+    """Read the arguments (``None``: those of the process), do the work, return the exit code."""
+    with notes_printed():
+        arguments = parser().parse_args(argv)
+        return run(command, lambda: work(arguments))
+
+
+@contextmanager
+def notes_printed() -> Iterator[None]:
+    """Print what this package warns of as lines that begin with ``note:``."""
+    with warnings.catch_warnings():
+        usual = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *place: Any) -> None:
+            if issubclass(category, NOTES):
+                say(f"note: {message}")
+            else:
+                usual(message, category, *place)
+
+        for category in NOTES:
+            warnings.simplefilter("always", category)
+        warnings.showwarning = show  # type: ignore[assignment]
+        yield
 
 
 def run(command: str, work: Callable[[], int]) -> int:

@@ -20,7 +20,7 @@ from yolox_deploy.cli.common import (
     add_thresholds,
     make_parser,
     model_hints,
-    run,
+    run_command,
 )
 from yolox_deploy.detector import Detector
 from yolox_deploy.errors import ImageError
@@ -73,8 +73,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    arguments = parser().parse_args(argv)
-    return run(COMMAND, lambda: detect(arguments))
+    return run_command(COMMAND, parser, detect, argv)
 
 
 def detect(arguments: argparse.Namespace) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.metadata
 import importlib.util
 import json
@@ -12,7 +13,7 @@ from collections.abc import Sequence
 import cv2
 
 import yolox_deploy
-from yolox_deploy.cli.common import make_parser, run
+from yolox_deploy.cli.common import make_parser, run_command
 from yolox_deploy.errors import DeviceError
 from yolox_deploy.files import cache_folder
 from yolox_deploy.progress import print_table
@@ -40,12 +41,20 @@ PACKAGES = (
 )
 
 
+def parser() -> argparse.ArgumentParser:
+    """Return the command's parser."""
+    result = make_parser(
+        COMMAND,
+        "Show which backends and tools run on this machine, and why others do not.",
+        EXAMPLES,
+    )
+    result.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    return result
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    parser = make_parser(COMMAND, "Say which backends and tools run here, and why not.", EXAMPLES)
-    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
-    arguments = parser.parse_args(argv)
-    return run(COMMAND, lambda: report(as_json=arguments.json))
+    return run_command(COMMAND, parser, lambda arguments: report(as_json=arguments.json), argv)
 
 
 def report(*, as_json: bool) -> int:
