@@ -54,7 +54,8 @@ def main(library: str, binding: str) -> None:
 
 def opened_here_closed_elsewhere(binding: str) -> None:
     """Use a layer in two threads, and one inside another's context."""
-    from yolox_deploy.runtimes.tensorrt.cuda import BINDINGS, Cuda
+    from yolox_deploy.runtimes.tensorrt.bindings import BINDINGS
+    from yolox_deploy.runtimes.tensorrt.cuda import Cuda
 
     def use(cuda: Cuda) -> None:
         with cuda.current():

@@ -2,49 +2,36 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import fake_cuda
 import pytest
-
-BINDINGS = Path(__file__).parents[1] / "bindings"
-
-
-def load(name: str) -> ModuleType:
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, BINDINGS / f"{name}.py")
-        assert spec is not None
-        assert spec.loader is not None
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-    return sys.modules[name]
-
-
-@pytest.fixture(scope="session")
-def fakes() -> ModuleType:
-    """The module ``fake_cuda``."""
-    pytest.importorskip("cuda.bindings.driver", reason="cuda-bindings is not installed")
-    return load("fake_cuda")
+from fake_machine import World
 
 
 @pytest.fixture
-def gpu_with(fakes: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+def gpu_with(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """Put a driver in place, for both bindings: ``gpu_with(fail_at=3)``."""
+    pytest.importorskip("cuda.bindings.driver", reason="cuda-bindings is not installed")
 
     def put(**options: Any) -> Any:
-        driver = fakes.FakeDriver(**options)
-        fakes.install(monkeypatch, driver)
+        driver = fake_cuda.FakeDriver(**options)
+        fake_cuda.install(monkeypatch, driver)
         return driver
 
     return put
 
 
-@pytest.fixture(scope="session")
-def fake_tensorrt() -> ModuleType:
-    """The module ``fake_tensorrt``."""
-    return load("fake_tensorrt")
+@pytest.fixture
+def world(
+    tmp_path: Path, gpu_with: Any, bindings: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., World]:
+    """Make a machine with a version of TensorRT: ``world("11.4.0.106", fail_at=3, low=2)``."""
+
+    def make(version: str = "10.16.1.11", fail_at: int = 0, **options: Any) -> World:
+        return World(tmp_path, version, gpu_with(fail_at=fail_at), bindings, monkeypatch, **options)
+
+    return make

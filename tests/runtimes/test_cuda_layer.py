@@ -5,8 +5,10 @@ That a real GPU and driver behave like the fake ones cannot be shown here.
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,8 +16,8 @@ import pytest
 
 from yolox_deploy.errors import DeviceError, MissingPackageError, UsageError
 from yolox_deploy.runtimes import gpu
-from yolox_deploy.runtimes.tensorrt import cuda as layer
-from yolox_deploy.runtimes.tensorrt.cuda import BINDINGS, Cuda, CudaError, choose_binding
+from yolox_deploy.runtimes.tensorrt.bindings import BINDINGS, choose_binding
+from yolox_deploy.runtimes.tensorrt.cuda import Cuda, CudaError
 
 FLOAT = np.dtype(np.float32)
 
@@ -250,12 +252,10 @@ def test_the_driver_is_asked_first(monkeypatch: pytest.MonkeyPatch, gpu_with: An
     with pytest.raises(DeviceError, match=r"refuses cuInit: CUDA_ERROR_UNKNOWN \(999\)"):
         gpu.find_gpu()
 
-    def imported(name: str) -> None:
-        pytest.fail(f"{name} was imported before the driver was asked")
-
     gpu_with(gpus=0)
-    monkeypatch.setattr(layer.importlib, "import_module", imported)
     for kind in BINDINGS.values():
+        # Importing it would raise ModuleNotFoundError.
+        monkeypatch.setitem(sys.modules, kind.module, None)
         with pytest.raises(DeviceError):
             kind(0)
 
@@ -269,7 +269,7 @@ def test_where_there_is_no_driver_the_message_says_so(monkeypatch: pytest.Monkey
 
 
 def test_the_binding_is_chosen_by_name_or_by_what_works(
-    gpu_with: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    gpu_with: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     gpu_with()
     assert choose_binding().name == choose_binding("pycuda").name == "pycuda"
@@ -277,18 +277,21 @@ def test_the_binding_is_chosen_by_name_or_by_what_works(
     with pytest.raises(UsageError, match="did you mean 'pycuda'"):
         choose_binding("pycudaa")
 
-    def broken(name: str) -> None:
-        if name == "pycuda.driver":
-            raise ImportError("libcudart.so.11:\ncannot open")
-
-    monkeypatch.setattr(layer.importlib, "import_module", broken)
+    broken = tmp_path / "pycuda"
+    broken.mkdir()
+    (broken / "__init__.py").touch()
+    (broken / "driver.py").write_text(r"raise ImportError('libcudart.so.11:\ncannot open')")
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("pycuda", "pycuda.driver"):
+        monkeypatch.delitem(sys.modules, name)
     assert choose_binding().name == "cuda-python"
     with pytest.raises(MissingPackageError, match=r"cannot be imported \(libcudart.* pip install"):
         choose_binding("pycuda")
-    monkeypatch.setattr(layer, "_installed", lambda module: module == "cuda.bindings.driver")
+    # As the import system marks a package that is not there.
+    monkeypatch.setitem(sys.modules, "pycuda", None)
     assert choose_binding().name == "cuda-python"
     with pytest.raises(MissingPackageError, match="pycuda is not installed: pip install"):
         choose_binding("pycuda")
-    monkeypatch.setattr(layer, "_installed", lambda module: False)
+    monkeypatch.setitem(sys.modules, "cuda.bindings", None)
     with pytest.raises(MissingPackageError, match="pip install cuda-bindings"):
         choose_binding()

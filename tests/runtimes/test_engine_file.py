@@ -13,18 +13,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from yolox_deploy.errors import ArtifactError, OutputError, UsageError
-from yolox_deploy.runtimes.tensorrt.sidecar import (
-    EngineRecord,
+from yolox_deploy.runtimes.tensorrt.compatibility import (
     Machine,
     caution,
-    check_content,
     finish_command,
-    flavour_of,
-    read_sidecar,
     rebuild_command,
     refusal,
-    sidecar_path,
     target_of,
+)
+from yolox_deploy.runtimes.tensorrt.sidecar import (
+    EngineRecord,
+    check_content,
+    flavour_of,
+    read_sidecar,
+    sidecar_path,
     write_sidecar,
 )
 from yolox_deploy.spec import ModelSpec

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from yolox_deploy.runtimes.tensorrt.cuda import BINDINGS
+from yolox_deploy.runtimes.tensorrt.bindings import BINDINGS
 
 FILES = Path(__file__).parents[1] / "bindings"
 GIVES_BACK = ("Free", "FreeHost", "Destroy", "Unload", "Release", "CtxPopCurrent", "CtxPushCurrent")

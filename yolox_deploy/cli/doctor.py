@@ -19,7 +19,7 @@ from yolox_deploy.files import cache_folder
 from yolox_deploy.progress import print_table
 from yolox_deploy.runtimes import BACKENDS
 from yolox_deploy.runtimes.gpu import Driver
-from yolox_deploy.runtimes.tensorrt.cuda import installed_bindings
+from yolox_deploy.runtimes.tensorrt.bindings import installed_bindings
 
 COMMAND = "yolox-doctor"
 EXAMPLES = """\

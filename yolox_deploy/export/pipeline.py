@@ -30,7 +30,8 @@ from yolox_deploy.models.checkpoint import Checkpoint, load_checkpoint
 from yolox_deploy.postprocess import IOU_THRESHOLD, SCORE_THRESHOLD
 from yolox_deploy.runtimes.base import Runtime
 from yolox_deploy.runtimes.registry import BACKENDS
-from yolox_deploy.runtimes.tensorrt.sidecar import finish_command, write_sidecar
+from yolox_deploy.runtimes.tensorrt.compatibility import finish_command
+from yolox_deploy.runtimes.tensorrt.sidecar import write_sidecar
 from yolox_deploy.spec import ModelSpec, SpecHints
 
 UNVERIFIED = ".unverified"

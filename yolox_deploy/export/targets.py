@@ -35,12 +35,11 @@ from yolox_deploy.export.tensorrt import (
 )
 from yolox_deploy.runtimes.base import one_line
 from yolox_deploy.runtimes.gpu import Gpu, find_gpu, free_memory, why_no_gpu
+from yolox_deploy.runtimes.tensorrt.compatibility import Machine, refusal
 from yolox_deploy.runtimes.tensorrt.sidecar import (
     EngineRecord,
     Flavour,
-    Machine,
     read_sidecar,
-    refusal,
     sidecar_path,
     write_sidecar,
 )

@@ -25,7 +25,8 @@ from yolox_deploy.errors import UsageError
 from yolox_deploy.files import write_atomically
 from yolox_deploy.progress import print_table, say, track
 from yolox_deploy.runtimes.gpu import find_gpu, free_memory
-from yolox_deploy.runtimes.tensorrt.cuda import BINDINGS, Cuda, Handle, installed_bindings
+from yolox_deploy.runtimes.tensorrt.bindings import BINDINGS, installed_bindings
+from yolox_deploy.runtimes.tensorrt.cuda import Cuda, Handle
 
 COMMAND = "checks.cuda"
 # https://github.com/Megvii-BaseDetection/YOLOX#benchmark: one V100, batch 1, FP16, network alone.

@@ -15,18 +15,17 @@ import numpy as np
 from yolox_deploy.errors import ArtifactError
 from yolox_deploy.runtimes.base import Array, Opened, Runtime, Shape
 from yolox_deploy.runtimes.gpu import Gpu, find_gpu
-from yolox_deploy.runtimes.tensorrt.cuda import BINDINGS, Cuda, CudaError, Handle, choose_binding
-from yolox_deploy.runtimes.tensorrt.log import log_of
-from yolox_deploy.runtimes.tensorrt.sidecar import (
-    EngineRecord,
+from yolox_deploy.runtimes.tensorrt.bindings import BINDINGS, choose_binding
+from yolox_deploy.runtimes.tensorrt.compatibility import (
     Machine,
     caution,
-    check_content,
     finish_command,
-    read_sidecar,
     rebuild_command,
     refusal,
 )
+from yolox_deploy.runtimes.tensorrt.cuda import Cuda, CudaError, Handle
+from yolox_deploy.runtimes.tensorrt.log import log_of
+from yolox_deploy.runtimes.tensorrt.sidecar import EngineRecord, check_content, read_sidecar
 from yolox_deploy.spec import ModelSpec
 
 # What an engine may take and return, by the names of TensorRT's DataType.

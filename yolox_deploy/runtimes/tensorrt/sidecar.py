@@ -1,20 +1,20 @@
-"""What lies beside a TensorRT engine: its spec, and what it was built with and for.
+"""The sidecar of a TensorRT engine: the model's spec, and what the engine was built with and for.
 
-An engine runs only on the TensorRT version and the kind of GPU it was built for, and says so in
-riddles.  Its sidecar ``x.engine.json`` (``{"spec": {...}, "engine": {...}}``) lets a loader
-compare before anything is deserialized.  ``"engine": null`` is for an engine that ``trtexec``
-builds from an exported ONNX file: nothing is known of it, so nothing is compared.
+An engine runs only on the version of TensorRT and the kind of GPU that it was built for, and an
+engine file cannot be asked for them.  So ``x.engine`` has a file ``x.engine.json`` beside it
+(``{"spec": {...}, "engine": {...}}``), which is compared with the machine before the engine is
+loaded.  ``"engine": null`` stands for an engine that ``trtexec`` builds from an exported ONNX
+file: nothing is known of that engine, so nothing is compared.
 
-A sidecar guards against mistakes, not against malice: an engine is code, load only what you trust.
+A sidecar protects against mistakes, not against attacks.  An engine is code: load only engines that
+you trust.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
-import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -27,33 +27,31 @@ from yolox_deploy.spec import LARGEST_BATCH, ModelSpec
 Flavour = Literal["tensorrt", "tensorrt-rtx"]
 EnginePrecision = Literal["fp32", "fp16", "int8"]
 
-# What --to names each flavour.
+# The name of each flavour after ``yolox-export --to``.
 TARGET_OF: dict[str, str] = {"tensorrt": "trt", "tensorrt-rtx": "trt-rtx"}
 ENGINE_SUFFIX = ".engine"
 SIDECAR_SUFFIX = ".json"
-# A spec of 100,000 class names stays below this.
+# Enough for a spec with 100,000 class names.
 LARGEST_SIDECAR_BYTES = 16 << 20
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
 VERSION = re.compile(r"\d{1,5}(\.\d{1,5}){0,5}[\w.+-]{0,32}")
 TARGET = re.compile(r"sm\d{2,4}")
-# Hardware-compatible engines run from Ampere on ("HardwareCompatibilityLevel" in TensorRT's API).
-HARDWARE_COMPATIBLE_FROM = (8, 0)
 
 
 @dataclass(frozen=True)
 class EngineRecord:
     """What an engine was built with and for.
 
-    ``version`` is the builder module's ``__version__``.  ``gpu``, ``compute_capability`` (major,
-    minor) and ``driver`` (the newest CUDA it serves, "13.0") are those of the machine that built
-    it, ``None`` where it had no GPU; ``targets`` ("sm86", ...) are what an engine of TensorRT-RTX
-    was built for, empty where none were asked for (then it is for Ampere and newer GPUs).
-    ``batch`` is the smallest, the
-    preferred and the largest number of pictures of one call.  ``executed`` says whether the engine
-    itself has run and was verified; where it is ``False`` only the ONNX file it comes from was.
+    ``version`` is the ``__version__`` of the module that built the engine.  ``gpu``,
+    ``compute_capability`` (major, minor) and ``driver`` (the newest CUDA that the driver supports,
+    "13.0") describe the machine that built the engine; they are ``None`` if it had no GPU.
+    ``targets`` ("sm86", ...) are the GPUs that an engine of TensorRT-RTX was built for; without
+    targets it is for Ampere and newer GPUs.  ``batch`` is the smallest, the preferred and the
+    largest number of pictures per inference call.  ``executed`` is whether the engine itself was
+    run and verified; if not, only the ONNX file that it was built from was verified.
 
-    Raises :class:`UsageError` for a value that makes no sense.
+    Raises :class:`UsageError` for a value that is out of range or of the wrong kind.
     """
 
     flavour: Flavour
@@ -77,8 +75,10 @@ class EngineRecord:
                 raise UsageError(f"engine record: {name} cannot be {getattr(self, name)!r:.60}")
 
     def describe(self) -> list[tuple[str, str]]:
-        """Return the record as rows of a label and a text, for a person to read."""
-        built_on = _gpu(self.gpu, self.compute_capability) if self.gpu else "a machine with no GPU"
+        """Return the record as rows of label and text, for display."""
+        built_on = "a machine without a GPU"
+        if self.gpu:
+            built_on = gpu_text(self.gpu, self.compute_capability)
         kinds = {
             "hardware-compatible": self.hardware_compatible,
             "version-compatible": self.version_compatible,
@@ -90,7 +90,7 @@ class EngineRecord:
         return [
             ("engine", f"{self.flavour} {self.version}, {self.precision}, built on {built_on}"),
             ("runs on", ", ".join(words)),
-            ("pictures a call", f"{least} to {most}, {preferred} preferred"),
+            ("pictures per call", f"{least} to {most}, {preferred} preferred"),
             ("executed", "yes" if self.executed else "no, engine not executed"),
             ("ONNX", f"sha256 {self.onnx_sha256}"),
         ]
@@ -140,19 +140,10 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
 
 
 class Sidecar(NamedTuple):
-    """What a sidecar holds; ``engine`` is ``None`` for an engine nothing is known of."""
+    """The content of a sidecar; ``engine`` is ``None`` if nothing is known of the engine."""
 
     spec: ModelSpec
     engine: EngineRecord | None
-
-
-class Machine(NamedTuple):
-    """What an engine is to run on; GPU and compute capability are ``None`` where there is none."""
-
-    flavour: str
-    version: str
-    gpu: str | None = None
-    compute_capability: tuple[int, int] | None = None
 
 
 def sidecar_path(engine: Path) -> Path:
@@ -161,12 +152,22 @@ def sidecar_path(engine: Path) -> Path:
 
 
 def flavour_of(engine: Path) -> Flavour:
-    """Return whose engine a file is: as its sidecar says, else as its name (``.rtx.engine``)."""
+    """Return which TensorRT built an engine, by its sidecar, else by its name (``.rtx.engine``)."""
     with contextlib.suppress(ArtifactError):
         record = read_sidecar(engine).engine
         if record is not None:
             return record.flavour
     return _flavour_by_name(engine)
+
+
+def is_tensorrt(engine: Path) -> bool:
+    """Return whether TensorRT built the engine."""
+    return flavour_of(engine) == "tensorrt"
+
+
+def is_tensorrt_rtx(engine: Path) -> bool:
+    """Return whether TensorRT-RTX built the engine."""
+    return flavour_of(engine) == "tensorrt-rtx"
 
 
 def _flavour_by_name(engine: Path) -> Flavour:
@@ -180,7 +181,7 @@ def _target_by_name(engine: Path) -> str:
 def write_sidecar(engine: Path, spec: ModelSpec, record: EngineRecord | None) -> Path:
     """Write the sidecar of ``engine`` in one step and return its path.
 
-    Raises :class:`~yolox_deploy.errors.OutputError` where it cannot be written.
+    Raises :class:`~yolox_deploy.errors.OutputError` if the file cannot be written.
     """
     path = sidecar_path(engine)
     content = {
@@ -192,15 +193,16 @@ def write_sidecar(engine: Path, spec: ModelSpec, record: EngineRecord | None) ->
 
 
 def read_sidecar(engine: Path) -> Sidecar:
-    """Return what lies beside ``engine``; the engine itself is not looked at.
+    """Return the sidecar of ``engine``, without reading the engine.
 
-    Raises :class:`ArtifactError` where the sidecar is missing or damaged.
+    Raises :class:`ArtifactError` if the sidecar is missing or damaged.
     """
     path = sidecar_path(engine)
     if not path.is_file():
         raise ArtifactError(
-            f"{engine} has no {path.name} beside it, so neither its input nor the TensorRT and GPU "
-            "it was built for are known: copy that file along, or rebuild the engine with "
+            f"{engine} has no {path.name} beside it, which states the input size, the class names, "
+            "and the TensorRT and GPU that the engine was built for: copy that file, too, or "
+            "rebuild the engine with "
             f"yolox-export --model CHECKPOINT --to {_target_by_name(engine)}"
         )
     try:
@@ -230,7 +232,7 @@ def _record(values: Any) -> EngineRecord:
 
 
 def check_content(engine: Path, record: EngineRecord) -> None:
-    """Raise :class:`ArtifactError` unless ``engine`` is the file, whole, that ``record`` is of."""
+    """Raise :class:`ArtifactError` unless ``engine`` is the complete file that was recorded."""
     size = engine.stat().st_size
     if size < record.engine_bytes:
         raise ArtifactError(
@@ -243,99 +245,7 @@ def check_content(engine: Path, record: EngineRecord) -> None:
         )
 
 
-def refusal(record: EngineRecord, machine: Machine) -> str | None:
-    """Return in one sentence why an engine cannot run on ``machine``, ``None`` where it can."""
-    if record.flavour != machine.flavour:
-        return f"it was built by {record.flavour} and this is {machine.flavour}"
-    if not _versions_agree(record, machine.version):
-        return (
-            f"it was built by {record.flavour} {record.version} and this is {machine.version}"
-            + (
-                " (a version-compatible engine runs on its builder's version or a newer one)"
-                if record.version_compatible
-                else ""
-            )
-        )
-    capability = machine.compute_capability
-    if capability is None:
-        return None
-    here = f"this is {_gpu(machine.gpu, capability)}"
-    if record.targets:
-        target = target_of(capability)
-        if target not in record.targets:
-            return f"it was built for {', '.join(record.targets)} and {here}, {target}"
-        return None
-    # https://docs.nvidia.com/deeplearning/tensorrt-rtx/latest/inference-library/cpu-engines.html
-    if record.hardware_compatible or record.flavour == "tensorrt-rtx":
-        if capability < HARDWARE_COMPATIBLE_FROM:
-            return f"it was built for GPUs of compute capability 8.0 (Ampere) and newer and {here}"
-        return None
-    if record.compute_capability not in (None, capability):
-        return f"it was built for {_gpu(record.gpu, record.compute_capability)} and {here}"
-    return None
-
-
-def caution(record: EngineRecord, machine: Machine) -> str | None:
-    """Return in one sentence what may make a runnable engine slow or wrong, or ``None``."""
-    portable = record.flavour == "tensorrt-rtx" or record.hardware_compatible
-    if portable or None in (record.gpu, machine.gpu) or record.gpu == machine.gpu:
-        return None
-    return (
-        f"it was built on {record.gpu} and this is {machine.gpu}, another GPU of the same compute "
-        "capability: TensorRT may run it slower than an engine built here"
-    )
-
-
-def _versions_agree(record: EngineRecord, version: str) -> bool:
-    """Whether an engine may run: the same version, or compatible and the runtime is not older.
-
-    https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/advanced.html
-    """
-    if record.version == version or not record.version_compatible:
-        return record.version == version
-    return _numbers(version) >= _numbers(record.version)
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in re.findall(r"\d+", version)[:4])
-
-
-def _gpu(name: str | None, capability: tuple[int, int] | None) -> str:
+def gpu_text(name: str | None, capability: tuple[int, int] | None) -> str:
+    """Return a GPU in words; its name or its compute capability may be unknown."""
     known = f"compute capability {capability[0]}.{capability[1]}" if capability else ""
     return f"{name} ({known})" if name and known else name or f"a GPU of {known}"
-
-
-def target_of(capability: tuple[int, int]) -> str:
-    """Return the name that ``--targets`` has for a compute capability: "sm86" for (8, 6)."""
-    return f"sm{capability[0]}{capability[1]}"
-
-
-def rebuild_command(
-    spec: ModelSpec, record: EngineRecord | None, machine: Machine | None = None
-) -> str:
-    """Return the command that builds such an engine for ``machine`` (default: as it was built)."""
-    flavour = machine.flavour if machine else record.flavour if record else "tensorrt"
-    words = ["yolox-export --model CHECKPOINT --to", TARGET_OF[flavour]]
-    # INT8 is said by the graph, not by an option.
-    if (record.precision if record else spec.precision) == "fp16":
-        words.append("--fp16")
-    words.append(f"--imgsz {spec.height} {spec.width}")
-    if record is not None and record.batch[0] != record.batch[2]:
-        words.append(f"--dynamic --batch {','.join(map(str, record.batch))}")
-    elif spec.batch not in (None, 1):
-        words.append(f"--batch {spec.batch}")
-    if spec.output != "raw":
-        words.append("--decode")
-    if flavour == "tensorrt-rtx" and machine is not None and machine.compute_capability:
-        words.append(f"--targets {target_of(machine.compute_capability)}")
-    elif flavour == "tensorrt-rtx" and record is not None and record.targets:
-        words.append(f"--targets {','.join(record.targets)}")
-    if flavour == "tensorrt" and record is not None:
-        words += ["--hardware-compatible"] if record.hardware_compatible else []
-        words += ["--version-compatible"] if record.version_compatible else []
-    return " ".join(words)
-
-
-def finish_command(engine: Path) -> str:
-    """Return the command that verifies an engine which has never run."""
-    return f"yolox-export --verify-artifact {shlex.quote(os.fspath(engine))} --model CHECKPOINT"
