@@ -31,6 +31,14 @@ def threads_allowed() -> int | None:
     return max(min(int(allowed), len(cores)), 1)
 
 
+def physical_cores() -> int | None:
+    """Return how many physical cores the processors of this process have, ``None`` if unknown."""
+    processors = _processors()
+    if not all(Path(TOPOLOGY.format(processor)).exists() for processor in processors):
+        return None
+    return len({_siblings(processor) for processor in processors})
+
+
 def _processors() -> set[int]:
     if hasattr(os, "sched_getaffinity"):
         return set(os.sched_getaffinity(0))

@@ -58,7 +58,7 @@ class FakeDriver:
 
     @contextmanager
     def call(self, name: str, *, context: bool = True) -> Iterator[None]:
-        """Note a call, and refuse it where it is its turn or no context is current."""
+        """Note a call, and refuse it if it is its turn to fail or no context is current."""
         with self.lock:
             self.calls.append(name)
             if len(self.calls) == self.fail_at:

@@ -68,28 +68,18 @@ def test_two_processors_of_one_core_are_one_thread(
     )
     assert processors.allowed_cores() == 6
     assert processors.threads_allowed() == 3
+    assert processors.physical_cores() == 3
     monkeypatch.setattr(processors.os, "sched_getaffinity", lambda _: set(range(8)))
     assert processors.threads_allowed() is None
+    assert processors.physical_cores() == 4
+    (tmp_path / "core7").unlink()
+    assert processors.physical_cores() is None
 
 
 def test_less_than_one_processor_is_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processors, "allowed_cores", lambda: 0.3)
     monkeypatch.setattr(processors.os, "cpu_count", lambda: 2)
     assert processors.threads_allowed() == 1
-
-
-def engine_threads(runtime: Any) -> int:
-    """What the engine itself says."""
-    if runtime.name == "onnxruntime":
-        return int(runtime.session.get_session_options().intra_op_num_threads)
-    if runtime.name == "openvino":
-        compiled = runtime.request.get_compiled_model()
-        return int(compiled.get_property("INFERENCE_NUM_THREADS"))
-    if runtime.name == "ncnn":
-        return int(runtime.net.opt.num_threads)
-    import torch
-
-    return torch.get_num_threads()
 
 
 CPU_BACKENDS = [name for name, row in BACKENDS.items() if not row.gpu]
@@ -128,4 +118,4 @@ def test_engines_take_no_more_threads_than_the_process_may_use(
     monkeypatch.setattr(processors, "allowed_cores", lambda: 1.5)
     monkeypatch.setattr(processors.os, "cpu_count", lambda: 64)
     with Detector(model.path, **arguments) as detector:
-        assert engine_threads(detector.runtime) == 1
+        assert detector.runtime.facts().threads == 1

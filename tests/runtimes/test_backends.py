@@ -77,7 +77,7 @@ def test_the_dog_is_found_with_the_reference_scores(
     found = detector(dog_path)
     assert {d.name: d.score for d in found} == pytest.approx(DOG, abs=0.002)
     assert [d.name for d in found] == list(DOG)
-    np.testing.assert_allclose(found[0].xyxy, [[132.8, 206.6, 325.7, 543.1]], atol=0.2)
+    np.testing.assert_allclose(found[0].xyxy, [132.8, 206.6, 325.7, 543.1], atol=0.2)
 
 
 def test_the_raw_output_is_that_of_the_network(detector: Detector, reference: Runtime) -> None:
@@ -87,6 +87,12 @@ def test_the_raw_output_is_that_of_the_network(detector: Detector, reference: Ru
     assert found.shape == (2, 3549, 85)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=2e-3)
+
+
+def test_the_engine_tells_its_precision_and_threads(detector: Detector, backend: str) -> None:
+    precision, threads = detector.runtime.facts()
+    assert threads == 1
+    assert precision == "fp32" or BACKENDS[backend].gpu
 
 
 @pytest.mark.parametrize("count", [1, 3, 8])
@@ -254,8 +260,9 @@ def test_devices_precisions_and_threads_it_does_not_have_are_refused(
     for arguments, message in (
         ({"device": device}, device),
         ({"device": "cpu:9"}, "cpu"),
-        ({"device": ""}, "cpu"),
-        ({"precision": precision}, "fp32"),
+        ({"device": ""}, f"expected {runtime.devices[0]}"),
+        ({"precision": precision}, f"expected {runtime.precisions[0]}"),
+        ({"settings": {"no_such_setting": "x"}}, f"{backend} has no setting 'no_such_setting'"),
         ({"threads": 0}, "threads"),
         ({"threads": 5000}, "threads"),
     ):
@@ -270,8 +277,8 @@ def test_every_other_precision_of_the_backend_still_finds_the_dog(
     for precision in BACKENDS[backend].runtime_class().precisions[1:]:
         with Detector(path, **arguments, precision=precision) as opened:
             best = opened(dog_path)[0]
-        assert best.class_ids[0] == 16
-        assert best.scores[0] == pytest.approx(DOG["dog"], abs=0.05)
+        assert best.class_id == 16
+        assert best.score == pytest.approx(DOG["dog"], abs=0.05)
 
 
 def test_a_file_that_is_not_there_or_not_its_own_is_refused(

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.metadata
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from yolox_deploy.errors import DeviceError, MissingPackageError, UsageError
 from yolox_deploy.export import TARGETS
-from yolox_deploy.runtimes import BACKENDS, Runtime, backend, backend_for
+from yolox_deploy.registry import Registry, resolve
+from yolox_deploy.runtimes import BACKENDS, Runtime, backend, backend_for, registry
+from yolox_deploy.runtimes.devices import KINDS
 from yolox_deploy.runtimes.registry import Backend
 
-ABSENT = Backend("absent", "nowhere", "None", "no_such_engine", "absent", (".absent",))
+ABSENT = Backend("absent", "-", "nowhere:None", "no_such_engine", (".absent",), extra="absent")
 
 
 @pytest.mark.parametrize("name", BACKENDS)
@@ -30,14 +31,17 @@ def test_every_backend_loads_its_runtime_or_says_what_is_missing(name: str) -> N
             row.runtime_class()
     else:
         assert available == (True, importlib.metadata.version(row.package), "")
-        assert row.runtime_class() is getattr(importlib.import_module(row.module), row.runtime)
+        assert row.runtime_class() is resolve(row.runtime)
     # Its module imports without the engine's package where that needs a GPU.
-    runtime = getattr(importlib.import_module(row.module), row.runtime)
+    runtime = resolve(row.runtime)
     assert issubclass(runtime, Runtime)
     assert runtime.name == name
     assert runtime.devices[0] == ("cuda" if row.gpu else "cpu")
     assert runtime.precisions[0] == ("as built" if row.gpu else "fp32")
+    assert set(runtime.devices) <= set(KINDS)
     assert runtime.__doc__
+    assert row.description
+    assert "\n" not in row.description
 
 
 @pytest.mark.parametrize("name", TARGETS)
@@ -48,7 +52,7 @@ def test_every_target_names_a_backend_that_opens_its_files(name: str) -> None:
 
 def test_the_extras_that_messages_name_exist() -> None:
     extras = importlib.metadata.metadata("yolox-deploy").get_all("Provides-Extra")
-    assert {row.extra for row in BACKENDS.values()} <= set(extras or ())
+    assert {row.extra for row in BACKENDS.values()} <= {None, *(extras or ())}
 
 
 @pytest.mark.parametrize(
@@ -89,7 +93,7 @@ def test_what_no_backend_opens_is_refused(path: str, name: str, message: str) ->
 def test_an_engine_that_is_not_installed_is_named_with_its_line(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(BACKENDS, "absent", ABSENT)
+    monkeypatch.setattr(registry, "BACKENDS", Registry("backend", "none", [ABSENT]))
     assert ABSENT.availability().ok is False
     for call in (ABSENT.runtime_class, lambda: backend_for(Path("x.absent"))):
         with pytest.raises(MissingPackageError, match=r'pip install "yolox-deploy\[absent\]"'):
@@ -99,7 +103,19 @@ def test_an_engine_that_is_not_installed_is_named_with_its_line(
 def test_auto_takes_the_next_backend_where_the_first_is_not_installed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    first = BACKENDS["onnxruntime"]
-    fields: dict[str, Any] = {**vars(first), "package": "no_such_engine"}
-    monkeypatch.setitem(BACKENDS, "onnxruntime", Backend(**fields))
+    rows = [replace(BACKENDS["onnxruntime"], package="no_such_engine"), BACKENDS["openvino"]]
+    monkeypatch.setattr(registry, "BACKENDS", Registry("backend", "none", rows))
     assert backend_for(Path("x.onnx")).name == "openvino"
+
+
+def test_of_two_backends_with_one_suffix_the_one_whose_engine_wrote_the_file_is_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows = [
+        replace(ABSENT, name="beside", opens="os.path:isfile"),
+        replace(ABSENT, name="inside", opens="os.path:isabs"),
+    ]
+    monkeypatch.setattr(registry, "BACKENDS", Registry("backend", "none", rows))
+    assert backend_for(Path("/x.absent")).name == "inside"
+    with pytest.raises(UsageError, match="choose backend beside or inside"):
+        backend_for(Path("x.absent"))

@@ -21,17 +21,19 @@ from yolox_deploy.runtimes.tensorrt.bindings import BINDINGS
 
 VERSIONS = ("8.6.1", "10.0.1", "10.16.1.11", "11.4.0.106", "1.7.1.116")
 MakeWorld = Callable[..., World]
+# Nothing asked for, and every binding.
+SETTINGS = {"default": {}, **{name: {"cuda_binding": name} for name in BINDINGS}}
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("binding", ["cuda", *BINDINGS])
+@pytest.mark.parametrize("binding", SETTINGS)
 @pytest.mark.parametrize(("fixed", "dtype"), [(False, "FLOAT"), (True, "FLOAT"), (False, "HALF")])
 def test_engines_of_every_version_run_in_batches_and_give_all_back(
     version: str, binding: str, fixed: bool, dtype: str, world: MakeWorld
 ) -> None:
     here = world(version, low=2, high=4, fixed=fixed, dtype=dtype)
     tolerance = {"rtol": 2e-3} if dtype == "HALF" else {"rtol": 1e-5}
-    with here.kind(here.write(), device=binding) as opened:
+    with here.kind(here.write(), settings=SETTINGS[binding]) as opened:
         assert opened.spec.batch == (4 if fixed else None)
         assert opened.precision == "fp16"
         for count in (1, 2, 2, 2, 3, 4, 9, 1):
@@ -56,7 +58,7 @@ def test_engines_of_every_version_run_in_batches_and_give_all_back(
 
 def test_a_graph_is_captured_once_a_shape_and_freed_with_it(world: MakeWorld) -> None:
     here = world()
-    with here.kind(here.write(), device="cuda-python") as opened:
+    with here.kind(here.write(), settings=SETTINGS["cuda-python"]) as opened:
         captures = []
         for count in (1, 1, 1, 1, 2, 1, 2, 2, 2):
             images = pictures(count, seed=len(captures))
@@ -73,7 +75,7 @@ def test_an_engine_that_cannot_be_captured_runs_without_a_graph(
     version: str, world: MakeWorld
 ) -> None:
     here = world(version, capturable=False)
-    with here.kind(here.write(), device="cuda-python") as opened:
+    with here.kind(here.write(), settings=SETTINGS["cuda-python"]) as opened:
         for seed in range(4):
             images = pictures(1, seed)
             np.testing.assert_allclose(opened.infer(images), expected(images), rtol=1e-5)
@@ -87,7 +89,7 @@ def test_a_refusal_at_any_call_is_one_clear_error_and_leaves_nothing_behind(
     binding: str, world: MakeWorld
 ) -> None:
     def use(here: World) -> None:
-        with here.kind(path, device=binding) as opened:
+        with here.kind(path, settings=SETTINGS[binding]) as opened:
             for count in (1, 1, 1, 2):
                 opened.infer(pictures(count))
             before_close.append(len(here.driver.calls))
@@ -126,7 +128,7 @@ def test_detectors_in_threads_do_not_disturb_each_other(binding: str, world: Mak
 
     def work(number: int) -> None:
         try:
-            with here.kind(paths[number], device=binding) as opened:
+            with here.kind(paths[number], settings=SETTINGS[binding]) as opened:
                 for count in (1, 3, 3, 3, 6):
                     images = pictures(count, seed=number)
                     np.testing.assert_allclose(opened.infer(images), expected(images), rtol=1e-5)
@@ -140,7 +142,7 @@ def test_detectors_in_threads_do_not_disturb_each_other(binding: str, world: Mak
         thread.join()
     assert failures == []
     # Opened here, used and closed elsewhere.
-    opened = here.kind(paths[0], device=binding)
+    opened = here.kind(paths[0], settings=SETTINGS[binding])
     other = threading.Thread(target=lambda: (opened.infer(pictures(2)), opened.close()))
     other.start()
     other.join()
@@ -174,13 +176,20 @@ def test_devices_it_does_not_have_are_refused(world: MakeWorld) -> None:
     here = world()
     path = here.write()
     for device, message in (
-        ("cpu", "has no device 'cpu': expected cuda, pycuda, cuda-python"),
+        ("cpu", r"has no device 'cpu': expected cuda \(a GPU by NVIDIA\)$"),
+        ("pycuda", "has no device 'pycuda': expected cuda"),
         ("cuda:x", "expected cuda or cuda:0"),
         ("cuda:1:2", "expected cuda or cuda:0"),
     ):
         with pytest.raises(UsageError, match=message):
             here.kind(path, device=device)
     with pytest.raises(DeviceError, match="no GPU 1 here: the driver sees 1"):
-        here.kind(path, device="pycuda:1")
+        here.kind(path, device="cuda:1")
+    for settings, message in (
+        ({"cuda_binding": "pycudaa"}, "cannot be 'pycudaa': expected pycuda or cuda-python; did"),
+        ({"binding": "pycuda"}, "has no setting 'binding': expected cuda_binding; did you mean"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            here.kind(path, settings=settings)
     with pytest.raises(UsageError, match="has no precision 'int8': expected as built"):
         here.kind(path, precision="int8")

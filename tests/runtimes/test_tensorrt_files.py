@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,7 @@ import pytest
 from fake_machine import SPEC, World, expected, pictures
 
 from yolox_deploy import Detector
-from yolox_deploy.errors import ArtifactError, DeviceError
+from yolox_deploy.errors import ArtifactError, DeviceError, ModelWarning
 from yolox_deploy.runtimes import gpu
 from yolox_deploy.runtimes.tensorrt.runtime import TensorRTRTXRuntime
 from yolox_deploy.runtimes.tensorrt.sidecar import EngineRecord, sidecar_path, write_sidecar
@@ -134,15 +135,17 @@ def test_an_engine_that_is_no_detector_is_refused(
 
 
 def test_an_engine_of_trtexec_is_opened_unseen_and_its_refusal_is_told(
-    world: MakeWorld, capsys: pytest.CaptureFixture[str]
+    world: MakeWorld,
 ) -> None:
     here = world("11.4.0.106")
     path = here.write()
     write_sidecar(path, SPEC, None)
-    with Detector(path) as detector:
+    command = f"yolox-export --verify-artifact {path} --model CHECKPOINT"
+    with pytest.warns(ModelWarning, match=re.escape(command)):
+        detector = Detector(path)
+    with detector:
         found = detector.runtime.infer(pictures(2))
         np.testing.assert_allclose(found, expected(pictures(2)), rtol=1e-5)
-    assert f"yolox-export --verify-artifact {path} --model CHECKPOINT" in capsys.readouterr().err
     path.write_bytes(b"of another version")
     with pytest.raises(ArtifactError) as caught:
         here.kind(path)
@@ -152,18 +155,19 @@ def test_an_engine_of_trtexec_is_opened_unseen_and_its_refusal_is_told(
 
 
 def test_an_engine_that_was_never_run_says_so_and_one_that_was_is_silent(
-    world: MakeWorld, capsys: pytest.CaptureFixture[str]
+    world: MakeWorld, recwarn: pytest.WarningsRecorder
 ) -> None:
     here = world()
     Detector(here.write()).close()
-    assert capsys.readouterr().err == ""
-    Detector(here.write(executed=False)).close()
-    assert "has not been verified by running it; to do so: yolox-exp" in capsys.readouterr().err
-    Detector(here.write(gpu="NVIDIA RTX A6000")).close()
-    assert "was built on NVIDIA RTX A6000 and this is NVIDIA GeForce" in capsys.readouterr().err
-    # Who verifies it opens the runtime, and is not told to verify it.
-    here.kind(here.write(executed=False)).close()
-    assert capsys.readouterr().err == ""
+    assert len(recwarn) == 0
+    with pytest.warns(ModelWarning, match="not been verified by running it; to do so: yolox-exp"):
+        Detector(here.write(executed=False)).close()
+    with pytest.warns(ModelWarning, match="was built on NVIDIA RTX A6000 and this is NVIDIA GeF"):
+        Detector(here.write(gpu="NVIDIA RTX A6000")).close()
+    # Who verifies it opens the runtime, and is not told to verify it: the notes are data.
+    with here.kind(here.write(executed=False)) as opened:
+        assert len(opened.notes) == 1
+    assert len(recwarn) == 0
 
 
 @pytest.mark.parametrize("compatible", [False, True])

@@ -97,9 +97,9 @@ def _onnx_layers(path: Path, spec: ModelSpec, batch: int) -> Iterator[Layer]:
 
 
 def _openvino_layers(path: Path, spec: ModelSpec, batch: int) -> Iterator[Layer]:
-    import openvino
+    from yolox_deploy.runtimes.openvino import core
 
-    model = openvino.Core().read_model(path)
+    model = core().read_model(path)
     model.reshape([batch, 3, spec.height, spec.width])
     for node in model.get_ops():
         if node.get_type_name() in ("Convolution", "GroupConvolution"):

@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yolox_deploy.benchmarks.artifacts import artifact_for
-from yolox_deploy.benchmarks.engines import engine_facts
 from yolox_deploy.detector import LARGEST_CHUNK, Detector
 from yolox_deploy.errors import UsageError
 from yolox_deploy.runtimes import BACKENDS
@@ -187,7 +186,7 @@ class System:
 
     def _describe(self) -> SystemInfo:
         request, spec = self.request, self.detector.spec
-        facts = engine_facts(self.detector.runtime)
+        facts = self.detector.runtime.facts()
         row = BACKENDS[request.backend]
         parts = (request.path.stem, request.backend, facts.precision)
         return SystemInfo(

@@ -1,6 +1,10 @@
-"""One small class an engine: artifact in, ``(N, 3, H, W)`` to ``(N, A, 5 + C)``."""
+"""Runtimes: one class per engine, which opens an artifact and runs pictures through it.
 
-from yolox_deploy.runtimes.base import Runtime
+A new backend is a subclass of :class:`Runtime` in a file of its own, and a row in ``BACKENDS``
+(``registry.py``).  A backend of another package needs no change here, only an entry point.
+"""
+
+from yolox_deploy.runtimes.base import EngineFacts, Opened, Runtime
 from yolox_deploy.runtimes.registry import (
     BACKENDS,
     CHECKPOINT_SUFFIXES,
@@ -15,6 +19,8 @@ __all__ = [
     "CHECKPOINT_SUFFIXES",
     "Availability",
     "Backend",
+    "EngineFacts",
+    "Opened",
     "Runtime",
     "backend",
     "backend_for",

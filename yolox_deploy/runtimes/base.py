@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar, NamedTuple, Self, final
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from yolox_deploy.errors import ArtifactError, UsageError, YoloxDeployError, suggest
 from yolox_deploy.processors import threads_allowed
+from yolox_deploy.runtimes.devices import parse_device
 from yolox_deploy.spec import ModelSpec, SpecHints
 from yolox_deploy.tasks import task_of
 from yolox_deploy.tasks.foreign import inferred_spec
@@ -22,9 +24,9 @@ Shape = tuple[int | None, ...]
 
 
 class Opened(NamedTuple):
-    """What an engine says of the artifact it opened; ``None`` in a shape is a dynamic dimension.
+    """What an engine reports about an artifact; a shape has ``None`` for a dynamic dimension.
 
-    ``spec_json`` is the embedded spec, ``None`` where there is none.
+    ``spec_json`` is the spec that is embedded in the artifact, ``None`` if there is none.
     """
 
     spec_json: str | None
@@ -32,26 +34,40 @@ class Opened(NamedTuple):
     output_shape: Shape
 
 
+class EngineFacts(NamedTuple):
+    """What an engine really does: the precision of most of its work, and its CPU threads.
+
+    ``threads`` is ``None`` if the engine does not tell.
+    """
+
+    precision: str
+    threads: int | None
+
+
 class Runtime(ABC):
-    """An artifact opened by one engine: ``(N, 3, H, W)`` to ``(N, A, 5 + C)``, both float32.
+    """An artifact opened by one engine: ``(N, 3, H, W)`` in, the task's rows out, both float32.
 
-    A subclass opens, infers for a batch its engine accepts, and closes; everything else is here.
-    One instance serves one thread at a time (``Detector`` takes care of that).
+    A subclass opens the artifact, runs a batch that its engine accepts, and frees what it made.
+    Checks, batching and errors are here.  Use one instance in one thread at a time; ``Detector``
+    takes care of that.
 
-    ``device`` and ``precision`` are one of the subclass' ``devices`` and ``precisions`` (the
-    first is the default); ``threads`` is the number of CPU threads, ``None`` the engine's choice
-    within what this process may use.
+    ``device`` is one of the subclass' ``devices``, perhaps with a number (``cuda:1``), and
+    ``precision`` one of its ``precisions``; ``None`` is the first of them.  ``threads`` is the
+    number of CPU threads; with ``None`` the engine chooses, within what this process may use.
+    ``settings`` are further choices that only this engine has, by name; the class attribute
+    ``settings`` has the allowed values of each.
 
-    Raises :class:`UsageError` for arguments the engine does not have and :class:`ArtifactError`
-    for a file it cannot open.
+    Raises :class:`UsageError` for an argument that the engine does not support, and
+    :class:`ArtifactError` for a file that it cannot open.
     """
 
     name: ClassVar[str]
     devices: ClassVar[tuple[str, ...]] = ("cpu",)
     precisions: ClassVar[tuple[str, ...]] = ("fp32",)
-    # Of the last call, all its batches together; None where the engine has no clock of its own.
+    settings: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    # The time of the last call, summed over its batches; None if the engine has no clock.
     engine_seconds: EngineSeconds | None = None
-    # Sentences that a person should read when the artifact is opened; ``Detector`` says them.
+    # Sentences about the artifact that a user should read; ``Detector`` makes warnings of them.
     notes: tuple[str, ...] = ()
 
     def __init__(
@@ -61,12 +77,17 @@ class Runtime(ABC):
         device: str | None = None,
         threads: int | None = None,
         precision: str | None = None,
+        settings: Mapping[str, str] | None = None,
         hints: SpecHints = SpecHints(),  # noqa: B008 (frozen)
     ) -> None:
         self.path = path
         self.hints = hints
-        self.device = self._choose("device", device, self.devices)
-        self.precision = self._choose("precision", precision, self.precisions)
+        # The device in its parts; ``device`` is its name.
+        self.placed = parse_device(
+            self.devices[0] if device is None else device, self.devices, self.name
+        )
+        self.precision = self._choose_precision(precision)
+        self.chosen_settings = self._check_settings(settings or {})
         if threads is not None and not 1 <= threads <= 4096:
             raise UsageError(f"threads must lie in 1..4096, got {threads}")
         self.threads = threads
@@ -82,41 +103,67 @@ class Runtime(ABC):
             self._close_quietly()
             raise
         except Exception as error:
-            # Engines raise types of their own, some of them bare RuntimeError.
+            # Engines raise exceptions of their own, some of them bare RuntimeError.
             self._close_quietly()
             raise ArtifactError(f"{path}: {self.name} cannot open it: {one_line(error)}") from error
 
-    def _choose(self, what: str, given: str | None, known: tuple[str, ...]) -> str:
+    @property
+    def device(self) -> str:
+        """The device that the engine runs on, such as ``cpu`` or ``cuda:1``."""
+        return str(self.placed)
+
+    def facts(self) -> EngineFacts:
+        """Return the precision and the threads that the engine really uses.
+
+        An engine may silently compute in another precision than it was asked for, if the
+        processor lacks that one, and a measurement must not carry the wrong name.  So a subclass
+        asks its engine, if the engine can tell.
+        """
+        precision = self.precision
+        if self.spec.precision != "fp32" and precision == "fp32":
+            precision = self.spec.precision
+        return EngineFacts(precision, self.threads)
+
+    def _choose_precision(self, given: str | None) -> str:
         if given is None:
-            return known[0]
-        # "cuda:1" and "GPU.0" name one of several devices of a known kind.
-        kind, *index = given.lower().replace(".", ":").split(":")
-        if kind not in known or (index and (what != "device" or kind == "cpu")):
+            return self.precisions[0]
+        if given.lower() not in self.precisions:
             raise UsageError(
-                f"{self.name} has no {what} {given!r}: expected {', '.join(known)}"
-                + suggest(kind, known)
+                f"{self.name} has no precision {given!r}: expected {', '.join(self.precisions)}"
+                + suggest(given, self.precisions)
             )
         return given.lower()
+
+    def _check_settings(self, given: Mapping[str, str]) -> dict[str, str]:
+        """Return the settings after comparing them with the class' table."""
+        for name, value in given.items():
+            allowed = self.settings.get(name)
+            if allowed is None:
+                raise UsageError(
+                    f"{self.name} has no setting {name!r}: expected "
+                    + (", ".join(self.settings) or "none")
+                    + suggest(name, self.settings)
+                )
+            if value not in allowed:
+                raise UsageError(
+                    f"the setting {name} of {self.name} cannot be {value!r}: expected "
+                    + " or ".join(allowed)
+                    + suggest(str(value), allowed)
+                )
+        return dict(given)
 
     def threads_within(self, choice: int | None = None) -> int | None:
         """Return the number of threads to set, ``None`` to leave it to the engine.
 
-        ``choice`` is what the engine would take by itself, where it says so.
+        ``choice`` is the number that the engine would choose, if that is known.
         """
         allowed = threads_allowed()
         if self.threads or allowed is None:
             return self.threads
         return min(allowed, choice) if choice else allowed
 
-    def device_kind_and_index(self) -> tuple[str, int]:
-        """Return ("cuda", 1) for the device "cuda:1"; raises :class:`UsageError`."""
-        kind, *index = self.device.replace(".", ":").split(":")
-        if len(index) > 1 or not all(i.isdecimal() and len(i) < 4 for i in index):
-            raise UsageError(f"device {self.device!r}: expected {kind} or {kind}:0, {kind}:1, ...")
-        return kind, int(index[0]) if index else 0
-
     def _settle_spec(self, opened: Opened) -> ModelSpec:
-        """Return the embedded spec, or one inferred from shapes, checked against the shapes."""
+        """Return the embedded spec, checked against the shapes, or one inferred from them."""
         if opened.spec_json is None:
             spec = inferred_spec(
                 self.path.stem, opened.input_shape, opened.output_shape, self.hints.imgsz
@@ -129,21 +176,24 @@ class Runtime(ABC):
                 opened.output_shape, expected_output
             ):
                 raise ArtifactError(
-                    f"{self.path}: its spec says {expected_input} to {expected_output}, the model "
-                    f"itself takes {opened.input_shape} and returns {opened.output_shape}; "
-                    "the two do not belong together, export the checkpoint again"
+                    f"{self.path}: by its spec it takes {shape_text(expected_input)} and returns "
+                    f"{shape_text(expected_output)}, but the model takes "
+                    f"{shape_text(opened.input_shape)} and returns "
+                    f"{shape_text(opened.output_shape)}; the two do not belong together: export "
+                    "the checkpoint again"
                 )
         return self.hints.apply(spec)
 
     @final
     def infer(self, images: Array) -> Array:
-        """Return the output for ``images`` (N, 3, H, W), float32 as the spec's input demands.
+        """Return the output for ``images`` (N, 3, H, W), float32, scaled as the spec demands.
 
-        (N, A, 5 + C) for raw and decoded output, (K, 7) for detections.  Any N is served: it is
-        cut into the artifact's batches, the last one filled up with zeros.  The array may be
-        overwritten by the next call.
+        The output is (N, A, width of a row), or (K, width of a row) if the artifact does its own
+        NMS; the task says what the columns of a row mean.  N may be any number: the pictures are
+        cut into batches of the artifact's size, and the last batch is filled up with zeros.  The
+        next call may overwrite the array.
 
-        Raises :class:`UsageError` for another shape or dtype, or after ``close``.
+        Raises :class:`UsageError` for another shape or dtype, and after ``close``.
         """
         if self.closed:
             raise UsageError(f"{self.path} was closed: open it again")
@@ -171,25 +221,26 @@ class Runtime(ABC):
         return np.concatenate(parts)
 
     def add_engine_seconds(self, copy_in: float, compute: float, copy_out: float) -> None:
-        """Note what one batch took on the device; for subclasses."""
-        sofar = self.engine_seconds or EngineSeconds(0, 0, 0)
+        """Add the seconds that one batch took on the device; for subclasses."""
+        before = self.engine_seconds or EngineSeconds(0, 0, 0)
         self.engine_seconds = EngineSeconds(
-            sofar.copy_in + copy_in, sofar.compute + compute, sofar.copy_out + copy_out
+            before.copy_in + copy_in, before.compute + compute, before.copy_out + copy_out
         )
 
     def _part(self, result: Array, start: int, count: int) -> Array:
-        """Return a copy of the rows that belong to the chunk's ``count`` real pictures."""
+        """Return a copy of the rows of a batch's first ``count`` pictures, without the filler's."""
         if self.spec.output == "detections":
-            part = result[result[:, 0] < count].copy()
-            part[:, 0] += start
+            picture = task_of(self.spec).graph_columns(self.spec)["picture"].start
+            part = result[result[:, picture] < count].copy()
+            part[:, picture] += start
             return part
         return result[:count].copy()
 
     def _run(self, images: Array) -> Array:
-        """Run one batch and check what comes back."""
+        """Run one batch and check the shape of the output."""
         spec, count = self.spec, len(images)
         try:
-            # Engines read memory from the pointer on: strides are ignored, PyTorch wants to write.
+            # Engines ignore strides, and PyTorch wants memory that it may write to.
             result = self._infer(np.require(images, requirements=("C", "W")))
         except YoloxDeployError:
             raise
@@ -197,21 +248,20 @@ class Runtime(ABC):
             raise ArtifactError(
                 f"{self.path}: {self.name} failed on {count} pictures: {one_line(error)}"
             ) from error
-        _, *expected = task_of(spec).output_shape(spec)
-        varies = spec.output == "detections"
-        if list(result.shape[1:]) != expected or not (varies or len(result) == count):
+        first, *rest = task_of(spec).output_shape(spec)
+        expected = (first if spec.output == "detections" else count, *rest)
+        if not _shapes_agree(expected, result.shape):
             raise ArtifactError(
-                f"{self.path} returned an array of shape {result.shape} for {count} pictures, its "
-                f"spec promises rows of shape {' x '.join(map(str, expected))}"
-                + ("" if varies else " per picture")
+                f"{self.path} returned {shape_text(result.shape)} for {count} pictures, by its "
+                f"spec it returns {shape_text(expected)}"
             )
         return result
 
     @final
     def close(self) -> None:
-        """Free the engine's memory; calling it twice is fine.
+        """Free the engine's memory; may be called twice.
 
-        Raises :class:`ArtifactError` where the engine refuses; all that could go is gone then.
+        Raises :class:`ArtifactError` if the engine reports an error; the rest is freed.
         """
         if self.closed:
             return
@@ -224,7 +274,7 @@ class Runtime(ABC):
             ) from error
 
     def _close_quietly(self) -> None:
-        """Close after an error, which says more than what closing may still raise."""
+        """Close after an error, without replacing it by an error of closing."""
         with contextlib.suppress(Exception):
             self.close()
 
@@ -239,21 +289,26 @@ class Runtime(ABC):
 
     @abstractmethod
     def _open(self) -> Opened:
-        """Open ``self.path`` and say what is in it."""
+        """Open ``self.path`` and return what it contains."""
 
     @abstractmethod
     def _infer(self, images: Array) -> Array:
-        """Run the engine on a batch that the artifact accepts, C-contiguous."""
+        """Run the engine on a batch of a size that the artifact accepts, C-contiguous."""
 
     def _close(self) -> None:  # noqa: B027 (not every engine holds something)
-        """Drop what ``_open`` made, which may be missing when it failed."""
+        """Free what ``_open`` made; after an error some of it may be missing."""
 
 
-def _shapes_agree(found: Shape, expected: Shape) -> bool:
-    """Whether a model of shape ``found`` can be served as ``expected``; it may state less."""
-    return len(found) == len(expected) and all(
-        a is None or a == b for a, b in zip(found, expected, strict=True)
+def _shapes_agree(pattern: Shape, shape: Shape) -> bool:
+    """Return whether two shapes agree; ``None`` in ``pattern`` stands for any number."""
+    return len(pattern) == len(shape) and all(
+        a is None or a == b for a, b in zip(pattern, shape, strict=True)
     )
+
+
+def shape_text(shape: Shape) -> str:
+    """Return a shape in words, such as "?x3x416x416", where "?" is any number."""
+    return "x".join("?" if side is None else str(side) for side in shape)
 
 
 def one_line(error: BaseException) -> str:

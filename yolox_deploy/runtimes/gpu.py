@@ -1,6 +1,6 @@
-"""Ask the NVIDIA driver what is there, before any library that needs one is made.
+"""Ask the NVIDIA driver which GPUs there are, before a library that needs one is used.
 
-Without a driver some of them crash the process instead of raising.
+Without a driver some of these libraries crash the process instead of raising an error.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ NO_DRIVER = (
 
 
 class Gpu(NamedTuple):
-    """One GPU: ``memory`` in bytes, ``driver`` the newest CUDA that the driver serves ("13.0")."""
+    """One GPU; ``memory`` is in bytes, ``driver`` the newest CUDA it supports ("13.0")."""
 
     number: int
     name: str
@@ -37,7 +37,7 @@ class Gpu(NamedTuple):
 
 
 class Driver:
-    """The driver's library; raises :class:`DeviceError` where it, or every GPU, is missing."""
+    """The driver's library; raises :class:`DeviceError` if there is no driver, or no GPU."""
 
     def __init__(self) -> None:
         try:
@@ -55,7 +55,7 @@ class Driver:
             )
 
     def call(self, name: str, *arguments: object) -> None:
-        """Call a function of the driver; raises :class:`DeviceError` with its error's name."""
+        """Call a function of the driver; raises :class:`DeviceError` with the name of the error."""
         try:
             status = getattr(self.library, name)(*arguments)
         except AttributeError as error:
@@ -67,7 +67,7 @@ class Driver:
             raise DeviceError(f"the NVIDIA driver refuses {name}: {name_of} ({status})")
 
     def gpu(self, index: int) -> Gpu:
-        """Describe a GPU; raises :class:`DeviceError` where there is none of that number."""
+        """Describe a GPU; raises :class:`DeviceError` if there is no GPU of that number."""
         if not 0 <= index < self.count:
             raise DeviceError(
                 f"there is no GPU {index} here: the driver sees {self.count}, numbered from 0"
@@ -91,7 +91,7 @@ class Driver:
 
     @contextmanager
     def primary_context(self, index: int) -> Iterator[None]:
-        """Make a GPU's primary context current to this thread for a while."""
+        """Make a GPU's primary context current in this thread, inside a ``with`` block."""
         device, context = ctypes.c_int(), ctypes.c_void_p()
         self.call("cuDeviceGet", ctypes.byref(device), index)
         self.call("cuDevicePrimaryCtxRetain", ctypes.byref(context), device)
@@ -109,7 +109,7 @@ class Driver:
         self.call("cuCtxPopCurrent_v2", ctypes.byref(ctypes.c_void_p()))
 
     def free_memory(self, index: int) -> int:
-        """Return the bytes that are free on a GPU now."""
+        """Return how many bytes of a GPU's memory are free now."""
         free, total = ctypes.c_size_t(), ctypes.c_size_t()
         with self.primary_context(index):
             self.call("cuMemGetInfo_v2", ctypes.byref(free), ctypes.byref(total))
@@ -117,17 +117,17 @@ class Driver:
 
 
 def find_gpu(index: int = 0) -> Gpu:
-    """Return GPU ``index``; raises :class:`DeviceError` that says what is missing."""
+    """Return GPU ``index``; raises :class:`DeviceError`, which says what is missing."""
     return Driver().gpu(index)
 
 
 def free_memory(index: int = 0) -> int:
-    """Return the bytes that are free on GPU ``index``; raises :class:`DeviceError`."""
+    """Return how many bytes are free on GPU ``index``; raises :class:`DeviceError`."""
     return Driver().free_memory(index)
 
 
 def why_no_gpu() -> str:
-    """Return what is missing for a GPU in one sentence, empty where there is one."""
+    """Return one sentence on why no GPU can be used, or "" if there is a GPU."""
     try:
         Driver()
     except DeviceError as error:

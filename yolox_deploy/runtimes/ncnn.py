@@ -9,21 +9,21 @@ import ncnn
 import numpy as np
 
 from yolox_deploy.errors import ArtifactError
-from yolox_deploy.runtimes.base import Array, Opened, Runtime
+from yolox_deploy.runtimes.base import Array, EngineFacts, Opened, Runtime
 from yolox_deploy.tasks.foreign import inferred_spec
 
 PARAM_MAGIC = b"7767517"
 
 
 def companions(param: Path) -> tuple[Path, Path]:
-    """Return the weights' and the spec's path that belong to a ``.param`` file."""
+    """Return the paths of the weights and of the spec that belong to a ``.param`` file."""
     return param.with_suffix(".bin"), param.with_suffix(".json")
 
 
 def stated_rows(param: Path) -> int | None:
-    """Return how many rows the graph's Reshape layers fix, ``None`` where there are none.
+    """Return how many rows the graph's Reshape layers state, ``None`` if there are none.
 
-    ncnn reads beyond its memory when such a graph gets pictures of another size.
+    ncnn reads beyond its memory if such a graph gets pictures of another size.
     """
     text = param.read_text("utf-8", "replace")
     rows = re.findall(r"^Reshape\s.*?\s0=(\d{1,9})\s", text, re.MULTILINE)
@@ -31,9 +31,9 @@ def stated_rows(param: Path) -> int | None:
 
 
 class NcnnRuntime(Runtime):
-    """One net on the CPU; pictures of a batch run one after another.
+    """One net on the CPU; the pictures of a batch run one after another.
 
-    ``precision`` bf16 lets the engine store activations in bfloat16.
+    With ``precision`` bf16 the engine stores activations in bfloat16.
     """
 
     name = "ncnn"
@@ -60,7 +60,8 @@ class NcnnRuntime(Runtime):
             self.net.opt.num_threads = threads
         if self.net.load_param(str(self.path)) or self.net.load_model(str(weights)):
             raise ArtifactError(
-                f"{self.path}: ncnn refuses it; {weights.name} may be truncated or of another model"
+                f"{self.path}: ncnn cannot load it; {weights.name} may be truncated or belong to "
+                "another model"
             )
         if len(self.net.input_names()) != 1 or len(self.net.output_names()) != 1:
             raise ArtifactError(
@@ -73,15 +74,15 @@ class NcnnRuntime(Runtime):
         return self._opened_without_spec()
 
     def _opened_with_spec(self, text: str) -> Opened:
-        """Return the little that the graph itself states."""
+        """Return the spec, and the number of rows, which is all that the graph itself states."""
         return Opened(text, (None,) * 4, (None, stated_rows(self.path), None))
 
     def _opened_without_spec(self) -> Opened:
-        """Learn the output's shape by running a grey picture of the stated size."""
+        """Find the output's shape by running a grey picture of the size that the user stated."""
         if self.hints.imgsz is None:
             raise ArtifactError(
-                f"{self.path} has no {companions(self.path)[1].name} beside it and NCNN files do "
-                "not state their input size: say it, imgsz=(height, width) or --imgsz H W"
+                f"{self.path} has no {companions(self.path)[1].name} beside it, and an NCNN file "
+                "does not state its input size: give it as imgsz=(height, width) or --imgsz H W"
             )
         height, width = self.hints.imgsz
         guess = inferred_spec(self.path.stem, (1, 3, height, width), (1, None, 85))
@@ -99,16 +100,20 @@ class NcnnRuntime(Runtime):
     def _one(self, image: Array) -> Array:
         extractor, result = self.net.create_extractor(), None
         try:
-            # Cloned: the graph's first layer works in place, and a Mat that borrows NumPy's memory
-            # has no reference count for ncnn to consult (it crashes).
+            # Cloned: the first layer of the graph writes to its input, and a Mat on NumPy's memory
+            # has no reference count, which makes ncnn crash.
             extractor.input(self.input_name, ncnn.Mat(image).clone())
             status, result = extractor.extract(self.output_name)
             if status:
                 raise ArtifactError(f"{self.path}: ncnn could not compute its output ({status})")
             return np.array(result, np.float32)
         finally:
-            # They must go before the net does, also when a traceback holds this frame.
+            # They must be deleted before the net, also if a traceback keeps this frame alive.
             del extractor, result
+
+    def facts(self) -> EngineFacts:
+        """Return the precision and the threads of the net."""
+        return EngineFacts(self.precision, int(self.net.opt.num_threads))
 
     def _close(self) -> None:
         net = self.__dict__.pop("net", None)

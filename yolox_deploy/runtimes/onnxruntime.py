@@ -8,12 +8,13 @@ import numpy as np
 import onnxruntime
 
 from yolox_deploy.errors import ArtifactError, DeviceError, UsageError
-from yolox_deploy.runtimes.base import Array, Opened, Runtime
+from yolox_deploy.processors import physical_cores
+from yolox_deploy.runtimes.base import Array, EngineFacts, Opened, Runtime
 from yolox_deploy.runtimes.gpu import find_gpu
 from yolox_deploy.spec import SPEC_KEY
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
-# fp32 means fp32: TensorFloat-32 would keep 10 of 23 bits.
+# Without TensorFloat-32, which would keep 10 of the 23 bits of a float32 mantissa.
 PROVIDER_OPTIONS: dict[str, Callable[[int], dict[str, str]]] = {
     "cpu": lambda index: {},
     "cuda": lambda index: {"device_id": str(index), "use_tf32": "0"},
@@ -22,26 +23,27 @@ ERRORS_ONLY = 3
 
 
 class OnnxRuntime(Runtime):
-    """One session; ``device`` is ``cpu`` or ``cuda`` (``cuda:1``); batches as the file allows.
+    """One session of ONNX Runtime; ``device`` is ``cpu`` or ``cuda`` (``cuda:1``).
 
-    Raises :class:`~yolox_deploy.errors.DeviceError` where there is no such GPU, or ONNX Runtime
-    cannot load what it needs for one.
+    Raises :class:`~yolox_deploy.errors.DeviceError` if there is no such GPU, or if ONNX Runtime
+    cannot load the libraries that it needs for a GPU.
     """
 
     name = "onnxruntime"
     devices = tuple(PROVIDERS)
 
     def _open(self) -> Opened:
-        kind, index = self.device_kind_and_index()
+        kind, index = self.placed.kind, self.placed.index
         provider = PROVIDERS[kind]
         if provider not in onnxruntime.get_available_providers():
             raise UsageError(
-                f"this onnxruntime has no {provider}, only "
-                f"{', '.join(onnxruntime.get_available_providers())}: pip install onnxruntime-gpu"
+                f"the installed onnxruntime cannot run on device {kind}: it has no {provider}, "
+                f"only {', '.join(onnxruntime.get_available_providers())}: pip install "
+                "onnxruntime-gpu"
             )
         if kind == "cuda":
             find_gpu(index)
-            # Its CUDA libraries may lie in wheels, where the system's loader does not look.
+            # CUDA's libraries may be in Python packages, where the system's loader does not look.
             getattr(onnxruntime, "preload_dlls", lambda: None)()
         options = onnxruntime.SessionOptions()
         options.log_severity_level = ERRORS_ONLY
@@ -51,11 +53,11 @@ class OnnxRuntime(Runtime):
             str(self.path), options, providers=[(provider, PROVIDER_OPTIONS[kind](index))]
         )
         if provider not in self.session.get_providers():
-            # It only logs that, and runs on the CPU.
+            # ONNX Runtime only logs this, and runs on the CPU.
             raise DeviceError(
                 f"onnxruntime {onnxruntime.__version__} could not load its {provider} and would "
-                "run on the CPU: CUDA's and cuDNN's libraries are missing or of another version: "
-                'pip install "onnxruntime-gpu[cuda,cudnn]"'
+                "run on the CPU: the libraries of CUDA and cuDNN are missing or of another "
+                'version: pip install "onnxruntime-gpu[cuda,cudnn]"'
             )
         inputs, outputs = self.session.get_inputs(), self.session.get_outputs()
         if len(inputs) != 1 or len(outputs) != 1 or inputs[0].type != "tensor(float)":
@@ -73,6 +75,12 @@ class OnnxRuntime(Runtime):
     def _infer(self, images: Array) -> Array:
         (result,) = self.session.run(None, {self.input_name: images})
         return np.asarray(result, np.float32)
+
+    def facts(self) -> EngineFacts:
+        """Return the precision of the file, which ONNX Runtime computes in, and its threads."""
+        threads = self.session.get_session_options().intra_op_num_threads
+        # 0 is the engine's own choice: one thread for each physical core.
+        return EngineFacts(self.spec.precision, threads or physical_cores())
 
     def _close(self) -> None:
         self.__dict__.pop("session", None)

@@ -3,34 +3,40 @@
 from __future__ import annotations
 
 import functools
+from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import openvino
 
 from yolox_deploy.errors import ArtifactError, UsageError
-from yolox_deploy.runtimes.base import Array, Opened, Runtime
+from yolox_deploy.runtimes.base import Array, EngineFacts, Opened, Runtime
+from yolox_deploy.runtimes.devices import Device
 from yolox_deploy.spec import SPEC_KEY
 
+# Our names of precisions, and OpenVINO's.
 ELEMENT_TYPES = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
+PRECISIONS = {**{ours: name for name, ours in ELEMENT_TYPES.items()}, "i8": "int8", "u8": "int8"}
 
 
 @functools.cache
 def core() -> openvino.Core:
-    """Return the one ``Core`` of this process.
+    """Return the only ``Core`` of this process; never make another one.
 
-    A ``Core`` gives the thread another stack for signals and takes it back when it goes.  Two that
-    go in the order in which they came leave a freed one behind, and the next signal, a Ctrl-C,
-    ends the process with a segmentation fault (seen with OpenVINO 2026.4).
+    A ``Core`` gives the thread a signal stack, and restores the former one when it is deleted.  If
+    two are deleted in the order in which they were made, the thread is left with a stack that was
+    freed, and the next signal, such as Ctrl-C, ends the process with a segmentation fault (seen
+    with OpenVINO 2026.4).
     """
     return openvino.Core()
 
 
 class OpenVINORuntime(Runtime):
-    """One inference request; ``device`` is ``cpu``, ``gpu``, ``npu`` or ``auto``.
+    """One inference request; ``device`` is ``cpu``, ``gpu`` (``gpu:1``), ``npu`` or ``auto``.
 
-    ``precision`` is what the engine computes in; fp32 is asked for by name, because on some
-    processors OpenVINO would silently choose bf16.
+    ``precision`` is the precision that the engine computes in.  FP32 is asked for explicitly,
+    because on some processors OpenVINO would silently choose BF16.
     """
 
     name = "openvino"
@@ -38,12 +44,7 @@ class OpenVINORuntime(Runtime):
     precisions = tuple(ELEMENT_TYPES)
 
     def _open(self) -> Opened:
-        device = self.device.upper()
-        kinds = {name.split(".")[0] for name in core().available_devices} | {"AUTO"}
-        if device.split(".")[0] not in kinds:
-            raise UsageError(
-                f"OpenVINO sees no {device} here, only {', '.join(core().available_devices)}"
-            )
+        device = engine_device(self.placed, core().available_devices)
         if self.path.suffix == ".xml" and not self.path.with_suffix(".bin").is_file():
             raise ArtifactError(
                 f"{self.path.with_suffix('.bin')}: no such file; an OpenVINO model is a pair of "
@@ -69,12 +70,54 @@ class OpenVINORuntime(Runtime):
         results = self.request.infer({0: images}, share_inputs=True, share_outputs=True)
         return np.asarray(results[0], np.float32)
 
+    def facts(self) -> EngineFacts:
+        """Return the precision of most convolutions of the executed graph, and the threads."""
+        compiled = self.request.get_compiled_model()
+        try:
+            threads = int(compiled.get_property("INFERENCE_NUM_THREADS"))
+        except (RuntimeError, TypeError, ValueError):  # only the CPU has this property
+            threads = None
+        return EngineFacts(_executed_precision(compiled), threads)
+
     def _close(self) -> None:
         self.__dict__.pop("request", None)
 
 
+def engine_device(device: Device, available: Sequence[str]) -> str:
+    """Return OpenVINO's name for a device, "GPU.1" for gpu:1.
+
+    ``available`` are the devices that OpenVINO sees: one GPU is "GPU", several are "GPU.0", ....
+
+    Raises :class:`UsageError` for a device that is not among them.
+    """
+    kind = device.kind.upper()
+    name = kind if device.number is None else f"{kind}.{device.number}"
+    # OpenVINO understands the kind alone, and the number 0, of a single device as well.
+    found = {f for f in available if f.split(".")[0] == kind}
+    if name not in ({*found, kind, f"{kind}.0"} if found else {"AUTO"}):
+        raise UsageError(
+            f"OpenVINO sees no device {device} on this machine, only "
+            + ", ".join(found.lower().replace(".", ":") for found in available)
+        )
+    return name
+
+
+def _executed_precision(compiled: Any) -> str:
+    """Return the precision of most convolutions, or the precision asked for if there are none."""
+    counts: defaultdict[str, int] = defaultdict(int)
+    for node in compiled.get_runtime_model().get_ops():
+        about = node.get_rt_info()
+        if "layerType" in about and "Convolution" in str(about["layerType"].astype(str)):
+            counts[str(about["runtimePrecision"].astype(str)).lower()] += 1
+    if counts:
+        found = max(counts, key=lambda key: counts[key])
+    else:
+        found = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+    return PRECISIONS.get(found, found)
+
+
 def _spec_json(model: openvino.Model) -> str | None:
-    # IR files of ours hold the key at the top; read from ONNX it lies under "framework".
+    # Our IR files have the key at the top; in a model read from ONNX it is under "framework".
     for path in ([SPEC_KEY], ["framework", SPEC_KEY]):
         if model.has_rt_info(path):
             return str(model.get_rt_info(path).value)

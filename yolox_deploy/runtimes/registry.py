@@ -1,6 +1,13 @@
 """The table of backends: what each opens, what it needs, and whether it can run here.
 
-The table is data; an engine is imported only when a backend is chosen.
+A new backend is a subclass of :class:`~yolox_deploy.runtimes.base.Runtime` in a file of its own,
+and one row in ``BACKENDS``.  Another package adds a row without any change here, through the entry
+point group ``yolox_deploy.backends``::
+
+    [project.entry-points."yolox_deploy.backends"]
+    my_engine = "my_package:BACKEND"
+
+The rows are data: an engine is imported only when its backend is chosen.
 """
 
 from __future__ import annotations
@@ -12,16 +19,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from yolox_deploy.errors import DeviceError, MissingPackageError, UsageError, suggest
+from yolox_deploy.errors import DeviceError, MissingPackageError, UsageError
+from yolox_deploy.registry import Registry, resolve
 from yolox_deploy.runtimes.gpu import why_no_gpu
-from yolox_deploy.runtimes.tensorrt.sidecar import ENGINE_SUFFIX, flavour_of
 
 if TYPE_CHECKING:
     from yolox_deploy.runtimes.base import Runtime
 
+# Files of weights that were trained, not exported.
+CHECKPOINT_SUFFIXES = (".pth", ".pt")
+
 
 class Availability(NamedTuple):
-    """Whether a backend can run here, its engine's version, and a sentence why it cannot."""
+    """Whether a backend can run here, its engine's version, and a sentence on why it cannot."""
 
     ok: bool
     version: str | None
@@ -30,26 +40,34 @@ class Availability(NamedTuple):
 
 @dataclass(frozen=True)
 class Backend:
-    """One row: the engine's package and extra, and the suffixes of the files it opens.
+    """One row of the table.
 
-    ``gpu`` says that it runs on NVIDIA's GPUs only.
+    ``runtime`` is the class that runs the engine, as ``"module:Class"``.  ``package`` is the
+    top-level package that the engine is imported as, and ``extra`` the extra of yolox-deploy that
+    installs it; a backend of another package has none.  ``suffixes`` are those of the files that
+    the backend opens.  ``gpu`` is whether it needs an NVIDIA GPU.  ``opens`` is for backends that
+    share a suffix and cannot open each other's files: a function, as ``"module:function"``, that
+    takes a path and returns whether this backend's engine wrote the file.
     """
 
     name: str
-    module: str
+    description: str
     runtime: str
     package: str
-    extra: str
     suffixes: tuple[str, ...]
+    extra: str | None = None
     gpu: bool = False
+    opens: str | None = None
 
     @property
     def install(self) -> str:
         """The command that installs the engine."""
+        if self.extra is None:
+            return f"pip install {self.package}"
         return f'pip install "yolox-deploy[{self.extra}]"'
 
     def availability(self, *, try_import: bool = False) -> Availability:
-        """Say whether the backend can run here; ``try_import`` also loads its engine."""
+        """Return whether the backend can run here; ``try_import`` also imports its engine."""
         if importlib.util.find_spec(self.package) is None:
             return Availability(
                 False, None, f"the package {self.package} is not installed: {self.install}"
@@ -58,7 +76,7 @@ class Backend:
             version = importlib.metadata.version(self.package)
         except importlib.metadata.PackageNotFoundError:
             version = "unknown"
-        # First, because some engines crash without a driver.
+        # Before the import, because some engines crash without a driver.
         missing = why_no_gpu() if self.gpu else ""
         if missing:
             return Availability(False, version, missing)
@@ -78,86 +96,95 @@ class Backend:
     def runtime_class(self) -> type[Runtime]:
         """Import the engine and return the runtime.
 
-        Raises :class:`MissingPackageError` where it is not installed, :class:`DeviceError` where
-        there is no GPU for it.
+        Raises :class:`MissingPackageError` if the engine is not installed, and
+        :class:`DeviceError` if it needs a GPU and there is none.
         """
         available = self.availability(try_import=True)
         if not available.ok:
             lacking = DeviceError if self.gpu and available.version else MissingPackageError
             raise lacking(f"backend {self.name} cannot run here: {available.reason}")
-        runtime: type[Runtime] = getattr(importlib.import_module(self.module), self.runtime)
+        runtime: type[Runtime] = resolve(self.runtime)
         return runtime
+
+    def wrote(self, path: Path) -> bool:
+        """Return whether this backend's engine surely wrote the file."""
+        return self.opens is not None and bool(resolve(self.opens)(path))
 
 
 # In the order in which backend="auto" prefers them.
-BACKENDS: dict[str, Backend] = {
-    row.name: row
-    for row in (
+BACKENDS: Registry[Backend] = Registry(
+    "backend",
+    "yolox_deploy.backends",
+    [
         Backend(
             "onnxruntime",
-            "yolox_deploy.runtimes.onnxruntime",
-            "OnnxRuntime",
-            "onnxruntime",
-            "onnxruntime",
-            (".onnx",),
+            "ONNX files on ONNX Runtime, on the CPU or an NVIDIA GPU",
+            "yolox_deploy.runtimes.onnxruntime:OnnxRuntime",
+            package="onnxruntime",
+            suffixes=(".onnx",),
+            extra="onnxruntime",
         ),
         Backend(
             "openvino",
-            "yolox_deploy.runtimes.openvino",
-            "OpenVINORuntime",
-            "openvino",
-            "openvino",
-            (".xml", ".onnx"),
+            "OpenVINO and ONNX files on OpenVINO, on the CPU or an Intel GPU or NPU",
+            "yolox_deploy.runtimes.openvino:OpenVINORuntime",
+            package="openvino",
+            suffixes=(".xml", ".onnx"),
+            extra="openvino",
         ),
-        Backend("ncnn", "yolox_deploy.runtimes.ncnn", "NcnnRuntime", "ncnn", "ncnn", (".param",)),
+        Backend(
+            "ncnn",
+            "NCNN files on ncnn, on the CPU; small, for ARM boards and phones",
+            "yolox_deploy.runtimes.ncnn:NcnnRuntime",
+            package="ncnn",
+            suffixes=(".param",),
+            extra="ncnn",
+        ),
         Backend(
             "torch",
-            "yolox_deploy.runtimes.torch",
-            "TorchRuntime",
-            "torch",
-            "export",
-            (".pth", ".pt"),
+            "checkpoints on PyTorch, on the CPU, an NVIDIA GPU or an Apple GPU",
+            "yolox_deploy.runtimes.torch:TorchRuntime",
+            package="torch",
+            suffixes=CHECKPOINT_SUFFIXES,
+            extra="export",
         ),
         Backend(
             "tensorrt",
-            "yolox_deploy.runtimes.tensorrt.runtime",
-            "TensorRTRuntime",
-            "tensorrt",
-            "tensorrt",
-            (ENGINE_SUFFIX,),
+            "engines on TensorRT, on an NVIDIA GPU",
+            "yolox_deploy.runtimes.tensorrt.runtime:TensorRTRuntime",
+            package="tensorrt",
+            suffixes=(".engine",),
+            extra="tensorrt",
             gpu=True,
+            opens="yolox_deploy.runtimes.tensorrt.sidecar:is_tensorrt",
         ),
         Backend(
             "tensorrt-rtx",
-            "yolox_deploy.runtimes.tensorrt.runtime",
-            "TensorRTRTXRuntime",
-            "tensorrt_rtx",
-            "tensorrt-rtx",
-            (ENGINE_SUFFIX,),
+            "engines on TensorRT for RTX, on an NVIDIA GPU from Ampere on",
+            "yolox_deploy.runtimes.tensorrt.runtime:TensorRTRTXRuntime",
+            package="tensorrt_rtx",
+            suffixes=(".engine",),
+            extra="tensorrt-rtx",
             gpu=True,
+            opens="yolox_deploy.runtimes.tensorrt.sidecar:is_tensorrt_rtx",
         ),
-    )
-}
-CHECKPOINT_SUFFIXES = BACKENDS["torch"].suffixes
+    ],
+)
 
 
 def backend(name: str) -> Backend:
-    """Return the backend called ``name``; raises :class:`UsageError` for another word."""
-    if name not in BACKENDS:
-        raise UsageError(
-            f"unknown backend {name!r}: expected auto, {', '.join(BACKENDS)}"
-            + suggest(name, BACKENDS)
-        )
-    return BACKENDS[name]
+    """Return the backend called ``name``; raises :class:`UsageError` for any other name."""
+    return BACKENDS.choose(name, "auto")
 
 
 def backend_for(path: Path, name: str = "auto") -> Backend:
-    """Return the backend that shall open the file ``path``.
+    """Return the backend that opens the file ``path``.
 
-    ``auto`` is the first one that opens such files and is installed; of the two that open engines,
-    the one whose engine it is.  Raises :class:`UsageError`
-    where the suffix is not the backend's or nobody's, :class:`MissingPackageError` where none of
-    those that could open it is installed.
+    ``auto`` is the backend whose engine wrote the file, if that can be told, else the first one
+    that opens files of this suffix and is installed.
+
+    Raises :class:`UsageError` if the suffix is not one of the backend's, or no backend has it, and
+    :class:`MissingPackageError` if no backend that could open the file is installed.
     """
     suffix = path.suffix.lower()
     able = [row for row in BACKENDS.values() if suffix in row.suffixes]
@@ -165,8 +192,8 @@ def backend_for(path: Path, name: str = "auto") -> Backend:
         chosen = backend(name)
         if chosen not in able:
             raise UsageError(
-                f"backend {name} opens {' and '.join(chosen.suffixes)} files, {path.name} is not "
-                "one" + (f"; use backend {able[0].name}" if able else "")
+                f"backend {name} opens {' and '.join(chosen.suffixes)} files, not {path.name}"
+                + (f"; use backend {able[0].name}" if able else "")
             )
         return chosen
     if not able:
@@ -175,9 +202,17 @@ def backend_for(path: Path, name: str = "auto") -> Backend:
             f"{path}: no backend opens {suffix or 'files without a suffix'}: expected "
             f"{', '.join(known)}"
         )
-    if suffix == ENGINE_SUFFIX:
-        return BACKENDS[flavour_of(path)]
     for row in able:
+        if row.wrote(path):
+            return row
+    able_by_suffix = [row for row in able if row.opens is None]
+    if not able_by_suffix:
+        raise UsageError(
+            f"{path}: neither its content nor what lies beside it tells which backend opens it: "
+            f"choose backend {' or '.join(row.name for row in able)}"
+        )
+    for row in able_by_suffix:
         if row.availability().ok:
             return row
-    raise MissingPackageError(f"{path.name} cannot be opened here: {able[0].availability().reason}")
+    reason = able_by_suffix[0].availability().reason
+    raise MissingPackageError(f"{path.name} cannot be opened here: {reason}")

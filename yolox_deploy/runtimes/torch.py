@@ -1,4 +1,4 @@
-"""Checkpoints on PyTorch, by the unmodified graph: what every artifact is compared with."""
+"""Checkpoints on PyTorch, as they were trained; every artifact is compared with them."""
 
 from __future__ import annotations
 
@@ -11,21 +11,22 @@ from torch import Tensor, nn
 
 from yolox_deploy.errors import DeviceError
 from yolox_deploy.models.checkpoint import load_checkpoint
-from yolox_deploy.runtimes.base import Array, Opened, Runtime
+from yolox_deploy.runtimes.base import Array, EngineFacts, Opened, Runtime
 
-# cuDNN chooses its kernels, and PyTorch makes what it makes once, before a graph is captured.
+# Runs before a graph is captured, in which cuDNN chooses its kernels.
 WARM_UP = 3
+DTYPES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
 
 
 class TorchRuntime(Runtime):
     """The network as it was trained; ``device`` is ``cpu``, ``cuda`` (``cuda:1``) or ``mps``.
 
-    ``precision`` fp16 runs convolutions in half precision and everything else in float32.  On CUDA
-    memory is channels-last, convolutions in fp32 do not use TF32, every batch size runs from a
-    CUDA graph of its own, and ``engine_seconds`` come from CUDA events.  ``threads`` sets PyTorch's
-    thread count, which the whole process shares.
+    With ``precision`` fp16 convolutions run in half precision and everything else in float32.  On
+    CUDA memory is channels-last, convolutions in fp32 do not use TF32, every batch size has a CUDA
+    graph of its own, and ``engine_seconds`` come from CUDA events.  ``threads`` sets PyTorch's
+    number of threads, which the whole process shares.
 
-    Raises :class:`~yolox_deploy.errors.DeviceError` where PyTorch does not see the device.
+    Raises :class:`~yolox_deploy.errors.DeviceError` if PyTorch does not see the device.
     """
 
     name = "torch"
@@ -34,7 +35,7 @@ class TorchRuntime(Runtime):
     on_gpu: GraphRunner | None = None
 
     def _open(self) -> Opened:
-        kind, index = self.device_kind_and_index()
+        kind, index = self.placed.kind, self.placed.index
         if kind != "cpu" and not getattr(torch, kind).is_available():
             raise DeviceError(f"PyTorch sees no {kind} device here: use device cpu")
         if kind == "cuda" and index >= torch.cuda.device_count():
@@ -62,10 +63,16 @@ class TorchRuntime(Runtime):
             output = self.network(torch.from_numpy(images).to(self.device))
         return np.asarray(output.float().cpu().numpy(), np.float32)
 
+    def facts(self) -> EngineFacts:
+        """Return the type of the first weight, and the number of threads of the process."""
+        weight = next(self.network.parameters())
+        precision = DTYPES.get(weight.dtype, str(weight.dtype))
+        return EngineFacts(precision, torch.get_num_threads())
+
     def _close(self) -> None:
         self.__dict__.pop("network", None)
         if self.__dict__.pop("on_gpu", None) is not None:
-            # PyTorch would keep it for itself.
+            # PyTorch would keep the memory for later use.
             torch.cuda.empty_cache()
 
 
@@ -75,9 +82,9 @@ def gpu(index: int) -> torch.device:
 
 
 def halve_convolutions(network: nn.Module) -> None:
-    """Let convolutions compute in float16 and what lies around them pass it on, in place.
+    """Let the convolutions compute in float16, in place.
 
-    Normalisation keeps its float32 statistics: variances of 1e-13 occur in published weights, and
+    Normalisation keeps its statistics in float32: published weights have variances of 1e-13, and
     float16 ends at 6e-8.
     """
     for module in network.modules():
@@ -87,7 +94,7 @@ def halve_convolutions(network: nn.Module) -> None:
 
 
 class GraphRunner:
-    """A network on a CUDA device: one graph a batch size, buffers of its own, times by events."""
+    """A network on a CUDA device, with one CUDA graph and its buffers for each batch size."""
 
     def __init__(self, network: nn.Module, device: torch.device) -> None:
         self.network = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -101,7 +108,7 @@ class GraphRunner:
             self.events = [event(enable_timing=True) for _ in range(4)]
 
     def __call__(self, images: Array) -> tuple[Array, tuple[float, float, float]]:
-        """Return the float32 output for ``images``, and seconds of copy, compute and copy."""
+        """Return the float32 output, and the seconds of copying in, computing and copying out."""
         with torch.inference_mode(), torch.cuda.device(self.device), torch.cuda.stream(self.stream):
             if len(images) not in self.captured:
                 self.captured[len(images)] = self._prepare(images.shape)
@@ -121,7 +128,7 @@ class GraphRunner:
         return returned.numpy(), (seconds[0], seconds[1], seconds[2])
 
     def _prepare(self, shape: tuple[int, ...]) -> tuple[Tensor, Tensor, Tensor, Any]:
-        """Return page-locked input, input and output on the device, and the graph between."""
+        """Return a page-locked input, input and output on the device, and their graph."""
         pinned = torch.zeros(shape, pin_memory=self.device.type == "cuda")
         taken = torch.zeros(shape, device=self.device)
 
@@ -140,7 +147,7 @@ class GraphRunner:
         return pinned, taken, given, graph
 
     def _capture(self, compute: Callable[[], Tensor]) -> tuple[Tensor, Any]:
-        """Return the output that replaying the graph writes, and the graph."""
+        """Return the tensor that every replay of the graph writes, and the graph."""
         self.stream.synchronize()
         graph = torch.cuda.CUDAGraph()
         # thread_local: other threads of the process may allocate meanwhile.

@@ -1,1 +1,1 @@
-"""TensorRT and TensorRT-RTX: the runtime, the CUDA layer below it, and an engine's sidecar."""
+"""TensorRT and TensorRT-RTX: the runtime, the CUDA layer below it, and the engines' sidecars."""

@@ -1,7 +1,8 @@
-"""The one logger of a TensorRT module: it keeps what went wrong, for messages of ours.
+"""The only logger of a TensorRT module, which keeps TensorRT's errors for our own messages.
 
-TensorRT registers the first logger a process gives it, uses that one for every builder and runtime
-from then on, and does not own it.  So there is one a module, and it lives as long as the process.
+TensorRT keeps the first logger that a process gives it, uses that logger for every builder and
+runtime, and does not own it.  So there is one logger per module, and it lives as long as the
+process.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ KEPT = 50
 
 @functools.cache
 def log_of(trt: Any) -> Any:
-    """Return the logger for ``trt``, whose ``lines`` are the latest errors it was told."""
+    """Return the logger for the module ``trt``; its ``lines`` are TensorRT's latest errors."""
     errors = (trt.ILogger.Severity.INTERNAL_ERROR, trt.ILogger.Severity.ERROR)
 
     class Log(trt.ILogger):  # type: ignore[misc]

@@ -1,19 +1,19 @@
-"""TensorRT engines of 8.6 to 11, and of TensorRT-RTX, on a CUDA layer of ours.
+"""Engines of TensorRT 8.6 to 11, and of TensorRT-RTX.
 
-An engine is code that runs with the process' rights: open only engines you trust.
+An engine is code that runs with the rights of the process: open only engines that you trust.
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, ClassVar
 
 import numpy as np
 
 from yolox_deploy.errors import ArtifactError
-from yolox_deploy.runtimes.base import Array, Opened, Runtime, Shape
+from yolox_deploy.runtimes.base import Array, Opened, Runtime, Shape, shape_text
 from yolox_deploy.runtimes.gpu import Gpu, find_gpu
 from yolox_deploy.runtimes.tensorrt.bindings import BINDINGS, choose_binding
 from yolox_deploy.runtimes.tensorrt.compatibility import (
@@ -28,39 +28,41 @@ from yolox_deploy.runtimes.tensorrt.log import log_of
 from yolox_deploy.runtimes.tensorrt.sidecar import EngineRecord, check_content, read_sidecar
 from yolox_deploy.spec import ModelSpec
 
-# What an engine may take and return, by the names of TensorRT's DataType.
+# The element types that an engine may take and return, by the names of TensorRT's DataType.
 DTYPES: dict[str, np.dtype[Any]] = {"FLOAT": np.dtype(np.float32), "HALF": np.dtype(np.float16)}
 DYNAMIC = -1
-# Why an engine may not load that nothing is known of, or that was compared with its sidecar.
+# Why an engine may not load: if nothing is known of it, and if it was compared with its sidecar.
 UNKNOWN = "it may be truncated, or built by another version or for another GPU"
 WHOLE = "the file is whole and fits this machine, so the driver may be too old or memory short"
 
 
 class TensorRTRuntime(Runtime):
-    """One engine, execution context and stream on one GPU; batches within the engine's profile.
+    """One engine with one execution context and one stream, on one GPU.
 
-    ``device`` is ``cuda`` or ``cuda:1``; ``pycuda`` and ``cuda-python`` in its place choose what
-    carries the CUDA calls, else the first that is installed does.  On cuda-python, which has CUDA
-    graphs, a batch of the same size as the one before is replayed from a graph.  The precision was
-    settled when the engine was built.  ``engine_seconds`` come from CUDA events.
+    ``device`` is ``cuda`` or ``cuda:1``.  The setting ``cuda_binding`` chooses the Python package
+    that makes the CUDA calls; without it, the first one that is installed is used.  With
+    cuda-python, which has CUDA graphs, a batch of the same size as the batch before is replayed
+    from a graph.  The precision was chosen when the engine was built.  ``engine_seconds`` come
+    from CUDA events.
 
-    Raises :class:`~yolox_deploy.errors.DeviceError` where there is no GPU.
+    Raises :class:`~yolox_deploy.errors.DeviceError` if there is no GPU.
     """
 
     name = "tensorrt"
     module: ClassVar[str] = "tensorrt"
-    devices = ("cuda", *BINDINGS)
+    devices = ("cuda",)
     precisions = ("as built",)
+    settings: ClassVar[Mapping[str, tuple[str, ...]]] = {"cuda_binding": tuple(BINDINGS)}
 
     def _open(self) -> Opened:
-        kind, index = self.device_kind_and_index()
-        # Before any object of TensorRT: without a driver some versions crash.
-        gpu = find_gpu(index)
+        # Before any object of TensorRT is made: without a driver some versions crash.
+        gpu = find_gpu(self.placed.index)
         spec, record = read_sidecar(self.path)
         trt = importlib.import_module(self.module)
         self._compare(spec, record, _machine(self.name, trt, gpu))
         self.precision = record.precision if record else spec.precision
-        self.cuda: Cuda = choose_binding(None if kind == "cuda" else kind)(index)
+        binding = choose_binding(self.chosen_settings.get("cuda_binding"))
+        self.cuda: Cuda = binding(self.placed.index)
         with self.cuda.current():
             self._deserialize(trt, spec, record, gpu)
             opened = self._describe(trt, spec)
@@ -73,7 +75,7 @@ class TensorRTRuntime(Runtime):
         return opened
 
     def _compare(self, spec: ModelSpec, record: EngineRecord | None, machine: Machine) -> None:
-        """Refuse an engine that was built for something else, or is not the sidecar's."""
+        """Refuse an engine that does not fit this machine, or does not belong to its sidecar."""
         if record is None:
             return
         problem = refusal(record, machine)
@@ -94,7 +96,7 @@ class TensorRTRuntime(Runtime):
         self.log.lines.clear()
         self.runtime = trt.Runtime(self.log)
         if record is not None and record.version_compatible:
-            # Such an engine carries the runtime of its builder's version.
+            # Such an engine contains the runtime of the version that built it.
             self.runtime.engine_host_code_allowed = True
         self.engine = self.runtime.deserialize_cuda_engine(self.path.read_bytes())
         if self.engine is None:
@@ -110,7 +112,7 @@ class TensorRTRuntime(Runtime):
             )
 
     def _describe(self, trt: Any, spec: ModelSpec) -> Opened:
-        """Find the engine's one input and output and the batches it takes."""
+        """Find the engine's input, its output and the batch sizes that it takes."""
         names = [self.engine.get_tensor_name(i) for i in range(self.engine.num_io_tensors)]
         taken = [n for n in names if self.engine.get_tensor_mode(n) == trt.TensorIOMode.INPUT]
         given = [n for n in names if n not in taken]
@@ -133,7 +135,7 @@ class TensorRTRuntime(Runtime):
     def _check_profile(
         self, spec: ModelSpec, lowest: tuple[int, ...], highest: tuple[int, ...]
     ) -> None:
-        """Refuse an engine whose profile leaves out what its spec promises."""
+        """Refuse an engine whose profile does not cover the input that its spec states."""
         wanted = (spec.batch, 3, spec.height, spec.width)
         inside = len(lowest) == len(highest) == 4 and all(
             low <= side <= high if side is not None else 1 <= low <= high
@@ -141,12 +143,12 @@ class TensorRTRuntime(Runtime):
         )
         if not inside:
             raise ArtifactError(
-                f"{self.path} takes {_text(lowest)} to {_text(highest)}, its sidecar says "
-                f"{_text(wanted)}: copy both files again from the same export"
+                f"{self.path} takes {shape_text(lowest)} to {shape_text(highest)}, its sidecar "
+                f"says {shape_text(wanted)}: copy both files again from the same export"
             )
 
     def _allocate(self, trt: Any, spec: ModelSpec) -> None:
-        """Make buffers for the largest batch, so that their addresses never change."""
+        """Allocate buffers for the largest batch, so that their addresses never change."""
         largest = self.batches[1]
         self._count = 0
         self._repeats = 0
@@ -157,8 +159,9 @@ class TensorRTRuntime(Runtime):
         returned = tuple(self.context.get_tensor_shape(self.output_name))
         if len(returned) < 2 or min(returned) < 1 or returned[0] != largest:
             raise ArtifactError(
-                f"{self.path} returns {_text(returned)} for {largest} pictures: a YOLOX detector "
-                "returns as many rows for every picture; NMS belongs outside the engine"
+                f"{self.path} returns {shape_text(_shape(returned))} for {largest} pictures: a "
+                "YOLOX detector returns equally many rows for every picture; NMS belongs outside "
+                "the engine"
             )
         self.stream = self.cuda.stream()
         self.events = [self.cuda.event() for _ in range(4)]
@@ -175,7 +178,7 @@ class TensorRTRuntime(Runtime):
             self._demand(
                 self.context.set_tensor_address(name, buffer.address), f"the address of {name}"
             )
-        # What leaves is a copy: page-locked memory is gone after close().
+        # infer() returns a copy, because close() frees the page-locked memory.
         self.result = np.empty(returned, np.float32)
 
     def _dtype(self, trt: Any, name: str) -> np.dtype[Any]:
@@ -189,14 +192,14 @@ class TensorRTRuntime(Runtime):
         )
 
     def _set_batch(self, count: int) -> None:
-        """Tell the engine how many pictures come; a graph of another number goes."""
+        """Tell the engine the batch size, and free a graph that was captured for another size."""
         if count == self._count:
             self._repeats += 1
             return
         if self._graph is not None:
             graph, self._graph = self._graph, None
             self.cuda.free(graph)
-        # Until it is accepted the engine's shape is unknown.
+        # If the engine refuses the size, its shape is unknown.
         self._count, self._repeats = 0, 0
         self._demand(
             self.context.set_input_shape(self.input_name, (count, *self.picture)),
@@ -215,7 +218,7 @@ class TensorRTRuntime(Runtime):
             return self._infer_batch(images, max(len(images), smallest))[: len(images)]
 
     def _infer_batch(self, images: Array, count: int) -> Array:
-        """Run ``count`` pictures, those that ``images`` lacks are zeros."""
+        """Run a batch of ``count`` pictures; after ``images`` it is filled up with zeros."""
         cuda, stream, events = self.cuda, self.stream, self.events
         (host_in, host_out) = (buffer.array[:count] for buffer in self.host)
         np.copyto(host_in[: len(images)], images, casting="same_kind")
@@ -234,7 +237,7 @@ class TensorRTRuntime(Runtime):
         return self.result[:count]
 
     def _execute(self) -> None:
-        # The first run of a shape lets TensorRT settle what a capture must not contain.
+        # The first run of a batch size: TensorRT then does work that cannot be captured.
         if self._graph is None and self._graphs_work and self._repeats:
             self._capture()
         if self._graph is None:
@@ -243,7 +246,7 @@ class TensorRTRuntime(Runtime):
             self.cuda.launch(self._graph, self.stream)
 
     def _capture(self) -> None:
-        """Make a graph of one execution; an engine that cannot be captured runs without."""
+        """Capture one execution into a graph; an engine that cannot be captured runs without."""
         handle = self.cuda.address(self.stream)
         try:
             if not getattr(self.context, "is_stream_capturable", lambda stream: True)(handle):
@@ -262,7 +265,7 @@ class TensorRTRuntime(Runtime):
             raise ArtifactError(f"{self.path}: {self.name} refuses {what}{self._reason()}")
 
     def _reason(self) -> str:
-        """Return what TensorRT said last, to be put behind a message."""
+        """Return TensorRT's last error in brackets, to append to a message."""
         return f" ({' '.join(self.log.lines[-1].split())[:300]})" if self.log.lines else ""
 
     def _close(self) -> None:
@@ -271,13 +274,13 @@ class TensorRTRuntime(Runtime):
             return
         with ExitStack() as last:
             last.callback(cuda.close)
-            # Also where the context cannot be made current any more.
+            # Also if the context can no longer be made current.
             last.callback(self._forget)
             with cuda.current():
                 self._forget()
 
     def _forget(self) -> None:
-        """Let go of TensorRT's objects: an engine outlives its context, a runtime its engine."""
+        """Delete TensorRT's objects: context before engine, engine before runtime."""
         for name in (
             "context",
             "engine",
@@ -293,7 +296,7 @@ class TensorRTRuntime(Runtime):
 
 
 class TensorRTRTXRuntime(TensorRTRuntime):
-    """The same for engines of TensorRT-RTX."""
+    """Engines of TensorRT-RTX; all else is as with :class:`TensorRTRuntime`."""
 
     name = "tensorrt-rtx"
     module = "tensorrt_rtx"
@@ -305,7 +308,3 @@ def _machine(flavour: str, trt: Any, gpu: Gpu) -> Machine:
 
 def _shape(dimensions: Sequence[int]) -> Shape:
     return tuple(None if d == DYNAMIC else int(d) for d in dimensions)
-
-
-def _text(shape: Sequence[int | None]) -> str:
-    return "x".join("?" if side in (None, DYNAMIC) else str(side) for side in shape)
