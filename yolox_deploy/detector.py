@@ -251,6 +251,6 @@ def open_model(
         device=device,
         threads=threads,
         precision=precision,
+        settings=settings,
         hints=hints,
-        **({"settings": settings} if settings else {}),
     )
