@@ -47,9 +47,17 @@ class MissingPackageError(YoloxDeployError, ImportError):
 
 
 class DeviceError(YoloxDeployError):
-    """A GPU, or its driver, that the request needs and this machine lacks."""
+    """A GPU, or its driver, that the request needs and this machine lacks.
+
+    ``reason`` says what is missing, ``advice`` what the one who wants to run a model can do.
+    """
 
     exit_code = 4
+
+    def __init__(self, reason: str, advice: str = "") -> None:
+        super().__init__(f"{reason}: {advice}" if advice else reason)
+        self.reason = reason
+        self.advice = advice
 
 
 class VerificationError(YoloxDeployError):

@@ -30,7 +30,7 @@ def test_without_tensorrt_one_message_says_what_to_do_and_what_is_needed_is_ther
     )
     assert found.code == 4
     *rest, last = found.err.splitlines()
-    assert last.startswith("yolox-export: target trt is built on the machine that shall run it: ")
+    assert last.startswith("yolox-export: target trt must be built on the machine that runs it: ")
     assert not [line for line in rest if line.startswith("yolox-export:")]
     line = "trtexec --onnx=yolox_nano_fp16.onnx --saveEngine=yolox_nano_fp16.engine --stronglyTyped"
     assert line in last

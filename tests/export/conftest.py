@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -15,11 +16,12 @@ import torch
 from onnx import numpy_helper
 
 from yolox_deploy.errors import YoloxDeployError
-from yolox_deploy.export import ExportOptions, ExportResult, export_model
+from yolox_deploy.export import TARGETS, ExportOptions, ExportResult, export_model
 from yolox_deploy.export.verify import Pictures, Reference
 from yolox_deploy.models import YOLOX, build_network
 from yolox_deploy.models.checkpoint import load_checkpoint
 from yolox_deploy.runtimes import BACKENDS
+from yolox_deploy.runtimes.gpu import why_no_gpu
 from yolox_deploy.spec import ModelSpec
 
 REFERENCES = {"darknet53": "yolov3"}
@@ -94,6 +96,24 @@ def made_once(tmp_path_factory: Any) -> Callable[..., Made]:
         return found
 
     return give
+
+
+@pytest.fixture(scope="session")
+def built() -> list[str]:
+    """The targets that are built here; asked for together, their exports are shared by all tests.
+
+    Only TensorRT may be missing, and only with its GPU or its package.
+    """
+    able = not why_no_gpu() and importlib.util.find_spec("tensorrt") is not None
+    return [name for name in TARGETS if able or name != "trt"]
+
+
+@pytest.fixture
+def rtx(made_once: Any, built: list[str], nano_pth: Path) -> ExportResult:
+    """The real nano as an engine of TensorRT-RTX in half precision."""
+    pytest.importorskip("tensorrt_rtx", exc_type=ImportError)
+    result: ExportResult = made_once(nano_pth, built, ExportOptions(fp16=True))["trt-rtx"]
+    return result
 
 
 @pytest.fixture(scope="session")

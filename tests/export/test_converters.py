@@ -14,11 +14,12 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from yolox_deploy.errors import ConversionError, MissingPackageError, UsageError
-from yolox_deploy.export import TARGETS, ExportOptions, ExportResult, export_model, targets
+from yolox_deploy.export import TARGETS, ExportOptions, ExportResult, export_model
 from yolox_deploy.export.onnx import make_hub
-from yolox_deploy.export.pipeline import artifact_name, requested_spec
+from yolox_deploy.export.options import artifact_name, requested_spec
 from yolox_deploy.export.precision import flushed, to_fp16, underflow
 from yolox_deploy.export.prepare import prepare
+from yolox_deploy.export.targets import ncnn
 from yolox_deploy.models.checkpoint import load_checkpoint
 from yolox_deploy.spec import ModelSpec, SpecHints
 
@@ -154,9 +155,9 @@ def test_a_converter_that_fails_leaves_what_was_there(
     out = tmp_path / "out"
     out.mkdir()
     (out / "nano_1.ncnn.param").write_text("precious")
-    monkeypatch.setattr(targets, "pnnx_program", lambda: program(tmp_path, text))
+    monkeypatch.setattr(ncnn, "pnnx_program", lambda: program(tmp_path, text))
     if "sleep" in text:
-        monkeypatch.setattr(targets, "PNNX_TIMEOUT_S", 0.2)
+        monkeypatch.setattr(ncnn, "PNNX_TIMEOUT_S", 0.2)
     options = ExportOptions(hints=SMALL, verify=False)
     with pytest.raises(ConversionError, match=sentence) as caught:
         export_model(checkpoint_of(1), ["ncnn"], options, out)
@@ -165,7 +166,7 @@ def test_a_converter_that_fails_leaves_what_was_there(
 
 
 def test_the_converters_program_is_there() -> None:
-    assert targets.pnnx_program().is_file()
+    assert ncnn.pnnx_program().is_file()
 
 
 def test_the_network_is_traced_once_for_all_targets(checkpoint_of: Any, tmp_path: Path) -> None:
@@ -201,10 +202,8 @@ def test_what_cannot_be_asked_for_is_refused(
 @pytest.mark.parametrize(
     ("precision", "name"), [("fp32", "yolox_nano"), ("fp16", "yolox_nano_fp16")]
 )
-def test_the_file_is_named_after_the_checkpoint(
-    precision: Any, name: str, nano_spec: ModelSpec
-) -> None:
-    assert artifact_name(replace(nano_spec, precision=precision)) == name
+def test_the_file_is_named_after_the_checkpoint(precision: Any, name: str) -> None:
+    assert artifact_name("yolox_nano", precision) == name
 
 
 def test_no_target_is_a_usage_error(checkpoint_of: Any, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from yolox_deploy import Detector
 from yolox_deploy.errors import MissingPackageError, UsageError
-from yolox_deploy.export import TARGETS, ExportOptions, ExportResult, Target, export_model, target
+from yolox_deploy.export import TARGETS, ExportOptions, ExportResult, Target, export_model
 from yolox_deploy.files import ASSETS
 from yolox_deploy.runtimes import BACKENDS
 from yolox_deploy.runtimes.gpu import why_no_gpu
@@ -275,7 +275,7 @@ def test_suppression_at_other_thresholds_is_verified_at_those(
 )
 def test_an_unknown_target_is_answered_with_the_one_that_was_meant(given: str, meant: str) -> None:
     with pytest.raises(UsageError, match=f"did you mean '{meant}'"):
-        target(given)
+        TARGETS.choose(given)
 
 
 def test_a_target_without_its_package_names_the_pip_line() -> None:

@@ -20,7 +20,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from yolox_deploy.errors import ConversionError, UsageError
-from yolox_deploy.export.tensorrt import (
+from yolox_deploy.export.targets.tensorrt.builder import (
     MIB,
     BuildRequest,
     build_engine,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from yolox_deploy.cli.common import (
     MODEL_HELP,
@@ -17,18 +18,26 @@ from yolox_deploy.cli.common import (
     run,
 )
 from yolox_deploy.errors import (
+    ExtensionWarning,
     InputFileError,
     MissingPackageError,
     UsageError,
     VerificationError,
 )
+from yolox_deploy.export.options import DEFAULT_OPSET, ExportOptions
+from yolox_deploy.export.results import ExportResult, NotBuiltError, UnverifiedError
+from yolox_deploy.export.targets import TARGETS, Setting, all_settings, takers, target_of
 from yolox_deploy.postprocess import IOU_THRESHOLD, SCORE_THRESHOLD
 from yolox_deploy.progress import print_table, say, stages
+from yolox_deploy.runtimes import BACKENDS, CHECKPOINT_SUFFIXES, backend_for
+from yolox_deploy.spec import SpecHints
+from yolox_deploy.tasks.describe import describe as describe_spec
 
 if TYPE_CHECKING:
-    from yolox_deploy.export import ExportResult, Verification
+    from yolox_deploy.export.verify import Verification
 
 COMMAND = "yolox-export"
+BATCH = "--batch"
 EXAMPLES = """\
   yolox-export --model yolox_nano.pth --to onnx,openvino,ncnn
   yolox-export --model my7.pth --names names.txt --to ncnn --fp16 --verify my_pictures/
@@ -44,83 +53,91 @@ def parser() -> argparse.ArgumentParser:
     """Return the command's parser."""
     result = make_parser(
         COMMAND,
-        "Export a trained YOLOX checkpoint, and prove that every artifact detects what the "
-        "checkpoint detects.",
+        "Export a trained YOLOX checkpoint to other formats, and verify that every artifact "
+        "detects what the checkpoint detects.",
         EXAMPLES,
     )
+    result.epilog = f"{list_of_targets()}\n{result.epilog}"
     result.add_argument("--model", help=MODEL_HELP)
     result.add_argument(
         "--to",
         default="onnx",
         metavar="TARGETS",
-        help="onnx, openvino, ncnn, trt, trt-rtx: one, or several with commas",
+        help="one or several of the targets below, separated by commas (default: onnx)",
     )
     result.add_argument(
-        "--output", type=Path, default=Path(), metavar="DIR", help="folder for the artifacts (.)"
+        "--output",
+        type=Path,
+        default=Path(),
+        metavar="DIR",
+        help="folder for the artifacts (default: the current folder)",
     )
     result.add_argument(
-        "--describe", type=Path, metavar="FILE", help="print what an artifact states of itself"
+        "--describe",
+        type=Path,
+        metavar="FILE",
+        help="print what an artifact says about itself, and export nothing",
     )
     result.add_argument(
         "--verify-artifact",
         type=Path,
         metavar="FILE",
-        help="verify what was exported before against the checkpoint --model, here and now",
+        help="verify an artifact again: compare it with the checkpoint --model on this machine, "
+        "and export nothing",
     )
     add_model_hints(result)
     graph = result.add_argument_group("graph")
     graph.add_argument(
-        "--batch",
+        BATCH,
         type=batch,
         default=1,
         metavar="N",
-        help="pictures a run (1); MIN,OPT,MAX for TensorRT with --dynamic (1,4,8)",
+        help=batch_help(),
     )
-    graph.add_argument("--dynamic", action="store_true", help="any number of pictures a run")
-    graph.add_argument("--opset", type=int, metavar="N", help="ONNX operator set (17)")
-    graph.add_argument("--fp16", action="store_true", help="half precision")
-    graph.add_argument("--decode", action="store_true", help="decode boxes inside the graph")
-    graph.add_argument("--nms", action="store_true", help="decode and suppress inside the graph")
+    graph.add_argument(
+        "--dynamic", action="store_true", help="allow any number of pictures per inference call"
+    )
+    graph.add_argument(
+        "--opset",
+        type=int,
+        default=DEFAULT_OPSET,
+        metavar="N",
+        help=f"version of the ONNX operator set (default: {DEFAULT_OPSET})",
+    )
+    graph.add_argument("--fp16", action="store_true", help="compute in half precision")
+    graph.add_argument("--decode", action="store_true", help="decode the boxes inside the graph")
+    graph.add_argument(
+        "--nms", action="store_true", help="decode and suppress the boxes inside the graph"
+    )
     add_thresholds(graph, SCORE_THRESHOLD, IOU_THRESHOLD)  # type: ignore[arg-type]
     graph.add_argument(
         "--simplify",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="fold constants with onnxsim (default)",
+        help="fold constants with onnxsim (default: --simplify)",
     )
     graph.add_argument(
         "--scale-stem",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="scale the first layer against FP16 underflow, exactly (default)",
+        help="scale the weights of the first layer by a power of two, so that FP16 can hold them "
+        "(default: --scale-stem)",
     )
-    engine = result.add_argument_group("TensorRT engines (--to trt, trt-rtx)")
-    engine.add_argument(
-        "--workspace", type=int, metavar="MIB", help="scratch memory (3/4 of the GPU's free memory)"
-    )
-    engine.add_argument(
-        "--targets",
-        metavar="SM,...",
-        help="trt-rtx: GPUs by compute capability, such as sm86,sm89,sm120 (Ampere and newer)",
-    )
-    engine.add_argument(
-        "--hardware-compatible", action="store_true", help="trt: runs on Ampere and newer GPUs"
-    )
-    engine.add_argument(
-        "--version-compatible", action="store_true", help="trt: runs on newer TensorRT versions"
-    )
+    add_settings(result)
     checks = result.add_argument_group("verification")
     checks.add_argument(
         "--verify",
         type=Path,
         metavar="FOLDER",
-        help="pictures to verify on (default: drawn ones that ship with the package)",
+        help="folder of pictures to verify on (default: drawn pictures of this package)",
     )
-    checks.add_argument("--no-verify", action="store_true", help="write without verifying")
+    checks.add_argument(
+        "--no-verify", action="store_true", help="write the artifacts without verifying them"
+    )
     checks.add_argument(
         "--allow-unverified",
         action="store_true",
-        help="keep an artifact that fails under its requested name, exit code 0",
+        help="if an artifact fails, give it the requested name all the same, and exit with code 0",
     )
     return result
 
@@ -132,37 +149,114 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run(COMMAND, lambda: work(arguments))
 
 
-def batch(text: str) -> int | tuple[int, int, int]:
-    """Return ``--batch``: a number, or the smallest, preferred and largest of a dynamic engine."""
-    numbers = tuple(int(part) for part in text.split(","))
-    if len(numbers) == 1:
-        return numbers[0]
-    if len(numbers) != 3:
-        raise argparse.ArgumentTypeError(f"expected N or MIN,OPT,MAX, got {text}")
-    return numbers
+def list_of_targets() -> str:
+    """Return one line per target for the help."""
+    width = max(map(len, TARGETS))
+    lines = [f"  {name:<{width}}  {row.description}" for name, row in TARGETS.items()]
+    return "\n".join(("targets:", *lines, ""))
+
+
+def batch_help() -> str:
+    """Return the help of ``--batch`` with the further forms that settings give it."""
+    forms = [
+        f"; for {takers_of(setting)} also {setting.metavar}: {escaped(setting.help)}"
+        for setting in all_settings().values()
+        if setting.option == BATCH
+    ]
+    return "".join(("number of pictures per inference call (default: 1)", *forms))
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """Add an option for each setting that some targets declare."""
+    group = parser.add_argument_group("settings of single targets")
+    for setting in all_settings().values():
+        if setting.option == BATCH:
+            continue
+        kind: dict[str, Any] = {"action": "store_true"}
+        if setting.metavar:
+            kind = {"metavar": setting.metavar, "type": reader(setting)}
+        try:
+            group.add_argument(
+                setting.option,
+                dest=f"setting_{setting.name}",
+                default=setting.default,
+                help=f"for {takers_of(setting)}: {escaped(setting.help)}",
+                **kind,
+            )
+        except argparse.ArgumentError as error:
+            warnings.warn(
+                f"the setting {setting.name!r} of target {takers(setting.name)[0]} has no option: "
+                f"{error}",
+                ExtensionWarning,
+                stacklevel=2,
+            )
+
+
+def takers_of(setting: Setting) -> str:
+    """Return which targets take a setting, in words."""
+    return " or ".join(takers(setting.name))
+
+
+def escaped(text: str) -> str:
+    """Return a text as argparse wants it, which formats its help with ``%``."""
+    return text.replace("%", "%%")
+
+
+def settings_of(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the settings that were given on the command line."""
+    given = dict(arguments.batch) if isinstance(arguments.batch, Mapping) else {}
+    for name, setting in all_settings().items():
+        value = getattr(arguments, f"setting_{name}", setting.default)
+        if value != setting.default:
+            given[name] = value
+    return given
+
+
+def reader(setting: Setting) -> Callable[[str], Any]:
+    """Return what reads a setting's text for argparse, which hides the text of other errors."""
+
+    def read(text: str) -> Any:
+        try:
+            return setting.parse(text)
+        except UsageError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    read.__name__ = setting.name
+    return read
+
+
+def batch(text: str) -> int | dict[str, Any]:
+    """Return ``--batch``: a number, or the value of a setting that has the same option."""
+    for setting in all_settings().values():
+        if setting.option == BATCH and not text.strip().lstrip("+-").isdigit():
+            return {setting.name: reader(setting)(text)}
+    return int(text)
 
 
 def describe(arguments: argparse.Namespace) -> int:
-    """Print an artifact's spec, and of an engine what it was built for, without opening it."""
-    from yolox_deploy.runtimes import backend_for
-    from yolox_deploy.runtimes.tensorrt.sidecar import ENGINE_SUFFIX, check_content, read_sidecar
-    from yolox_deploy.tasks.describe import describe as describe_spec
-
+    """Print what an artifact says about itself."""
     path: Path = arguments.describe
     if not path.is_file():
         raise InputFileError(f"{path}: no such file")
-    if path.suffix == ENGINE_SUFFIX:
-        spec, record = read_sidecar(path)
-        if record:
-            check_content(path, record)
-        rows = [*describe_spec(spec), *(record.describe() if record else ())]
-    else:
-        with backend_for(path).runtime_class()(path, hints=model_hints(arguments)) as runtime:
-            rows = describe_spec(runtime.spec)
+    rows = description(path, model_hints(arguments))
     width = max(len(label) for label, _ in rows)
     for label, text in rows:
         print(f"{label:<{width}}  {text}")
     return 0
+
+
+def description(path: Path, hints: SpecHints) -> list[tuple[str, str]]:
+    """Return an artifact's spec and how it was built, as rows of a label and a text.
+
+    The artifact is opened by its engine only if that is the only way to read it.
+    """
+    if any(path.name.endswith(row.suffix) for row in TARGETS.values()):
+        described = target_of(path).describe(path)
+        if described:
+            spec, rows = described
+            return [*describe_spec(spec), *rows]
+    with backend_for(path).runtime_class()(path, hints=hints) as runtime:
+        return describe_spec(runtime.spec)
 
 
 def check(arguments: argparse.Namespace) -> int:
@@ -206,35 +300,22 @@ def export(arguments: argparse.Namespace) -> int:
     if not arguments.nms and (
         arguments.score_threshold != SCORE_THRESHOLD or arguments.iou_threshold != IOU_THRESHOLD
     ):
-        raise UsageError("thresholds belong to an artifact only with --nms: add it, or drop them")
+        raise UsageError(
+            "thresholds are part of an artifact only with --nms: add --nms, or leave them out"
+        )
     need_export_packages()
-    from yolox_deploy.export import (
-        EngineNotBuiltError,
-        EngineSettings,
-        ExportOptions,
-        UnverifiedError,
-        export_model,
-    )
-    from yolox_deploy.export.onnx import DEFAULT_OPSET
+    from yolox_deploy.export.pipeline import export_model
     from yolox_deploy.weights import find_model
 
     checkpoint = find_model(arguments.model)
-    if checkpoint.suffix in (".onnx", ".xml", ".param", ".engine"):
+    opened = {suffix for row in BACKENDS.values() for suffix in row.suffixes}
+    if checkpoint.suffix in opened.difference(CHECKPOINT_SUFFIXES):
         raise UsageError(f"{checkpoint} is an artifact already: --model takes the checkpoint")
-    hints = model_hints(arguments)
-    profile = arguments.batch if isinstance(arguments.batch, tuple) else None
-    settings = EngineSettings(
-        workspace=arguments.workspace,
-        profile=profile,
-        targets=engine_targets(arguments.targets),
-        hardware_compatible=arguments.hardware_compatible,
-        version_compatible=arguments.version_compatible,
-    )
     options = ExportOptions(
-        hints=hints,
-        batch=1 if profile else arguments.batch,
+        hints=model_hints(arguments),
+        batch=arguments.batch if isinstance(arguments.batch, int) else 1,
         dynamic=arguments.dynamic,
-        opset=DEFAULT_OPSET if arguments.opset is None else arguments.opset,
+        opset=arguments.opset,
         fp16=arguments.fp16,
         decode=arguments.decode,
         nms=arguments.nms,
@@ -245,7 +326,7 @@ def export(arguments: argparse.Namespace) -> int:
         verify=not arguments.no_verify,
         pictures=arguments.verify,
         allow_unverified=arguments.allow_unverified,
-        engine=settings,
+        settings=settings_of(arguments),
     )
     targets = [name.strip() for name in arguments.to.split(",") if name.strip()]
     try:
@@ -253,7 +334,7 @@ def export(arguments: argparse.Namespace) -> int:
             results = export_model(
                 checkpoint, targets, options, arguments.output, begin, begin.advance
             )
-    except (UnverifiedError, EngineNotBuiltError) as error:
+    except (UnverifiedError, NotBuiltError) as error:
         print_results(error.results)
         raise
     print_results(results)
@@ -261,7 +342,7 @@ def export(arguments: argparse.Namespace) -> int:
 
 
 def print_results(results: Sequence[ExportResult]) -> None:
-    """Print what is worth knowing about the exports, then one row an artifact."""
+    """Print the notes of all exports, then one row per artifact."""
     for note in dict.fromkeys(note for r in results for note in (*r.notes, *r.verification.notes)):
         say(f"note: {note}")
     rows = [
@@ -277,17 +358,7 @@ def print_results(results: Sequence[ExportResult]) -> None:
     print_table(["target", "artifact", "size", "time", "verified"], rows)
 
 
-def engine_targets(text: str | None) -> tuple[str, ...]:
-    """Return ``--targets`` as names; raises :class:`UsageError` where there is none."""
-    if text is None:
-        return ()
-    names = tuple(name.strip().lower() for name in text.split(",") if name.strip())
-    if not names:
-        raise UsageError("--targets names no GPU: expected such as sm86,sm89")
-    return names
-
-
 def verdict(verification: Verification) -> str:
-    """Return what verification found, for a table."""
+    """Return what verification found, as a cell of a table."""
     words = {"passed": "yes", "failed": "NO", "not run": "not run"}
     return f"{words[verification.status]}: {verification.summary}"

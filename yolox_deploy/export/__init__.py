@@ -1,6 +1,7 @@
 """Checkpoint to ONNX, ONNX to the other formats, and verification (needs PyTorch and ONNX).
 
-Names are imported when they are first used, so that parts that need neither can be used alone.
+Names are imported when they are first used: the table of targets, for example, can be read without
+PyTorch and ONNX.
 """
 
 from __future__ import annotations
@@ -9,41 +10,34 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from yolox_deploy.export.pipeline import (
-        EngineNotBuiltError,
-        ExportOptions,
-        ExportResult,
-        UnverifiedError,
-        export_model,
-    )
-    from yolox_deploy.export.targets import TARGETS, Target, target
-    from yolox_deploy.export.tensorrt import EngineSettings
+    from yolox_deploy.export.options import ExportOptions
+    from yolox_deploy.export.pipeline import export_model
+    from yolox_deploy.export.results import ExportResult, NotBuiltError, UnverifiedError
+    from yolox_deploy.export.targets import TARGETS, Setting, Target
     from yolox_deploy.export.verify import Verification
 
 __all__ = [
     "TARGETS",
-    "EngineNotBuiltError",
-    "EngineSettings",
     "ExportOptions",
     "ExportResult",
+    "NotBuiltError",
+    "Setting",
     "Target",
     "UnverifiedError",
     "Verification",
     "export_model",
-    "target",
 ]
 
 _HOMES = {
-    "EngineNotBuiltError": "pipeline",
-    "EngineSettings": "tensorrt",
-    "ExportOptions": "pipeline",
-    "ExportResult": "pipeline",
+    "ExportOptions": "options",
+    "ExportResult": "results",
+    "NotBuiltError": "results",
+    "Setting": "targets",
     "TARGETS": "targets",
     "Target": "targets",
-    "UnverifiedError": "pipeline",
+    "UnverifiedError": "results",
     "Verification": "verify",
     "export_model": "pipeline",
-    "target": "targets",
 }
 
 

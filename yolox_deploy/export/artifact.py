@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from yolox_deploy.errors import InputFileError, UsageError
-from yolox_deploy.export.targets import TARGETS, Target
+from yolox_deploy.export.targets import target_of
 from yolox_deploy.export.verify import Pictures, Reference, Verification, verify
 from yolox_deploy.files import reported_as_output_error, workplace
 from yolox_deploy.models.checkpoint import load_checkpoint
@@ -83,17 +83,6 @@ def verify_artifact(
     else:
         _rewrite(artifact, spec)
     return Verified(found, spec, tuple(notes))
-
-
-def target_of(artifact: Path) -> Target:
-    """Return the target that such files are made by; raises :class:`UsageError`."""
-    rows = [row for row in TARGETS.values() if artifact.name.endswith(row.suffix)]
-    if not rows:
-        raise UsageError(
-            f"{artifact.name} is not called like an artifact: expected a name that ends with "
-            + ", ".join(row.suffix for row in TARGETS.values())
-        )
-    return max(rows, key=lambda row: len(row.suffix))
 
 
 def _rewrite(artifact: Path, spec: ModelSpec) -> None:

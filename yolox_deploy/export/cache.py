@@ -1,4 +1,4 @@
-"""The cache of exports: what ``Detector("x.pth")`` opens, made once."""
+"""The one cache of exports: a checkpoint becomes a backend's artifact once."""
 
 from __future__ import annotations
 
@@ -8,42 +8,102 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from yolox_deploy.errors import MissingPackageError
+from yolox_deploy.errors import MissingPackageError, UsageError
+from yolox_deploy.export.options import ExportOptions, artifact_name
+from yolox_deploy.export.targets import TARGETS, Target
 from yolox_deploy.files import cache_folder, sha256_of
-from yolox_deploy.runtimes import BACKENDS
+from yolox_deploy.runtimes import BACKENDS, CHECKPOINT_SUFFIXES
 from yolox_deploy.spec import SpecHints
 from yolox_deploy.weights import NEEDS_TORCH
 
 # Changes where an export of the same checkpoint would come out differently.
-EXPORT_CACHE_VERSION = 1
+EXPORT_CACHE_VERSION = 2
 
 
-def exported(checkpoint: Path, backend: str, hints: SpecHints) -> Path:
-    """Return the artifact for ``backend`` made from ``checkpoint``, exporting it the first time.
+def exported(
+    model: Path,
+    backend: str,
+    hints: SpecHints,
+    *,
+    batch: int | None = None,
+    fp16: bool = False,
+    verify: bool = True,
+) -> Path:
+    """Return the file that ``backend`` opens: ``model`` itself, or what it is exported to.
 
-    It is kept in the cache folder under the checkpoint's content and the hints; ``auto`` takes
-    the first backend that can run here.  Raises what the export raises.
+    A checkpoint is exported the first time, for exactly ``batch`` pictures per call (``None``: any
+    number).  The artifact is kept in the cache folder under the checkpoint's content, the options,
+    and where it matters the machine.  ``auto`` is the first backend that can run here; where none
+    can, and for a backend that opens checkpoints, the checkpoint is returned.
+
+    Raises :class:`UsageError` for a backend that no target writes files for,
+    :class:`MissingPackageError` without PyTorch, and what the export raises.
     """
+    if not needs_export(model, backend):
+        return model
     if importlib.util.find_spec("torch") is None:
         raise MissingPackageError(
-            f"{checkpoint.name} is a checkpoint, and reading one needs PyTorch: {NEEDS_TORCH}"
+            f"{model.name} is a checkpoint, and reading one needs PyTorch: {NEEDS_TORCH}"
         )
-    from yolox_deploy.export import TARGETS, ExportOptions, export_model
-
-    able = [t for t in TARGETS.values() if t.backend == backend or backend == "auto"]
-    ready = [t for t in able if BACKENDS[t.backend].availability().ok]
-    if not ready:
-        if backend == "auto":
-            return checkpoint
-        # Says which package is missing.
-        BACKENDS[backend].runtime_class()
-    target = ready[0]
-    # An engine is of no use on another GPU or to another version: those have one of their own.
-    machine = [target.made_for()] if target.made_for() else []
-    options = json.dumps([EXPORT_CACHE_VERSION, asdict(hints), *machine], sort_keys=True)
-    key = f"{sha256_of(checkpoint)[:16]}-{hashlib.sha256(options.encode()).hexdigest()[:8]}"
-    folder = cache_folder() / "exports" / key
-    artifact = folder / f"{checkpoint.stem}{target.suffix}"
+    target = target_for(backend)
+    if target is None:
+        return model
+    options = ExportOptions(
+        hints=hints,
+        batch=1 if batch is None else batch,
+        dynamic=batch is None,
+        fp16=fp16,
+        verify=verify,
+    )
+    name = artifact_name(model.stem, "fp16" if fp16 else "fp32")
+    artifact = cache_folder() / "exports" / _key(model, target, options) / (name + target.suffix)
     if not artifact.is_file():
-        export_model(checkpoint, [target.name], ExportOptions(hints=hints, dynamic=True), folder)
+        from yolox_deploy.export.pipeline import export_model
+
+        export_model(model, [target.name], options, artifact.parent)
     return artifact
+
+
+def needs_export(model: Path, backend: str) -> bool:
+    """Return whether ``model`` is a checkpoint and ``backend`` does not open it as it is."""
+    suffix = model.suffix.lower()
+    if suffix not in CHECKPOINT_SUFFIXES:
+        return False
+    return backend == "auto" or suffix not in BACKENDS[backend].suffixes
+
+
+def target_for(backend: str) -> Target | None:
+    """Return the target that writes files for ``backend``.
+
+    For ``auto`` it is the first target whose backend can run here, ``None`` if there is none.
+    Raises :class:`UsageError` for a backend without a target, :class:`MissingPackageError` or
+    :class:`~yolox_deploy.errors.DeviceError` for a backend that cannot run here.
+    """
+    if backend == "auto":
+        rows = [row for row in TARGETS.values() if row.backend in BACKENDS]
+        return next((row for row in rows if BACKENDS[row.backend].availability().ok), None)
+    able = [row for row in TARGETS.values() if row.backend == backend]
+    if not able:
+        raise UsageError(
+            f"no export target writes files for backend {backend}: give it a file that it opens "
+            f"({' or '.join(BACKENDS[backend].suffixes)}) in the place of a checkpoint"
+        )
+    if not BACKENDS[backend].availability().ok:
+        # Says which package or GPU is missing.
+        BACKENDS[backend].runtime_class()
+    return able[0]
+
+
+def _key(checkpoint: Path, target: Target, options: ExportOptions) -> str:
+    """Return a folder name for everything that an artifact depends on."""
+    given = {
+        "version": EXPORT_CACHE_VERSION,
+        "target": target.name,
+        "made for": target.made_for(),
+        "hints": asdict(options.hints),
+        "batch": None if options.dynamic else options.batch,
+        "fp16": options.fp16,
+        "verify": options.verify,
+    }
+    text = json.dumps(given, sort_keys=True)
+    return f"{sha256_of(checkpoint)[:16]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"

@@ -21,6 +21,7 @@ import torch
 from onnx import helper
 
 from yolox_deploy.errors import ConversionError, UsageError
+from yolox_deploy.export.options import DEFAULT_OPSET
 from yolox_deploy.export.prepare import PreparedNetwork
 from yolox_deploy.runtimes.base import one_line
 from yolox_deploy.spec import SPEC_KEY, ModelSpec
@@ -29,7 +30,6 @@ from yolox_deploy.tasks import task_of
 INPUT_NAME = "images"
 OUTPUT_NAME = "output"
 
-DEFAULT_OPSET = 17
 OLDEST_OPSET = 11
 # From here on PyTorch's current exporter writes the opset natively; it cannot go below.
 DYNAMO_OPSET = 18

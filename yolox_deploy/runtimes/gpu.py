@@ -16,9 +16,10 @@ from yolox_deploy.errors import DeviceError
 LIBRARY = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 # CUdevice_attribute, CUDA driver API.
 CAPABILITY_MAJOR, CAPABILITY_MINOR = 75, 76
-NO_DRIVER = (
-    "no NVIDIA driver here: install one from https://www.nvidia.com/drivers (in a container: start "
-    "it with --gpus all), or use an artifact for the CPU (.onnx, .xml, .param)"
+FOR_THE_CPU = "use an artifact for the CPU (.onnx, .xml, .param)"
+INSTALL_DRIVER = (
+    "install one from https://www.nvidia.com/drivers (in a container: start it with --gpus all), "
+    f"or {FOR_THE_CPU}"
 )
 
 
@@ -43,16 +44,13 @@ class Driver:
         try:
             self.library = ctypes.CDLL(LIBRARY)
         except OSError as error:
-            raise DeviceError(NO_DRIVER) from error
+            raise DeviceError("no NVIDIA driver here", INSTALL_DRIVER) from error
         self.call("cuInit", 0)
         count = ctypes.c_int()
         self.call("cuDeviceGetCount", ctypes.byref(count))
         self.count = count.value
         if not self.count:
-            raise DeviceError(
-                "the NVIDIA driver sees no GPU here: use an artifact for the CPU (.onnx, .xml, "
-                ".param)"
-            )
+            raise DeviceError("the NVIDIA driver sees no GPU here", FOR_THE_CPU)
 
     def call(self, name: str, *arguments: object) -> None:
         """Call a function of the driver; raises :class:`DeviceError` with the name of the error."""
@@ -126,10 +124,15 @@ def free_memory(index: int = 0) -> int:
     return Driver().free_memory(index)
 
 
-def why_no_gpu() -> str:
-    """Return one sentence on why no GPU can be used, or "" if there is a GPU."""
+def missing_gpu() -> DeviceError | None:
+    """Return the error that says what is missing for a GPU, ``None`` if there is one."""
     try:
         Driver()
     except DeviceError as error:
-        return str(error)
-    return ""
+        return error
+    return None
+
+
+def why_no_gpu() -> str:
+    """Return one sentence on why no GPU can be used and what to do, or "" if there is a GPU."""
+    return str(missing_gpu() or "")

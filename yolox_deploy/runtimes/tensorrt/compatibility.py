@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -44,19 +45,32 @@ def refusal(record: EngineRecord, machine: Machine) -> str | None:
     capability = machine.compute_capability
     if capability is None:
         return None
+    if record.targets or record.hardware_compatible or record.flavour == "tensorrt-rtx":
+        return gpu_refusal(record.targets, machine)
+    if record.compute_capability not in (None, capability):
+        built_for = gpu_text(record.gpu, record.compute_capability)
+        return f"it was built for {built_for} and this is {gpu_text(machine.gpu, capability)}"
+    return None
+
+
+def gpu_refusal(targets: Sequence[str], machine: Machine) -> str | None:
+    """Return one sentence on why an engine cannot run on the GPU of ``machine``, else ``None``.
+
+    ``targets`` are the GPUs that the engine was built for ("sm86", ...); if there are none, it was
+    built for Ampere and newer ones.
+    """
+    capability = machine.compute_capability
+    if capability is None:
+        return None
     here = f"this is {gpu_text(machine.gpu, capability)}"
-    if record.targets:
+    if targets:
         target = target_of(capability)
-        if target not in record.targets:
-            return f"it was built for {', '.join(record.targets)} and {here}, {target}"
+        if target not in targets:
+            return f"it was built for {', '.join(targets)} and {here}, {target}"
         return None
     # https://docs.nvidia.com/deeplearning/tensorrt-rtx/latest/inference-library/cpu-engines.html
-    if record.hardware_compatible or record.flavour == "tensorrt-rtx":
-        if capability < HARDWARE_COMPATIBLE_FROM:
-            return f"it was built for GPUs of compute capability 8.0 (Ampere) and newer and {here}"
-        return None
-    if record.compute_capability not in (None, capability):
-        return f"it was built for {gpu_text(record.gpu, record.compute_capability)} and {here}"
+    if capability < HARDWARE_COMPATIBLE_FROM:
+        return f"it was built for GPUs of compute capability 8.0 (Ampere) and newer and {here}"
     return None
 
 

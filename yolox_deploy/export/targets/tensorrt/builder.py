@@ -8,71 +8,25 @@ from __future__ import annotations
 
 import contextlib
 import re
-import shlex
-import signal
-import threading
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
-from typing import Any
-
-import onnx
+from typing import TYPE_CHECKING, Any
 
 from yolox_deploy.errors import ConversionError, OutputError, UsageError, suggest
+from yolox_deploy.export.targets.base import Advance, ignore_progress
+from yolox_deploy.export.targets.tensorrt.watch import interruptible, progress_monitor
 from yolox_deploy.files import cache_folder, write_atomically
 from yolox_deploy.runtimes.base import one_line
 from yolox_deploy.runtimes.tensorrt.log import log_of
 from yolox_deploy.runtimes.tensorrt.sidecar import EnginePrecision, Flavour
-from yolox_deploy.spec import LARGEST_BATCH, ModelSpec
 
-# Pictures of one call that a dynamic engine is made for: smallest, preferred, largest.
-DEFAULT_PROFILE = (1, 4, 8)
-# TensorRT wants memory beside its workspace, and other programs do too.
-WORKSPACE_SHARE = 0.75
+if TYPE_CHECKING:
+    import onnx
+
 MIB = 1 << 20
 QUANTIZED = {"QuantizeLinear", "DequantizeLinear"}
 # Nodes that export/onnx.py appends behind the network; they compute in FP32.
 TAIL = re.compile(r"(node_of_)?(decode|nms)/")
-
-Advance = Callable[[str, int, int], None]
-
-
-@dataclass(frozen=True)
-class EngineSettings:
-    """What can be asked of an engine, beside what every artifact can be asked for.
-
-    ``workspace`` is the scratch memory in MiB that the builder may plan with (``None``: three
-    quarters of the GPU memory that is free); ``profile`` the smallest, preferred and largest
-    number of pictures of a dynamic engine; ``targets`` the GPUs of a TensorRT-RTX engine ("sm86",
-    ...; none: Ampere and newer).  A hardware-compatible engine runs on other GPUs (Ampere and
-    newer), a version-compatible one on newer TensorRT versions, both at some cost in speed.
-
-    Raises :class:`UsageError` where a value makes no sense.
-    """
-
-    workspace: int | None = None
-    profile: tuple[int, int, int] | None = None
-    targets: tuple[str, ...] = ()
-    hardware_compatible: bool = False
-    version_compatible: bool = False
-
-    def __post_init__(self) -> None:
-        if self.workspace is not None and not 1 <= self.workspace <= 1 << 24:
-            raise UsageError(f"workspace is a number of MiB from 1 on, got {self.workspace}")
-        if self.profile is not None:
-            least, preferred, most = self.profile
-            if not 1 <= least <= preferred <= most <= LARGEST_BATCH:
-                raise UsageError(
-                    "batch is MIN,OPT,MAX in ascending order, each in "
-                    f"1..{LARGEST_BATCH}, got {least},{preferred},{most}"
-                )
-
-    def batches(self, spec: ModelSpec) -> tuple[int, int, int]:
-        """Return the smallest, preferred and largest number of pictures of one call."""
-        if spec.batch is None:
-            return self.profile or DEFAULT_PROFILE
-        return spec.batch, spec.batch, spec.batch
 
 
 @dataclass(frozen=True)
@@ -97,7 +51,7 @@ def build_engine(
     trt: Any,
     graph: onnx.ModelProto,
     request: BuildRequest,
-    advance: Advance = lambda phase, done, total: None,
+    advance: Advance = ignore_progress,
 ) -> bytes:
     """Return the serialized engine of ``graph``; ``trt`` is the module that builds it.
 
@@ -119,9 +73,9 @@ def build_engine(
         profile.set_shape(graph.graph.input[0].name, *request.profile)
         config.add_optimization_profile(profile)
     cache = _attach_timing_cache(trt, config, request.timing_cache)
-    with _interruptible() as interrupted:
+    with interruptible() as interrupted:
         if _has(trt, "IProgressMonitor", "IBuilderConfig.progress_monitor"):
-            monitor = _monitor(trt, advance, interrupted)
+            monitor = progress_monitor(trt, advance, interrupted)
             config.progress_monitor = monitor
         plan = builder.build_serialized_network(network, config)
     if plan is None:
@@ -294,71 +248,3 @@ def _has(trt: Any, *names: str) -> bool:
                 return False
             found = getattr(found, part)
     return True
-
-
-def _monitor(trt: Any, advance: Advance, interrupted: threading.Event) -> Any:
-    """Return a progress monitor that tells ``advance`` and stops the build when interrupted."""
-
-    class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
-        def __init__(self) -> None:
-            trt.IProgressMonitor.__init__(self)
-            self.steps: dict[str, int] = {}
-
-        def phase_start(self, phase_name: str, parent_phase: str, num_steps: int) -> None:
-            self.steps[phase_name] = num_steps
-            advance(phase_name, 0, num_steps)
-
-        def step_complete(self, phase_name: str, step: int) -> bool:
-            total = self.steps.get(phase_name, 0)
-            advance(phase_name, min(step + 1, total), total)
-            return not interrupted.is_set()
-
-        def phase_finish(self, phase_name: str) -> None:
-            total = self.steps.pop(phase_name, 0)
-            advance(phase_name, total, total)
-
-    return Monitor()
-
-
-@contextlib.contextmanager
-def _interruptible() -> Iterator[threading.Event]:
-    """Hold an interrupt back until the builder has returned, and tell it through the event.
-
-    An exception that passes through the builder's own frames would end the process.
-    """
-    interrupted = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield interrupted
-        return
-
-    def remember(number: int, frame: FrameType | None) -> None:
-        interrupted.set()
-
-    before = signal.signal(signal.SIGINT, remember)
-    try:
-        yield interrupted
-    finally:
-        signal.signal(signal.SIGINT, before or signal.SIG_DFL)
-    if interrupted.is_set():
-        raise KeyboardInterrupt
-
-
-def shapes(spec: ModelSpec, batches: tuple[int, int, int]) -> tuple[tuple[int, ...], ...]:
-    """Return the input's smallest, preferred and largest shape."""
-    return tuple((batch, 3, spec.height, spec.width) for batch in batches)
-
-
-def trtexec_line(source: str, engine: str, spec: ModelSpec, settings: EngineSettings) -> str:
-    """Return the command that makes the same engine with NVIDIA's ``trtexec`` (10 and newer)."""
-    words = ["trtexec", f"--onnx={source}", f"--saveEngine={engine}", "--stronglyTyped"]
-    if spec.batch is None:
-        for kind, shape in zip(
-            ("min", "opt", "max"), shapes(spec, settings.batches(spec)), strict=True
-        ):
-            words.append(f"--{kind}Shapes=images:{'x'.join(map(str, shape))}")
-    if settings.workspace is not None:
-        words.append(f"--memPoolSize=workspace:{settings.workspace}")
-    words += ["--hardwareCompatibilityLevel=ampere+"] if settings.hardware_compatible else []
-    words += ["--versionCompatible"] if settings.version_compatible else []
-    words += ["--noTF32"] if spec.precision == "fp32" else []
-    return shlex.join(words)

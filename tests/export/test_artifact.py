@@ -1,0 +1,115 @@
+"""An artifact that is there already is verified, and keeps what was found."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from yolox_deploy.errors import DeviceError, UsageError
+from yolox_deploy.export import TARGETS, ExportOptions, ExportResult, artifact
+from yolox_deploy.export.artifact import verify_artifact
+from yolox_deploy.export.targets import target_of
+from yolox_deploy.runtimes import BACKENDS
+from yolox_deploy.runtimes.base import Opened
+from yolox_deploy.runtimes.gpu import why_no_gpu
+from yolox_deploy.runtimes.tensorrt.sidecar import EngineRecord, read_sidecar
+
+no_gpu = pytest.mark.skipif(not why_no_gpu(), reason="here engines run")
+
+
+def copied(result: ExportResult, folder: Path) -> Path:
+    for file in TARGETS[result.target].files(result.path):
+        (folder / file.name).write_bytes(file.read_bytes())
+    return folder / result.path.name
+
+
+@pytest.mark.parametrize("to", ["onnx", "openvino", "ncnn"])
+def test_an_artifact_that_is_there_is_verified_and_says_so(
+    to: str, made_once: Any, built: list[str], nano_pth: Path, tmp_path: Path
+) -> None:
+    result = made_once(nano_pth, built, ExportOptions())[to]
+    path = copied(result, tmp_path)
+    TARGETS[to].embed(path, replace(result.spec, verification=None))
+    before = {file.name for file in tmp_path.iterdir()}
+    found = verify_artifact(path, nano_pth)
+    assert found.verification.status == "passed"
+    assert found.notes == ()
+    assert {file.name for file in tmp_path.iterdir()} == before
+    with BACKENDS[TARGETS[to].backend].runtime_class()(path) as runtime:
+        assert runtime.spec == found.spec
+        assert runtime.spec.verification is not None
+        assert runtime.spec.verification["status"] == "passed"
+
+
+def test_an_artifact_of_another_class_count_is_not_the_checkpoints(
+    nano_hub: ExportResult, checkpoint_of: Any
+) -> None:
+    content = nano_hub.path.read_bytes()
+    with pytest.raises(UsageError, match=r"80 classes and .* 7: it was not made from"):
+        verify_artifact(nano_hub.path, checkpoint_of(7))
+    assert nano_hub.path.read_bytes() == content
+
+
+def test_an_artifact_without_a_spec_is_verified_and_left_alone(
+    nano_onnx: Path, nano_pth: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "official.onnx"
+    path.write_bytes(nano_onnx.read_bytes())
+    found = verify_artifact(path, nano_pth)
+    assert found.verification.status == "passed"
+    assert any("nothing was written" in note for note in found.notes)
+    assert path.read_bytes() == nano_onnx.read_bytes()
+
+
+@pytest.mark.parametrize("to", TARGETS)
+def test_the_target_of_a_file_is_told_by_its_name(to: str) -> None:
+    assert target_of(Path(f"x.y{TARGETS[to].suffix}")).name == to
+
+
+def test_an_engine_that_runs_at_last_is_recorded_as_executed(
+    rtx: ExportResult, nano_pth: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ONNX Runtime stands in for the GPU: this shows the sidecar's way, no engine runs."""
+    path = copied(rtx, tmp_path)
+    source = rtx.path.with_name("yolox_nano_fp16.onnx")
+
+    class StandIn(BACKENDS["onnxruntime"].runtime_class()):  # type: ignore[misc]
+        def _open(self) -> Opened:
+            engine, self.path = self.path, source
+            opened = super()._open()
+            self.path = engine
+            return opened._replace(spec_json=read_sidecar(engine).spec.to_json())
+
+    class Row:
+        @staticmethod
+        def runtime_class() -> type:
+            return StandIn
+
+    monkeypatch.setattr(artifact, "backend_for", lambda path: Row)
+    before = read_sidecar(path).engine
+    assert before == replace(as_record(before), executed=False)
+    found = verify_artifact(path, nano_pth)
+    assert found.verification.status == "passed"
+    after = read_sidecar(path)
+    assert after.engine == replace(as_record(before), executed=True)
+    assert after.spec.verification is not None
+    assert "engine not executed" not in after.spec.verification["summary"]
+    assert path.read_bytes() == rtx.path.read_bytes()
+    json.loads(path.with_name(path.name + ".json").read_text("utf-8"))
+
+
+def as_record(record: EngineRecord | None) -> EngineRecord:
+    assert record is not None
+    return record
+
+
+@no_gpu
+def test_an_engine_is_not_verified_where_it_cannot_run(rtx: ExportResult, nano_pth: Path) -> None:
+    content = rtx.path.with_name(rtx.path.name + ".json").read_bytes()
+    with pytest.raises(DeviceError, match="no NVIDIA driver"):
+        verify_artifact(rtx.path, nano_pth)
+    assert rtx.path.with_name(rtx.path.name + ".json").read_bytes() == content

@@ -1,0 +1,169 @@
+"""What every target is: how a format is written, and what it cannot do on this machine."""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import os
+import shlex
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from yolox_deploy.errors import MissingPackageError, UsageError, YoloxDeployError
+from yolox_deploy.spec import ModelSpec, OutputKind
+
+if TYPE_CHECKING:
+    import onnx
+
+# Is told the phase that a converter is in, the steps that are done, and all steps.
+Advance = Callable[[str, int, int], None]
+
+
+def ignore_progress(phase: str, done: int, total: int) -> None:
+    """Do nothing: the ``Advance`` of those who do not watch."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Something that only some targets can be asked for; ``yolox-export`` makes an option of it.
+
+    ``name`` is the key in ``ExportOptions.settings``; targets that name a setting alike share it.
+    ``option`` is what it is called on the command line and ``metavar`` what stands for its value
+    there; without a ``metavar`` it is a switch.  ``parse`` makes the value from the option's text
+    and raises ``ValueError`` for a text that it cannot read.  Whether a value makes sense is
+    checked by the target.  A setting with the option ``--batch`` is another form of the ``--batch``
+    of all targets, for texts that are not one number.
+    """
+
+    name: str
+    option: str
+    help: str
+    metavar: str = ""
+    parse: Callable[[str], Any] = str
+    default: Any = None
+
+    @property
+    def usage(self) -> str:
+        """The option as a user writes it, such as ``--batch MIN,OPT,MAX``."""
+        return f"{self.option} {self.metavar}".rstrip()
+
+
+class Target(ABC):
+    """One format: ``convert`` writes it from an ONNX graph, ``embed`` puts the spec into it.
+
+    An artifact has a main file, which the ``backend`` opens and whose name ends with ``suffix``,
+    and maybe further files beside it.  ``package`` is the converter, ``extra`` installs it, and
+    ``description`` says in a few words what is written.
+    """
+
+    name: ClassVar[str]
+    description: ClassVar[str]
+    suffix: ClassVar[str]
+    backend: ClassVar[str]
+    package: ClassVar[str]
+    extra: ClassVar[str]
+    outputs: ClassVar[tuple[OutputKind, ...]] = ("raw", "decoded", "detections")
+    # A format without batches is exported for one picture; its runtime loops over the pictures.
+    batches: ClassVar[bool] = True
+    # Whether the graph is turned into FP16 before ``convert``, or ``convert`` does it.
+    fp16_in_graph: ClassVar[bool] = False
+    settings: ClassVar[tuple[Setting, ...]] = ()
+
+    # The values of the settings, and who is told how far the converter is.
+    values: Mapping[str, Any] = MappingProxyType({})
+    advance: Advance = staticmethod(ignore_progress)
+
+    def with_settings(
+        self, settings: Mapping[str, Any], advance: Advance = ignore_progress
+    ) -> Self:
+        """Return a copy of the target with those of ``settings`` that it takes.
+
+        Raises :class:`UsageError` for a value that makes no sense.
+        """
+        row = copy.copy(self)
+        row.values = {s.name: settings.get(s.name, s.default) for s in self.settings}
+        row.advance = advance
+        return row
+
+    def load(self) -> None:
+        """Import the converter, before any work is done; raises :class:`MissingPackageError`."""
+        try:
+            importlib.import_module(self.package)
+        except ImportError as error:
+            raise MissingPackageError(
+                f"target {self.name} needs the package {self.package}: {self.install}"
+            ) from error
+
+    @property
+    def install(self) -> str:
+        """The command that installs the converter."""
+        return f'pip install "yolox-deploy[{self.extra}]"'
+
+    def check(self, spec: ModelSpec) -> None:
+        """Raise :class:`UsageError` if this format cannot carry what was asked for."""
+        if spec.output not in self.outputs:
+            raise UsageError(
+                f"target {self.name} cannot carry NMS, only {' or '.join(self.outputs)} output: "
+                "leave --nms out for it, Detector does the NMS"
+            )
+
+    def files(self, main: Path) -> tuple[Path, ...]:
+        """Return every file of the artifact whose main file is ``main``, the main file last."""
+        return (main,)
+
+    @abstractmethod
+    def convert(self, graph: onnx.ModelProto, spec: ModelSpec, main: Path) -> None:
+        """Write the artifact, without its spec, to ``main`` and to what belongs beside it.
+
+        Raises :class:`~yolox_deploy.errors.ConversionError` if the converter fails.
+        """
+
+    @abstractmethod
+    def embed(self, main: Path, spec: ModelSpec) -> None:
+        """Write the spec into the artifact, replacing an earlier one; nothing else changes."""
+
+    def describe(self, main: Path) -> tuple[ModelSpec, list[tuple[str, str]]] | None:
+        """Return an artifact's spec, and rows of a label and a text on how it was built.
+
+        ``None`` if only the engine can read what the artifact says.
+        """
+        return None
+
+    # Some artifacts can be built only on a machine of a certain kind.
+
+    def why_not_built(self) -> YoloxDeployError | None:
+        """Return why this machine cannot build what another machine can, else ``None``.
+
+        The export then writes ONNX in the artifact's place and calls :meth:`hand_over`.  A target
+        that any machine can build leaves this alone, and :meth:`load` says what is missing.
+        """
+        return None
+
+    def hand_over(self, source: Path, spec: ModelSpec, unexecuted: ModelSpec) -> str:
+        """Write beside the ONNX file ``source`` what the machine that can build needs.
+
+        ``spec`` is that of ``source``; ``unexecuted`` is the artifact's, which has not run.
+        Returns one sentence on how the artifact is built there.
+        """
+        return f"Build it from {source} on a machine that can"
+
+    def made_for(self) -> str:
+        """Return what an artifact in the cache depends on beside its checkpoint, "" for nothing."""
+        return ""
+
+    # Some artifacts run only on a machine of a certain kind.
+
+    def why_not_executed(self) -> str:
+        """Return one sentence on why the artifact cannot run on this machine, "" if it can.
+
+        What cannot run is verified through the ONNX graph that it is made from.
+        """
+        return ""
+
+    def finish_command(self, main: Path) -> str:
+        """Return the command that verifies the artifact on the machine that runs it."""
+        return f"yolox-export --verify-artifact {shlex.quote(os.fspath(main))} --model CHECKPOINT"

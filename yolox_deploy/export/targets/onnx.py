@@ -1,0 +1,38 @@
+"""ONNX: the hub, from which all other formats are converted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from yolox_deploy.export.targets.base import Target
+from yolox_deploy.spec import ModelSpec
+
+if TYPE_CHECKING:
+    import onnx
+
+
+class OnnxTarget(Target):
+    """One ``.onnx`` file, the spec in its metadata."""
+
+    name = "onnx"
+    description = "ONNX, for ONNX Runtime and OpenVINO"
+    suffix = ".onnx"
+    backend = "onnxruntime"
+    package = "onnx"
+    extra = "export"
+    fp16_in_graph = True
+
+    def convert(self, graph: onnx.ModelProto, spec: ModelSpec, main: Path) -> None:
+        import onnx
+
+        onnx.save_model(graph, main)
+
+    def embed(self, main: Path, spec: ModelSpec) -> None:
+        import onnx
+
+        from yolox_deploy.export.onnx import embed_spec
+
+        model = onnx.load_model(main)
+        embed_spec(model, spec)
+        onnx.save_model(model, main)
