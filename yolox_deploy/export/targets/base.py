@@ -56,8 +56,9 @@ class Target(ABC):
     """One format: ``convert`` writes it from an ONNX graph, ``embed`` puts the spec into it.
 
     An artifact has a main file, which the ``backend`` opens and whose name ends with ``suffix``,
-    and maybe further files beside it.  ``package`` is the converter, ``extra`` installs it, and
-    ``description`` says in a few words what is written.
+    and maybe further files beside it.  ``package`` is the converter, and ``extra`` the extra of
+    yolox-deploy that installs it; a target of another package has none.  ``description`` says in a
+    few words what is written.
     """
 
     name: ClassVar[str]
@@ -65,7 +66,7 @@ class Target(ABC):
     suffix: ClassVar[str]
     backend: ClassVar[str]
     package: ClassVar[str]
-    extra: ClassVar[str]
+    extra: ClassVar[str | None] = None
     outputs: ClassVar[tuple[OutputKind, ...]] = ("raw", "decoded", "detections")
     # A format without batches is exported for one picture; its runtime loops over the pictures.
     batches: ClassVar[bool] = True
@@ -101,6 +102,8 @@ class Target(ABC):
     @property
     def install(self) -> str:
         """The command that installs the converter."""
+        if self.extra is None:
+            return f"pip install {self.package}"
         return f'pip install "yolox-deploy[{self.extra}]"'
 
     def check(self, spec: ModelSpec) -> None:

@@ -1,0 +1,118 @@
+"""The cache of exports: what is made once, what is made anew, and what is not exported at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from yolox_deploy.errors import MissingPackageError, UsageError
+from yolox_deploy.export import TARGETS, cache, pipeline
+from yolox_deploy.export.cache import exported
+from yolox_deploy.runtimes import BACKENDS, backend_for
+from yolox_deploy.runtimes.registry import Backend
+from yolox_deploy.spec import SpecHints
+
+SMALL = SpecHints(imgsz=(64, 64), names=("thing",))
+FAST: dict[str, Any] = {"hints": SMALL, "verify": False}
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """What is exported, in the place of exporting: a file that says nothing."""
+    files: list[Path] = []
+
+    def export(checkpoint: Path, targets: list[str], options: Any, folder: Path) -> None:
+        stem = f"{checkpoint.stem}_fp16" if options.fp16 else checkpoint.stem
+        folder.mkdir(parents=True)
+        files.append(folder / f"{stem}{TARGETS[targets[0]].suffix}")
+        files[-1].write_bytes(b"")
+
+    monkeypatch.setattr(pipeline, "export_model", export)
+    return files
+
+
+@pytest.mark.parametrize("options", [{"batch": 2}, {"batch": None}, {"fp16": True}], ids=str)
+def test_the_artifact_is_what_was_asked_for(
+    options: dict[str, Any], checkpoint_of: Callable[[int], Path]
+) -> None:
+    path = exported(checkpoint_of(1), "onnxruntime", **FAST, **options)
+    with backend_for(path).runtime_class()(path) as runtime:
+        assert runtime.spec.batch == options.get("batch")
+        assert runtime.spec.precision == ("fp16" if options.get("fp16") else "fp32")
+        assert (runtime.spec.height, runtime.spec.class_names) == (64, ("thing",))
+
+
+def test_every_option_has_an_artifact_of_its_own_and_each_is_made_once(
+    made: list[Path], checkpoint_of: Callable[[int], Path]
+) -> None:
+    requests: list[dict[str, Any]] = [
+        {},
+        {"batch": 1},
+        {"batch": 2},
+        {"fp16": True},
+        {"verify": True},
+        {"hints": SpecHints(imgsz=(96, 64), names=("thing",))},
+    ]
+    first = [exported(checkpoint_of(1), "onnxruntime", **{**FAST, **r}) for r in requests]
+    first.append(exported(checkpoint_of(1), "openvino", **FAST))
+    assert made == first
+    assert len({path.parent for path in first}) == len(first)
+    again = [exported(checkpoint_of(1), "onnxruntime", **{**FAST, **r}) for r in requests]
+    assert [*again, exported(checkpoint_of(1), "openvino", **FAST)] == first == made
+
+
+def test_an_artifact_depends_on_the_content_of_the_checkpoint_not_on_its_name(
+    made: list[Path], checkpoint_of: Callable[[int], Path], tmp_path: Path
+) -> None:
+    copied = tmp_path / "sub" / "nano_1.pth"
+    copied.parent.mkdir()
+    copied.write_bytes(checkpoint_of(1).read_bytes())
+    one = exported(checkpoint_of(1), "onnxruntime", **FAST)
+    assert exported(copied, "onnxruntime", **FAST) == one
+    copied.write_bytes(checkpoint_of(7).read_bytes())
+    assert exported(copied, "onnxruntime", **FAST) != one
+    assert len(made) == 2
+
+
+def test_an_artifact_for_one_machine_is_made_anew_on_another(
+    made: list[Path], checkpoint_of: Callable[[int], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def on(machine: str) -> Path:
+        monkeypatch.setattr(TARGETS["onnx"], "made_for", lambda: machine, raising=False)
+        return exported(checkpoint_of(1), "onnxruntime", **FAST)
+
+    paths = [on("10.3 NVIDIA L4"), on("10.3 NVIDIA T4"), on("10.3 NVIDIA L4")]
+    assert paths[0] == paths[2] != paths[1]
+    assert made == paths[:2]
+
+
+def test_what_a_backend_opens_is_not_exported(
+    made: list[Path], nano_onnx: Path, checkpoint_of: Callable[[int], Path]
+) -> None:
+    assert exported(nano_onnx, "openvino", **FAST) == nano_onnx
+    assert exported(checkpoint_of(1), "torch", **FAST) == checkpoint_of(1)
+    assert made == []
+
+
+def test_where_no_engine_runs_the_checkpoint_is_left_to_pytorch(
+    made: list[Path], checkpoint_of: Callable[[int], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache, "BACKENDS", {"torch": BACKENDS["torch"]})
+    assert exported(checkpoint_of(1), "auto", **FAST) == checkpoint_of(1)
+    assert made == []
+
+
+def test_a_backend_without_a_target_or_a_package_is_said_to_have_none(
+    checkpoint_of: Callable[[int], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = Backend("alone", "no target", "nowhere:None", package="numpy", suffixes=(".alone",))
+    absent = Backend("ncnn", "absent", "nowhere:None", package="no_such_engine", suffixes=(".x",))
+    rows = {**BACKENDS, "alone": alone, "ncnn": absent}
+    monkeypatch.setattr(cache, "BACKENDS", rows)
+    with pytest.raises(UsageError, match=r"no export target writes files for backend alone.*\.al"):
+        exported(checkpoint_of(1), "alone", **FAST)
+    with pytest.raises(MissingPackageError, match="pip install no_such_engine"):
+        exported(checkpoint_of(1), "ncnn", **FAST)
