@@ -16,6 +16,7 @@ import yolox_deploy
 from yolox_deploy.errors import ExtensionWarning, ModelWarning, UsageError, YoloxDeployError
 from yolox_deploy.files import cache_folder
 from yolox_deploy.progress import say
+from yolox_deploy.runtimes import BACKENDS
 from yolox_deploy.spec import SpecHints
 
 EXIT_CODES = """\
@@ -185,13 +186,41 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--backend",
         default="auto",
-        help="auto, onnxruntime, openvino, ncnn, torch, tensorrt or tensorrt-rtx",
+        metavar="NAME",
+        help=f"what runs the model: auto, {', '.join(BACKENDS)} (default: auto)",
     )
     group.add_argument(
-        "--device", help="cpu (default), cuda, cuda:1, gpu, ... as the backend has it"
+        "--device",
+        metavar="NAME",
+        help="cpu, cuda, cuda:1, gpu, npu or auto, as far as the backend has it (default: the "
+        "backend's first, mostly cpu)",
     )
-    group.add_argument("--threads", type=int, help="CPU threads (default: the engine's choice)")
-    group.add_argument("--precision", help="what the engine computes in: fp32 (default), bf16, ...")
+    group.add_argument(
+        "--threads", type=int, metavar="N", help="number of CPU threads (default: the engine's)"
+    )
+    group.add_argument(
+        "--precision",
+        metavar="NAME",
+        help="what the engine computes in: fp32, bf16 or fp16 (default: fp32)",
+    )
+    group.add_argument(
+        "--engine-setting",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a setting that only some backends have, such as cuda_binding=pycuda",
+    )
+
+
+def engine_settings(arguments: argparse.Namespace) -> dict[str, str]:
+    """Return the values of ``--engine-setting`` by name; raises :class:`UsageError`."""
+    found = {}
+    for text in arguments.engine_setting:
+        name, equals, value = text.partition("=")
+        if not (name and equals and value):
+            raise UsageError(f"--engine-setting {text}: expected NAME=VALUE")
+        found[name] = value
+    return found
 
 
 def add_thresholds(parser: argparse.ArgumentParser, score: float, iou: float) -> None:

@@ -18,6 +18,7 @@ from yolox_deploy.cli.common import (
     add_engine_arguments,
     add_model_hints,
     add_thresholds,
+    engine_settings,
     make_parser,
     model_hints,
     run_command,
@@ -122,6 +123,7 @@ def open_detector(arguments: argparse.Namespace) -> Detector:
         arguments.device,
         arguments.threads,
         precision=arguments.precision,
+        settings=engine_settings(arguments),
         clip=not arguments.no_clip,
         **vars(model_hints(arguments)),
     )
