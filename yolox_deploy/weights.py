@@ -11,6 +11,7 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
+from yolox_deploy.architectures import ARCHITECTURES
 from yolox_deploy.errors import (
     CheckpointError,
     DownloadError,
@@ -26,14 +27,14 @@ from yolox_deploy.files import (
 )
 
 RELEASE = "https://github.com/Megvii-BaseDetection/YOLOX/releases/download/0.1.1rc0"
-PUBLISHED = {
-    "yolox_nano": "nano",
-    "yolox_tiny": "tiny",
-    "yolox_s": "s",
-    "yolox_m": "m",
-    "yolox_l": "l",
-    "yolox_x": "x",
-    "yolox_darknet": "darknet53",
+# File name of published weights (without .pth) to the architecture's name.
+PUBLISHED = {row.release: row.name for row in ARCHITECTURES.values() if row.release}
+# Other names of the same files: yolox_darknet53 and yolov3 for yolox_darknet.
+OTHER_NAMES = {
+    name: row.release
+    for row in ARCHITECTURES.values()
+    for name in (f"yolox_{row.name}", *row.aliases)
+    if row.release
 }
 # A small model of drawn digits that was trained for this package, see examples/digits.
 BUNDLED = ASSETS / "digits_nano.pth"
@@ -65,7 +66,7 @@ def find_model(model: str | os.PathLike[str] | None) -> Path:
             f"{path}: a folder; a model is one file (.onnx, .xml, .param, .engine, .pth)"
         )
     word = str(model).lower().replace("-", "_").removesuffix(".pth")
-    word = {"yolox_darknet53": "yolox_darknet", "yolov3": "yolox_darknet"}.get(word, word)
+    word = OTHER_NAMES.get(word, word)
     if word in PUBLISHED and path.name == str(model):
         from yolox_deploy.progress import download_progress
 

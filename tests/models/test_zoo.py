@@ -12,9 +12,9 @@ import pytest
 import torch
 from torch import nn
 
+from yolox_deploy.architectures import ARCHITECTURES
 from yolox_deploy.data.categories import COCO_NAMES
-from yolox_deploy.errors import UsageError
-from yolox_deploy.models import ALIASES, ARCHITECTURES, YOLOX, architecture, build_network
+from yolox_deploy.models import YOLOX, build_network
 from yolox_deploy.spec import ModelSpec
 from yolox_deploy.tasks.detect import Detect
 
@@ -134,27 +134,6 @@ def test_the_published_gflops_are_those_of_the_network(name: str) -> None:
     # The published figures also count the normalisation layers.
     assert row.gflops is not None
     assert 2 * multiplications / 1e9 == pytest.approx(row.gflops, rel=0.035)
-
-
-@pytest.mark.parametrize(
-    ("given", "expected"),
-    [
-        ("s", "s"),
-        ("yolox_s", "s"),
-        ("YOLOX-S", "s"),
-        ("yolox-darknet53", "darknet53"),
-        *ALIASES.items(),
-    ],
-)
-def test_names_are_understood_as_people_write_them(given: str, expected: str) -> None:
-    assert architecture(given).name == expected
-
-
-@pytest.mark.parametrize("given", ["nao", "yolox_nanoo", "", "yolov8"])
-def test_an_unknown_name_is_refused_with_the_known_ones(given: str) -> None:
-    with pytest.raises(UsageError, match="nano, tiny, s, m, l, x, darknet53") as caught:
-        architecture(given)
-    assert ("did you mean 'nano'" in str(caught.value)) == ("na" in given)
 
 
 @pytest.mark.parametrize("classes", [1, 7])

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from yolox_deploy.architectures import BY_COST
 from yolox_deploy.benchmarks.exchange import fastest, levels
 from yolox_deploy.benchmarks.measuring import STAGES, Series
-from yolox_deploy.benchmarks.published import BY_COST
 from yolox_deploy.benchmarks.statistics import ratio_interval
 from yolox_deploy.benchmarks.systems import SystemInfo
 

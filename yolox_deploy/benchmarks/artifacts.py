@@ -57,8 +57,8 @@ def random_checkpoint(name: str) -> Path:
     """
     import torch
 
+    from yolox_deploy.architectures import architecture
     from yolox_deploy.models import build_network
-    from yolox_deploy.models.zoo import architecture
 
     arch = architecture(name)
     path = cache_folder() / f"random_{CACHE_VERSION}" / f"yolox_{arch.name}.pth"

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from yolox_deploy.architectures import ZOO, published
 from yolox_deploy.benchmarks.measuring import STAGES, Series
-from yolox_deploy.benchmarks.published import ZOO, published
 from yolox_deploy.benchmarks.scenarios import Table
 from yolox_deploy.benchmarks.statistics import CONFIDENCE, median_interval, summarize
 from yolox_deploy.benchmarks.systems import SystemInfo

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
+from yolox_deploy.architectures import ARCHITECTURES, BY_COST, ZOO
 from yolox_deploy.benchmarks.latency import LatencyResult
 from yolox_deploy.benchmarks.measuring import STAGES
 from yolox_deploy.benchmarks.plots import Point, plot_ap_against_latency
-from yolox_deploy.benchmarks.published import BY_COST, PUBLISHED, ZOO
 from yolox_deploy.benchmarks.report import Report
 from yolox_deploy.benchmarks.statistics import median_interval
 from yolox_deploy.cli import bench
@@ -98,8 +98,8 @@ def overview(folder: Path) -> None:
                     "yes" if report.doubts else "",
                 ]
             )
-            known = PUBLISHED.get(system.architecture or "")
-            if known is not None:
+            known = ARCHITECTURES.get(system.architecture or "")
+            if known is not None and known.ap is not None:
                 points.append(Point(median, known.ap, system.architecture or "", engine))
     write_atomically(folder / "README.md", _text(rows, reports, _others(folder)))
     if points:

@@ -1,12 +1,6 @@
-"""The thin network definition, the table of architectures, and checkpoints (needs PyTorch)."""
+"""The network definition, and reading trained checkpoints (needs PyTorch)."""
 
-from yolox_deploy.models.zoo import (
-    ALIASES,
-    ARCHITECTURES,
-    YOLOX,
-    Architecture,
-    architecture,
-    build_network,
-)
+from yolox_deploy.architectures import ARCHITECTURES, Architecture, architecture
+from yolox_deploy.models.zoo import YOLOX, build_network
 
-__all__ = ["ALIASES", "ARCHITECTURES", "YOLOX", "Architecture", "architecture", "build_network"]
+__all__ = ["ARCHITECTURES", "YOLOX", "Architecture", "architecture", "build_network"]

@@ -17,16 +17,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from yolox_deploy.architectures import ARCHITECTURES, Architecture, architecture
 from yolox_deploy.data.categories import COCO_NAMES
 from yolox_deploy.errors import CheckpointError, UsageError
 from yolox_deploy.files import sha256_of
-from yolox_deploy.models.zoo import (
-    ARCHITECTURES,
-    YOLOX,
-    Architecture,
-    architecture,
-    build_network,
-)
+from yolox_deploy.models.zoo import YOLOX, build_network
 from yolox_deploy.pictures.convention import LEGACY_INPUT, RAW_INPUT
 from yolox_deploy.spec import LARGEST_CLASS_COUNT, ModelSpec, SpecHints, default_class_names
 

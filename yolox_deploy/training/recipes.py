@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
+from yolox_deploy.architectures import architecture
 from yolox_deploy.errors import UsageError, suggest
-from yolox_deploy.models import architecture
 
 
 @dataclass(frozen=True)

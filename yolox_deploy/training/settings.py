@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
+from yolox_deploy.architectures import architecture
 from yolox_deploy.errors import UsageError
-from yolox_deploy.models import architecture
 from yolox_deploy.models.checkpoint import Checkpoint, load_checkpoint
 from yolox_deploy.spec import check_size
 from yolox_deploy.training.augment import Size
