@@ -19,7 +19,7 @@ from rich.table import Table
 from train import digits_recipe, settings
 
 from yolox_deploy.errors import YoloxDeployError
-from yolox_deploy.training import EpochResult, Source, Trainer
+from yolox_deploy.training import CocoSource, EpochResult, Trainer
 from yolox_deploy.training.console import ConsoleReporter
 
 FEW = Split("few", 20_004, 1200)
@@ -28,7 +28,7 @@ EPOCHS = 4
 
 def run(data: Path, output: Path, weights: Path | None, *, legacy: bool) -> list[EpochResult]:
     """Train for ``EPOCHS`` passes over the few pictures and return the results of the epochs."""
-    source = Source(data / f"{FEW.name}.json", data / FEW.name)
+    source = CocoSource(data / f"{FEW.name}.json", data / FEW.name)
     short = replace(
         settings(data),
         train=[source],

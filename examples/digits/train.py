@@ -20,7 +20,7 @@ from evaluate import measure, table
 from rich.console import Console
 
 from yolox_deploy.errors import YoloxDeployError
-from yolox_deploy.training import Recipe, Settings, Source, Trainer, recipe
+from yolox_deploy.training import CocoSource, Recipe, Settings, Trainer, recipe
 from yolox_deploy.training.console import ConsoleReporter
 
 SEED = 1
@@ -54,8 +54,8 @@ def settings(data: Path, *, epochs: int = EPOCHS, workers: int = 1) -> Settings:
     """Return the run's settings; ``data`` is the folder of the drawn sets."""
     return Settings(
         arch="nano",
-        train=[Source(data / f"{TRAIN.name}.json", data / TRAIN.name)],
-        val=[Source(data / f"{VALIDATION.name}.json", data / VALIDATION.name)],
+        train=[CocoSource(data / f"{TRAIN.name}.json", data / TRAIN.name)],
+        val=[CocoSource(data / f"{VALIDATION.name}.json", data / VALIDATION.name)],
         recipe=digits_recipe(epochs),
         imgsz=SIZE,
         batch=BATCH,

@@ -20,7 +20,7 @@ from yolox_deploy import Detections
 from yolox_deploy.benchmarks.opening import requests
 from yolox_deploy.benchmarks.scenarios import Context
 from yolox_deploy.benchmarks.streaming import scenario as streaming
-from yolox_deploy.benchmarks.streaming.source import in_sequences, open_source, read_video
+from yolox_deploy.benchmarks.streaming.source import open_source, read_video
 from yolox_deploy.benchmarks.streaming.streams import WallClock
 from yolox_deploy.benchmarks.systems import System
 from yolox_deploy.errors import InputFileError, UsageError
@@ -237,14 +237,6 @@ def test_frames_beyond_memory_are_refused(video: Path, monkeypatch: pytest.Monke
     with pytest.raises(UsageError, match="--frames 3"):
         read_video(video)
     assert len(read_video(video, 3)[0]) == 3
-
-
-@pytest.mark.parametrize(("group", "place"), [("sid", "fid"), ("video_id", "frame_id")])
-def test_sequences_are_kept_apart_and_in_order(group: str, place: str) -> None:
-    images = [{"id": 10 * s + f, group: s, place: f} for f in (2, 0, 1) for s in (1, 0)]
-    assert in_sequences(images) == [[0, 1, 2], [10, 11, 12]]
-    plain = [{"id": image["id"]} for image in images]
-    assert in_sequences(plain) == [[12, 2, 10, 0, 11, 1]]
 
 
 def test_each_sequence_begins_anew(tmp_path: Path) -> None:

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from yolox_deploy.training import Source
+from yolox_deploy.training import CocoSource
 
-Draw = Callable[..., Source]
+Draw = Callable[..., CocoSource]
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +29,7 @@ def _one_thread() -> Iterator[None]:
 def draw_digits(tmp_path_factory: pytest.TempPathFactory) -> Draw:
     """Give a function that draws a data set: ``draw_digits(count, size, classes, seed)``."""
 
-    def draw(count: int = 48, size: int = 96, classes: int = 3, seed: int = 0) -> Source:
+    def draw(count: int = 48, size: int = 96, classes: int = 3, seed: int = 0) -> CocoSource:
         folder = tmp_path_factory.mktemp("digits")
         (folder / "images").mkdir()
         rng = np.random.default_rng(seed)
@@ -70,6 +70,6 @@ def draw_digits(tmp_path_factory: pytest.TempPathFactory) -> Draw:
             )
         path = folder / "digits.json"
         path.write_text(json.dumps(document))
-        return Source(path, folder / "images")
+        return CocoSource(path, folder / "images")
 
     return draw

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from yolox_deploy.cli.train import main
-from yolox_deploy.training import Source
+from yolox_deploy.training import CocoSource
 
-Draw = Callable[..., Source]
+Draw = Callable[..., CocoSource]
 
 
 @pytest.mark.parametrize(

@@ -21,12 +21,20 @@ from yolox_deploy.errors import OutputError, UsageError
 from yolox_deploy.models.checkpoint import load_checkpoint
 from yolox_deploy.pictures.convention import LEGACY_INPUT, RAW_INPUT
 from yolox_deploy.pictures.letterbox import Letterbox
-from yolox_deploy.training import DivergedError, Recipe, Reporter, Settings, Source, Trainer, recipe
+from yolox_deploy.training import (
+    CocoSource,
+    DivergedError,
+    Recipe,
+    Reporter,
+    Settings,
+    Trainer,
+    recipe,
+)
 from yolox_deploy.training.data import CocoPictures
 from yolox_deploy.training.evaluation import evaluate_network
 
 DataFile = Callable[[str], Path]
-Draw = Callable[..., Source]
+Draw = Callable[..., CocoSource]
 
 # Upright digits of one size, and few of them: no mirror, no mosaic, a short memory.
 DIGITS = recipe("nano").but(flip_prob=0.0, mosaic_prob=0.0, multiscale=0, ema_decay=0.99, lr=0.04)
@@ -205,7 +213,7 @@ def test_folded_weights_come_with_a_warning(
 
 def test_average_precision_is_that_of_the_original(data_file: DataFile) -> None:
     annotations = data_file("coco_val/instances_val2017_subset206.json")
-    data = CocoPictures.read([Source(annotations, annotations.parent / "images")])
+    data = CocoPictures.read([CocoSource(annotations, annotations.parent / "images")])
     network = load_checkpoint(data_file("weights/yolox_nano_legacy.pth")).network
     found = evaluate_network(network, data, (416, 416), LEGACY_INPUT, torch.device("cpu"))
     assert (found.ap, found.ap50, found.ap75) == pytest.approx((0.2826, 0.4470, 0.2984), abs=5e-4)

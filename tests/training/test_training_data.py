@@ -16,13 +16,13 @@ from yolox_deploy.errors import ImageError, InputFileError
 from yolox_deploy.pictures.images import read_image
 from yolox_deploy.sinks import CocoSink
 from yolox_deploy.tasks.detections import Detections
-from yolox_deploy.training import Recipe, Source
+from yolox_deploy.training import CocoSource, Recipe
 from yolox_deploy.training.batches import EpochRequests, batch_loader, batches
 from yolox_deploy.training.data import CocoPictures
 from yolox_deploy.training.sources import data_files
 
 Document = dict[str, Any]
-Draw = Callable[..., Source]
+Draw = Callable[..., CocoSource]
 
 
 def document(boxes: list[list[float]], names: tuple[str, ...] = ("cat", "dog")) -> Document:
@@ -37,10 +37,10 @@ def document(boxes: list[list[float]], names: tuple[str, ...] = ("cat", "dog")) 
     }
 
 
-def source(folder: Path, content: Document, name: str = "data.json") -> Source:
+def source(folder: Path, content: Document, name: str = "data.json") -> CocoSource:
     cv2.imwrite(str(folder / "a.png"), np.full((48, 64, 3), 90, np.uint8))
     (folder / name).write_text(json.dumps(content))
-    return Source(folder / name, folder)
+    return CocoSource(folder / name, folder)
 
 
 @pytest.mark.parametrize(
@@ -92,13 +92,14 @@ def changed(part: str, value: Any) -> Document:
         (changed("images", [3]), "not as COCO defines it"),
         (without("categories"), "no list categories"),
         (changed("images", []), "the list of images is empty"),
-        (changed("annotations", []), "no picture with a usable box"),
+        (changed("annotations", []), "with a usable box (the list of annotations is empty)"),
+        (without("annotations"), "with a usable box (the list of annotations is empty)"),
         (document([[1, 1, 0, 0]]), "no picture with a usable box (1 zero-size boxes, left out)"),
         (changed("categories", [{"id": 1, "name": "cat"}]), "category ids without a category: 20"),
         (changed("annotations", [{"image_id": 5, "category_id": 20}]), "no 'bbox'"),
         (
             changed("annotations", [{"image_id": 5, "category_id": 20, "bbox": [1, 2]}]),
-            "not as COCO defines it",
+            "annotations[0] (id None): 'bbox' is [1, 2], expected four finite numbers",
         ),
         (changed("images", [{"id": 5, "file_name": "a.png"}]), "no 'height'"),
     ],
@@ -119,7 +120,7 @@ def test_a_file_that_is_not_json_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "data.json"
     path.write_text(text)
     with pytest.raises(InputFileError, match="not JSON"):
-        CocoPictures.read([Source(path, tmp_path)])
+        CocoPictures.read([CocoSource(path, tmp_path)])
 
 
 def test_several_files_are_joined_by_class_name(tmp_path: Path) -> None:
@@ -142,7 +143,7 @@ def test_detections_written_as_labels_can_be_trained_on_beside_real_ones(tmp_pat
     sink = CocoSink(tmp_path / "pseudo.json")
     sink.add(tmp_path / "a.png", read_image(tmp_path / "a.png"), found)
     sink.finish()
-    data = CocoPictures.read([real, Source(tmp_path / "pseudo.json", tmp_path)])
+    data = CocoPictures.read([real, CocoSource(tmp_path / "pseudo.json", tmp_path)])
     assert data.pictures[1].boxes.tolist() == [[4, 5, 64, 30]]
     assert [picture.labels.tolist() for picture in data.pictures] == [[1], [0]]
 

@@ -26,7 +26,7 @@ from yolox_deploy.training.recipes import Recipe
 Batch = tuple[Tensor, Tensor]
 
 
-class Request(NamedTuple):
+class SampleRequest(NamedTuple):
     """What to make: the picture whose turn it is, the randomness, the size and the kind."""
 
     picture: int
@@ -42,7 +42,7 @@ class TrainingPictures(Dataset[Sample]):
         self.data = data
         self.recipe = recipe
 
-    def __getitem__(self, request: Request) -> Sample:
+    def __getitem__(self, request: SampleRequest) -> Sample:
         """Return a sample of the requested size."""
         rng = np.random.default_rng(request.seed)
         return augment(
@@ -61,7 +61,7 @@ class TrainingPictures(Dataset[Sample]):
 
 
 @dataclass
-class EpochRequests(Sampler[list[Request]]):
+class EpochRequests(Sampler[list[SampleRequest]]):
     """The batches of one epoch for one of ``world`` processes; set ``epoch`` before iterating.
 
     ``batch`` is the number of pictures over all processes.
@@ -84,7 +84,7 @@ class EpochRequests(Sampler[list[Request]]):
         """Whether this epoch mixes pictures; the last ones of the recipe do not."""
         return self.epoch < self.recipe.epochs - self.recipe.plain_epochs
 
-    def __iter__(self) -> Iterator[list[Request]]:
+    def __iter__(self) -> Iterator[list[SampleRequest]]:
         rng = np.random.default_rng((self.seed, self.epoch))
         order = np.resize(rng.permutation(self.pictures), len(self) * self.batch)
         mixed = self.mixed
@@ -92,7 +92,9 @@ class EpochRequests(Sampler[list[Request]]):
             if step % 10 == 0:  # a new size every ten batches lets allocators and caches settle
                 size = self._some_size(rng) if mixed else self.size
             mine = range(step * self.batch + self.rank, (step + 1) * self.batch, self.world)
-            yield [Request(int(order[i]), (self.seed, self.epoch, i), size, mixed) for i in mine]
+            yield [
+                SampleRequest(int(order[i]), (self.seed, self.epoch, i), size, mixed) for i in mine
+            ]
 
     def _some_size(self, rng: np.random.Generator) -> Size:
         reach = round(self.recipe.multiscale * self.size[0] / 640)

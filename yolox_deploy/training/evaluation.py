@@ -10,17 +10,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from yolox_deploy.benchmarks.accuracy import (
-    AveragePrecision,
-    average_precision,
-)
+from yolox_deploy.data.ap import AveragePrecision, average_precision
 from yolox_deploy.models import YOLOX
 from yolox_deploy.pictures.convention import InputConvention
 from yolox_deploy.pictures.letterbox import Letterbox
 from yolox_deploy.postprocess import EVALUATION, Postprocess
 from yolox_deploy.spec import ModelSpec
 from yolox_deploy.training.augment import Size
-from yolox_deploy.training.data import CocoPictures, Picture
+from yolox_deploy.training.data import AnnotatedPicture, CocoPictures
 
 BATCH = 16
 
@@ -48,12 +45,14 @@ def evaluate_network(
 
 
 def _batches(
-    pictures: list[Picture], size: Size, convention: InputConvention
-) -> Iterator[tuple[list[Picture], NDArray[np.float32], list[float]]]:
+    pictures: list[AnnotatedPicture], size: Size, convention: InputConvention
+) -> Iterator[tuple[list[AnnotatedPicture], NDArray[np.float32], list[float]]]:
     """Yield pictures with their input (N, 3, H, W) and letterbox ratios; decoding runs ahead."""
     letterbox = Letterbox(*size, convention)
 
-    def load(chunk: list[Picture]) -> tuple[list[Picture], NDArray[np.float32], list[float]]:
+    def load(
+        chunk: list[AnnotatedPicture],
+    ) -> tuple[list[AnnotatedPicture], NDArray[np.float32], list[float]]:
         images = np.empty((len(chunk), 3, *size), np.float32)
         ratios = [
             letterbox(picture.read(), out) for picture, out in zip(chunk, images, strict=True)

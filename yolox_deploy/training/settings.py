@@ -14,7 +14,7 @@ from yolox_deploy.errors import UsageError
 from yolox_deploy.models.checkpoint import Checkpoint, load_checkpoint
 from yolox_deploy.spec import check_size
 from yolox_deploy.training.augment import Size
-from yolox_deploy.training.data import Source
+from yolox_deploy.training.data import CocoSource
 from yolox_deploy.training.recipes import Recipe, recipe
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -38,8 +38,8 @@ class Settings:
     """
 
     arch: str
-    train: Sequence[Source]
-    val: Sequence[Source] = ()
+    train: Sequence[CocoSource]
+    val: Sequence[CocoSource] = ()
     recipe: Recipe | None = None
     imgsz: Size | None = None
     batch: int = 16
@@ -51,7 +51,7 @@ class Settings:
     precision: str | None = None
     threads: int | None = None
 
-    def resolved(self, device: torch.device) -> Run:
+    def resolved(self, device: torch.device) -> TrainingRun:
         """Return the run with every default filled in; raises :class:`UsageError`."""
         arch = architecture(self.arch)
         if self.batch < 1 or self.workers < 0 or self.seed < 0:
@@ -67,7 +67,7 @@ class Settings:
         if precision == "fp16" and device.type != "cuda":
             raise UsageError("training in fp16 needs CUDA; use fp32 or bf16")
         spare = 1 if self.workers else 0
-        return Run(
+        return TrainingRun(
             replace(self, arch=arch.name),
             self.recipe or recipe(arch.name),
             size,
@@ -79,7 +79,7 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Run:
+class TrainingRun:
     """Settings with nothing left open; ``weights`` is the opened checkpoint to start from."""
 
     settings: Settings
@@ -114,7 +114,7 @@ class Run:
 
 
 def settings_from_plain(values: dict[str, Any]) -> Settings:
-    """Return the settings that lead to the run whose :meth:`Run.plain` gave ``values``."""
+    """Return the settings that lead to the run whose :meth:`TrainingRun.plain` gave ``values``."""
     knobs: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value
         for key, value in values["recipe"].items()
@@ -129,12 +129,12 @@ def settings_from_plain(values: dict[str, Any]) -> Settings:
     return Settings(**values | parts)
 
 
-def _plain_source(source: Source) -> dict[str, str]:
+def _plain_source(source: CocoSource) -> dict[str, str]:
     return {"annotations": str(source.annotations), "images": str(source.images)}
 
 
-def _source(row: dict[str, str]) -> Source:
-    return Source(Path(row["annotations"]), Path(row["images"]))
+def _source(row: dict[str, str]) -> CocoSource:
+    return CocoSource(Path(row["annotations"]), Path(row["images"]))
 
 
 def _weights(path: Path | None, arch: str, legacy: bool | None) -> Checkpoint | None:

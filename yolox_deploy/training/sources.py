@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from yolox_deploy.data.coco import read_coco
 from yolox_deploy.errors import InputFileError, MissingPackageError, UsageError
-from yolox_deploy.training.data import Source
+from yolox_deploy.training.data import CocoSource
 
 EXPECTED = "expected train: (and val:) with lists of {annotations: FILE.json, images: FOLDER}"
 
@@ -18,8 +18,8 @@ EXPECTED = "expected train: (and val:) with lists of {annotations: FILE.json, im
 class DataFiles:
     """The sources to train on and to validate on, and the class names where they are stated."""
 
-    train: list[Source]
-    val: list[Source]
+    train: list[CocoSource]
+    val: list[CocoSource]
     names: list[str] | None = None
 
 
@@ -44,13 +44,13 @@ def data_files(
     return DataFiles(found.train, _paired(val, val_images) if val else found.val, found.names)
 
 
-def _paired(files: Sequence[Path], folders: Sequence[Path]) -> list[Source]:
+def _paired(files: Sequence[Path], folders: Sequence[Path]) -> list[CocoSource]:
     if not folders:
-        return [Source(path, image_folder(path)) for path in files]
+        return [CocoSource(path, image_folder(path)) for path in files]
     if len(folders) not in (1, len(files)):
         raise UsageError(f"{len(files)} annotation files and {len(folders)} image folders")
     wide = list(folders) * (len(files) if len(folders) == 1 else 1)
-    return [Source(path, folder) for path, folder in zip(files, wide, strict=True)]
+    return [CocoSource(path, folder) for path, folder in zip(files, wide, strict=True)]
 
 
 def image_folder(annotations: Path) -> Path:
@@ -59,12 +59,8 @@ def image_folder(annotations: Path) -> Path:
     Tried are the usual places: ``X.json`` beside ``X/`` or ``images/`` or the pictures, and COCO's
     ``annotations/instances_X.json`` with ``X/`` or ``images/X/`` one level up.
     """
-    try:
-        first = json.loads(annotations.read_text(encoding="utf-8"))["images"][0]["file_name"]
-    except OSError as error:
-        raise InputFileError(f"{annotations}: cannot be read: {error.strerror}") from error
-    except (ValueError, LookupError, TypeError) as error:
-        raise InputFileError(f"{annotations}: no COCO data set with pictures") from error
+    document = read_coco(annotations)
+    first = document.file_name(document.images[0])
     here, name = annotations.parent, annotations.stem.removeprefix("instances_")
     places = [here / name, here / "images" / name, here / "images", here]
     places += [here.parent / name, here.parent / "images" / name, here.parent / "images"]
@@ -99,7 +95,7 @@ def _from_yaml(path: Path) -> DataFiles:
     return DataFiles(train, val, names and [str(name) for name in names])
 
 
-def _entries(path: Path, entries: Any) -> list[Source]:
+def _entries(path: Path, entries: Any) -> list[CocoSource]:
     """Return the sources of one part of the YAML file; paths are relative to the file."""
     sources = []
     for entry in entries if isinstance(entries, list) else [entries]:
@@ -108,5 +104,5 @@ def _entries(path: Path, entries: Any) -> list[Source]:
             raise InputFileError(f"{path}: {EXPECTED}, got {entry!r}")
         annotations = path.parent / str(row["annotations"])
         images = path.parent / str(row["images"]) if row.get("images") else None
-        sources.append(Source(annotations, images or image_folder(annotations)))
+        sources.append(CocoSource(annotations, images or image_folder(annotations)))
     return sources

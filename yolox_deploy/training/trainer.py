@@ -21,14 +21,14 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import convert_conv2d_weight_memory_format
 from torch.utils.data import DataLoader
 
-from yolox_deploy.benchmarks.accuracy import require_pycocotools
+from yolox_deploy.data.ap import require_pycocotools
 from yolox_deploy.errors import OutputError, UsageError, YoloxDeployError
 from yolox_deploy.files import make_folder
 from yolox_deploy.models import YOLOX
 from yolox_deploy.pictures.convention import LEGACY_INPUT, RAW_INPUT
 from yolox_deploy.training.augment import Sample
 from yolox_deploy.training.batches import EpochRequests, batch_loader, batches
-from yolox_deploy.training.data import CocoPictures, Source
+from yolox_deploy.training.data import CocoPictures, CocoSource
 from yolox_deploy.training.distributed import Processes
 from yolox_deploy.training.ema import WeightAverage
 from yolox_deploy.training.evaluation import evaluate_network
@@ -36,7 +36,7 @@ from yolox_deploy.training.losses import Losses, yolox_losses
 from yolox_deploy.training.recipes import Recipe
 from yolox_deploy.training.report import EpochResult, Reporter, StepResult, write_results
 from yolox_deploy.training.schedule import Schedule
-from yolox_deploy.training.settings import PRECISIONS, Run, Settings, settings_from_plain
+from yolox_deploy.training.settings import PRECISIONS, Settings, TrainingRun, settings_from_plain
 from yolox_deploy.training.start import initial_network
 from yolox_deploy.training.storage import load_run, save_checkpoint
 
@@ -101,7 +101,7 @@ class Trainer:
         return trainer
 
     def _open_data(
-        self, what: str, sources: Sequence[Source], names: Sequence[str] | None
+        self, what: str, sources: Sequence[CocoSource], names: Sequence[str] | None
     ) -> CocoPictures:
         data = CocoPictures.read(sources, names)
         boxes = sum(len(picture.boxes) for picture in data.pictures)
@@ -113,7 +113,7 @@ class Trainer:
                 self.reporter.message(f"{what}: {count} {problem}")
         return data
 
-    def _build(self, run: Run) -> None:
+    def _build(self, run: TrainingRun) -> None:
         asked, processes = run.settings, self.processes
         network, notes = initial_network(asked.arch, len(self.data.names), asked.seed, run.weights)
         for note in notes:

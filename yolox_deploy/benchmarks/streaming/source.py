@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from yolox_deploy.benchmarks.accuracy import CocoDataset
+from yolox_deploy.data.coco import read_coco
 from yolox_deploy.errors import InputFileError, UsageError
 from yolox_deploy.pictures.images import read_image
 
@@ -22,9 +22,6 @@ Picture = NDArray[np.uint8]
 DEFAULT_FPS = 30.0
 # All frames of a sequence are in memory before it starts, so that no disk delays them.
 MOST_BYTES = 6 << 30
-# Names of the fields that tell an image's sequence and place: Argoverse-HD's, and those of
-# MMTracking's CocoVID.
-ORDER_FIELDS = (("sid", "fid"), ("video_id", "frame_id"))
 
 
 @dataclass(frozen=True)
@@ -32,24 +29,23 @@ class Source:
     """Where frames come from, ``fps`` of them a second.
 
     ``sequences`` are image ids in the order in which the frames arrive; ``truth`` is a COCO
-    document of them, ``None`` where nothing is annotated.
+    document of them, ``None`` where nothing is annotated.  ``paths`` are the files of pictures by
+    image id, ``None`` for a ``video``.
     """
 
     name: str
     fps: float
     sequences: Sequence[Sequence[int]]
     truth: dict[str, Any] | None
-    dataset: CocoDataset | None
+    paths: Mapping[int, Path] | None
     video: Path | None
 
     def frames(self, sequence: Sequence[int]) -> list[Picture]:
         """Return the frames of a sequence; raises :class:`InputFileError`."""
         if self.video is not None:
             return read_video(self.video, len(sequence))[0]
-        assert self.dataset is not None
-        return within_memory(
-            (read_image(self.dataset.pictures[number]) for number in sequence), self.name
-        )
+        assert self.paths is not None
+        return within_memory((read_image(self.paths[number]) for number in sequence), self.name)
 
 
 def open_source(
@@ -69,11 +65,11 @@ def open_source(
             "streaming needs frames: --video FILE, or --data COCO_JSON --images DIR with pictures "
             "in order"
         )
-    dataset = CocoDataset(data, images)
-    content = read_document(data)
-    sequences = [ids[:most] for ids in in_sequences(content["images"])]
-    truth = document(content, sequences)
-    return Source(data.name, fps or DEFAULT_FPS, sequences, truth, dataset, None)
+    document = read_coco(data)
+    paths = document.picture_paths(images)
+    sequences = [ids[:most] for ids in document.sequences()]
+    truth = document.truth(list(chain(*sequences)))
+    return Source(data.name, fps or DEFAULT_FPS, sequences, truth, paths, None)
 
 
 def _video_source(video: Path, data: Path | None, fps: float | None, most: int | None) -> Source:
@@ -83,15 +79,15 @@ def _video_source(video: Path, data: Path | None, fps: float | None, most: int |
         raise UsageError(f"{video} does not say how many frames a second it has: give --fps")
     if data is None:
         return Source(video.name, rate, [range(1, len(frames) + 1)], None, None, video)
-    content = read_document(data)
-    sequences = in_sequences(content["images"])
+    document = read_coco(data)
+    sequences = document.sequences()
     if len(sequences) != 1 or len(sequences[0]) < len(frames):
         raise InputFileError(
             f"{data} has {sum(map(len, sequences))} images in {len(sequences)} sequences, {video} "
             f"{len(frames)} frames: each frame needs its image"
         )
     sequences = [sequences[0][: len(frames)]]
-    truth = document(content, sequences)
+    truth = document.truth(sequences[0])
     return Source(video.name, rate, sequences, truth, None, video)
 
 
@@ -137,59 +133,3 @@ def within_memory(frames: Iterator[Picture], name: str) -> list[Picture]:
                 f"first ones with --frames {len(found) // 2}"
             )
     return found
-
-
-def read_document(path: Path) -> dict[str, Any]:
-    """Return a COCO data set's content; raises :class:`InputFileError`."""
-    try:
-        content = json.loads(path.read_text("utf-8"))
-        images = [{**image, "id": int(image["id"])} for image in content["images"]]
-        categories = [{"id": int(c["id"]), "name": str(c["name"])} for c in content["categories"]]
-        annotations = []
-        for number, entry in enumerate(content.get("annotations", ()), 1):
-            x, y, width, height = (float(value) for value in entry["bbox"])
-            annotations.append(
-                {
-                    "id": number,
-                    "image_id": int(entry["image_id"]),
-                    "category_id": int(entry["category_id"]),
-                    "bbox": [x, y, width, height],
-                    "area": float(entry.get("area", width * height)),
-                    "iscrowd": int(entry.get("iscrowd", 0)),
-                }
-            )
-    except OSError as error:
-        raise InputFileError(f"{path}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise InputFileError(f"{path}: no COCO data set ({error!r:.120})") from error
-    if not images or not categories:
-        raise InputFileError(f"{path}: no COCO data set (no picture, or no category)")
-    return {"images": images, "annotations": annotations, "categories": categories}
-
-
-def in_sequences(images: Sequence[dict[str, Any]]) -> list[list[int]]:
-    """Return image ids by sequence, each in order.
-
-    Fields that tell sequence and place are heeded (:data:`ORDER_FIELDS`); without them all images
-    are one sequence in the order of the file.
-    """
-    for group, place in ORDER_FIELDS:
-        if all(group in image and place in image for image in images):
-            found: dict[Any, list[tuple[Any, int]]] = {}
-            for image in images:
-                found.setdefault(image[group], []).append((image[place], image["id"]))
-            return [[number for _, number in sorted(found[key])] for key in sorted(found)]
-    return [[image["id"] for image in images]]
-
-
-def document(content: dict[str, Any], sequences: Sequence[Sequence[int]]) -> dict[str, Any] | None:
-    """Return the part of a COCO document about these images, ``None`` if nothing is annotated."""
-    numbers = {number for sequence in sequences for number in sequence}
-    annotations = [a for a in content.get("annotations", ()) if a["image_id"] in numbers]
-    if not annotations:
-        return None
-    return {
-        "images": [image for image in content["images"] if image["id"] in numbers],
-        "annotations": annotations,
-        "categories": content["categories"],
-    }

@@ -1,0 +1,178 @@
+"""AP of known results, matching classes with categories, and what is refused."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from yolox_deploy import Detections
+from yolox_deploy.data.ap import METRICS, CocoDataset, average_precision, match_categories
+from yolox_deploy.data.categories import COCO_CATEGORY_IDS, COCO_NAMES, default_category_ids
+from yolox_deploy.errors import InputFileError, UsageError
+
+pytest.importorskip("pycocotools")
+
+
+def write(folder: Path, **changes: Any) -> Path:
+    """A data set of one picture with a box each of two categories, ids out of order."""
+    cv2.imwrite(str(folder / "a.png"), np.zeros((40, 60, 3), np.uint8))
+    content = {
+        "images": [{"id": 5, "file_name": "a.png", "height": 40, "width": 60}],
+        "annotations": [
+            {"id": i, "image_id": 5, "category_id": c, "bbox": b, "area": 100, "iscrowd": 0}
+            for i, (c, b) in enumerate([(9, [1, 1, 10, 10]), (4, [20, 20, 10, 10])])
+        ],
+        "categories": [{"id": 9, "name": "dog"}, {"id": 4, "name": "cat"}],
+        **changes,
+    }
+    path = folder / "data.json"
+    path.write_text(json.dumps({k: v for k, v in content.items() if v is not None}))
+    return path
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> CocoDataset:
+    return CocoDataset(write(tmp_path), tmp_path)
+
+
+def results(dataset: CocoDataset, boxes: list[list[float]], ids: list[int]) -> Any:
+    names = ("cat", "dog")
+    found = Detections(boxes, [0.9] * len(ids), ids, names)  # type: ignore[arg-type]
+    return found.to_coco(5, dataset.category_ids(names))
+
+
+def test_perfect_boxes_give_one_and_exchanged_classes_nothing(small: CocoDataset) -> None:
+    boxes: list[list[float]] = [[1, 1, 11, 11], [20, 20, 30, 30]]
+    assert small.evaluate(results(small, boxes, [1, 0])).ap == pytest.approx(1)
+    assert small.evaluate(results(small, boxes, [0, 1])).ap == 0
+    assert small.evaluate(results(small, boxes[:1], [1])).ap == pytest.approx(0.5)
+
+
+def test_no_detections_give_zero(small: CocoDataset) -> None:
+    assert set(small.evaluate([]).as_dict().values()) == {0}
+
+
+def test_a_missing_area_and_crowd_change_nothing(small: CocoDataset, tmp_path: Path) -> None:
+    short = [
+        {key: value for key, value in entry.items() if key not in ("id", "area", "iscrowd")}
+        for entry in small.truth["annotations"]
+    ]
+    other = CocoDataset(write(tmp_path, annotations=short), tmp_path)
+    found = results(small, [[1, 1, 11, 11], [20, 20, 31, 30]], [1, 0])
+    assert other.evaluate(found) == small.evaluate(found)
+
+
+def test_keypoints_are_compared_as_keypoints(tmp_path: Path) -> None:
+    points = [value for i in range(17) for value in (5 + i, 5 + 2 * i, 2)]
+    entry = {
+        "image_id": 5,
+        "category_id": 1,
+        "bbox": [1, 1, 50, 35],
+        "keypoints": points,
+        "num_keypoints": 17,
+    }
+    path = write(tmp_path, annotations=[entry], categories=[{"id": 1, "name": "person"}])
+    dataset = CocoDataset(path, tmp_path, "keypoints")
+    result = {"image_id": 5, "category_id": 1, "score": 0.9, "keypoints": points}
+    found = dataset.evaluate([result])
+    assert (found.ap, found.ap50, found.ap_medium) == pytest.approx((1, 1, 1))
+    assert (found.ap_small, found.ap_large) == (0, 0)
+    away = [value + 40 * (i % 3 == 0) for i, value in enumerate(points)]
+    assert dataset.evaluate([{**result, "keypoints": away}]).ap == 0
+
+
+def test_masks_are_compared_as_masks(tmp_path: Path) -> None:
+    from pycocotools.mask import encode
+
+    square = [[10, 10, 20, 10, 20, 20, 10, 20]]
+    entry = {"image_id": 5, "category_id": 4, "bbox": [10, 10, 10, 10], "segmentation": square}
+    dataset = CocoDataset(write(tmp_path, annotations=[entry]), tmp_path, "segm")
+    mask = np.zeros((40, 60, 1), np.uint8, order="F")
+    mask[10:20, 10:20] = 1
+    (encoded,) = encode(mask)
+    result = {"image_id": 5, "category_id": 4, "score": 0.9, "segmentation": encoded}
+    assert dataset.evaluate([result]).ap == pytest.approx(1)
+
+
+def test_what_is_compared_is_left_as_it_is(small: CocoDataset) -> None:
+    found = results(small, [[1, 1, 11, 11]], [1])
+    before = copy.deepcopy((found, small.truth))
+    small.evaluate(found)
+    assert (found, small.truth) == before
+
+
+def test_an_unknown_metric_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="unknown metric 'boxes': expected one of bbox, segm"):
+        CocoDataset(tmp_path / "none.json", tmp_path, "boxes")
+    with pytest.raises(UsageError, match="unknown metric"):
+        average_precision({}, [], "boxes")
+    assert "bbox" in METRICS
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (("cat", "dog"), [4, 9]),
+        (("dog", "cat"), [9, 4]),
+        (("dog",), [9]),
+        (("class_0", "class_1"), [4, 9]),
+    ],
+    ids=str,
+)
+def test_categories_are_matched_by_name(
+    names: tuple[str, ...], expected: list[int], small: CocoDataset
+) -> None:
+    assert list(small.category_ids(names)) == expected
+
+
+def test_classes_that_the_data_does_not_have_count_for_nothing(small: CocoDataset) -> None:
+    cow, dog, horse = small.category_ids(("cow", "dog", "horse"))
+    assert dog == 9
+    assert len({cow, horse, 4, 9}) == 4
+
+
+def test_coco_has_its_own_ids() -> None:
+    categories = dict(zip(COCO_NAMES, COCO_CATEGORY_IDS, strict=True))
+    assert tuple(match_categories(COCO_NAMES, categories)) == COCO_CATEGORY_IDS
+    assert default_category_ids(COCO_NAMES) == COCO_CATEGORY_IDS
+    assert list(default_category_ids(("a", "b"))) == [1, 2]
+
+
+def test_a_model_of_something_else_is_refused(small: CocoDataset) -> None:
+    with pytest.raises(UsageError, match="no name in common"):
+        small.category_ids(("one", "two", "three"))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"annotations": None},
+        {"annotations": []},
+        {"annotations": [{"image_id": 6, "category_id": 4, "bbox": [1, 1, 2, 2]}]},
+    ],
+    ids=str,
+)
+def test_a_data_set_without_annotations_is_refused_when_it_is_opened(
+    changes: Any, tmp_path: Path
+) -> None:
+    with pytest.raises(InputFileError, match=r"data\.json: its images have no annotations"):
+        CocoDataset(write(tmp_path, **changes), tmp_path)
+
+
+def test_pictures_that_are_missing_are_refused_when_it_is_opened(tmp_path: Path) -> None:
+    path = write(tmp_path)
+    (tmp_path / "a.png").unlink()
+    with pytest.raises(InputFileError, match=r"lacks 1 of the 1 pictures .* a\.png first"):
+        CocoDataset(path, tmp_path)
+
+
+def test_nothing_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    dataset = CocoDataset(write(tmp_path), tmp_path)
+    dataset.evaluate(results(dataset, [[1, 1, 11, 11]], [1]))
+    assert capsys.readouterr() == ("", "")

@@ -1,0 +1,141 @@
+"""The one measurement of average precision (AP), by COCO's own code (``pycocotools``).
+
+AP is measured here for ``yolox-eval``, for benchmarks, for streams and while training, so that all
+of them mean the same by it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from yolox_deploy.data.categories import default_category_ids
+from yolox_deploy.data.coco import read_coco
+from yolox_deploy.errors import InputFileError, MissingPackageError, UsageError
+
+# COCO's metrics, and the fields of an annotation that each compares besides box, area and crowd.
+METRICS: dict[str, tuple[str, ...]] = {
+    "bbox": (),
+    "segm": ("segmentation",),
+    "keypoints": ("keypoints", "num_keypoints"),
+}
+
+
+@dataclass(frozen=True)
+class AveragePrecision:
+    """COCO's six AP figures (0..1): all, at IoU 0.50 and 0.75, small, medium and large objects.
+
+    Figures that COCO leaves undefined are 0: those of sizes that no object has, and ``ap_small`` of
+    keypoints.
+    """
+
+    ap: float
+    ap50: float
+    ap75: float
+    ap_small: float
+    ap_medium: float
+    ap_large: float
+
+    def as_dict(self) -> dict[str, float]:
+        """Return the figures by name."""
+        return asdict(self)
+
+
+class CocoDataset:
+    """Annotated pictures that AP is measured on, checked when they are opened.
+
+    ``pictures`` is image id to file, ``categories`` name to id, ``truth`` the annotations.  Raises
+    :class:`InputFileError` if a file is missing, is no COCO data set or has no annotations, and
+    :class:`MissingPackageError` without ``pycocotools``.
+    """
+
+    def __init__(self, annotations: Path, images: Path, metric: str = "bbox") -> None:
+        require_pycocotools()
+        document = read_coco(annotations, _fields(metric))
+        self.metric = metric
+        self.pictures = document.picture_paths(images)
+        self.categories = {name: number for number, name in document.categories.items()}
+        truth = document.truth()
+        if truth is None:
+            raise InputFileError(
+                f"{annotations}: its images have no annotations, so AP cannot be measured"
+            )
+        self.truth = truth
+
+    def category_ids(self, names: Sequence[str]) -> list[int]:
+        """Return the category id of each class, see :func:`match_categories`."""
+        return match_categories(names, self.categories)
+
+    def evaluate(self, results: Sequence[dict[str, Any]]) -> AveragePrecision:
+        """Return AP of COCO result entries over all pictures of the data set."""
+        return average_precision(self.truth, results, self.metric)
+
+
+def match_categories(names: Sequence[str], categories: Mapping[str, int]) -> list[int]:
+    """Return the id of each class among ``categories`` (name to id), matched by name.
+
+    Classes that are no category get ids that no category has.  As many classes as categories, none
+    of them of the same name, are taken to be in the order of the ids.
+
+    Raises :class:`UsageError` where no class can be matched.
+    """
+    if not set(names) & set(categories):
+        if len(names) == len(categories):
+            return sorted(categories.values())
+        raise UsageError(
+            f"the model's classes ({', '.join(names[:4])}, ...) and the data set's categories "
+            f"({', '.join(list(categories)[:4])}, ...) have no name in common: give --names"
+        )
+    unused = max((*categories.values(), *default_category_ids(names))) + 1
+    return [categories.get(name, unused + i) for i, name in enumerate(names)]
+
+
+def average_precision(
+    truth: dict[str, Any], results: Sequence[dict[str, Any]], metric: str = "bbox"
+) -> AveragePrecision:
+    """Return AP of result entries, such as ``Detections.to_coco`` gives.
+
+    ``truth`` is a COCO document (``images``, ``categories``, ``annotations``) and ``metric`` one of
+    :data:`METRICS`.  Raises :class:`MissingPackageError` without ``pycocotools``.
+    """
+    _fields(metric)
+    coco_class, evaluation_class = require_pycocotools()
+    if not results:
+        return AveragePrecision(0, 0, 0, 0, 0, 0)
+    # pycocotools prints its progress.
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco = coco_class()
+        # Copies, because pycocotools writes into the entries.
+        coco.dataset = {"info": {}, **truth, "annotations": list(map(dict, truth["annotations"]))}
+        coco.createIndex()
+        evaluation = evaluation_class(coco, coco.loadRes(list(map(dict, results))), metric)
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    figures = [max(float(value), 0.0) for value in evaluation.stats]
+    if metric == "keypoints":
+        # There is no figure of small objects: COCO annotates no keypoints in them.
+        figures.insert(3, 0.0)
+    return AveragePrecision(*figures[:6])
+
+
+def require_pycocotools() -> tuple[Any, Any]:
+    """Return COCO's data set and evaluation classes; raises :class:`MissingPackageError`."""
+    try:
+        from pycocotools.coco import COCO
+        from pycocotools.cocoeval import COCOeval
+    except ImportError as error:
+        raise MissingPackageError(
+            'AP is computed by pycocotools: pip install "yolox-deploy[eval]"'
+        ) from error
+    return COCO, COCOeval
+
+
+def _fields(metric: str) -> tuple[str, ...]:
+    if metric not in METRICS:
+        raise UsageError(f"unknown metric {metric!r}: expected one of {', '.join(METRICS)}")
+    return METRICS[metric]
