@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from yolox_deploy.models import YOLOX
 from yolox_deploy.models.backbones import CSPDarknet, Darknet53
 from yolox_deploy.models.blocks import BaseConv, Focus
-from yolox_deploy.models.zoo import YOLOX
 from yolox_deploy.pictures.convention import InputConvention
 
 # Where each of Focus' four channel groups takes its pixels in a 2x2 patch: (row, column).

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from yolox_deploy.errors import ImageError
 from yolox_deploy.export.compare import Array, compare
 from yolox_deploy.files import ASSETS
-from yolox_deploy.models.zoo import YOLOX
+from yolox_deploy.models import YOLOX
 from yolox_deploy.pictures.convention import LEGACY_INPUT, RAW_INPUT, InputConvention
 from yolox_deploy.pictures.images import find_images, read_image
 from yolox_deploy.pictures.letterbox import Letterbox

@@ -1,14 +1,8 @@
-"""Reading trained checkpoints of any common container, safely, and telling what is in them.
-
-Files are read with ``weights_only=True`` and never otherwise.  What a training run leaves beside
-the weights and is not a tensor (NumPy scalars, mostly) becomes an inert object.
-"""
+"""Trained checkpoints: which network their tensors describe, and what their file says of it."""
 
 from __future__ import annotations
 
 import re
-import threading
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,60 +15,17 @@ from yolox_deploy.architectures import ARCHITECTURES, Architecture, architecture
 from yolox_deploy.data.categories import COCO_NAMES
 from yolox_deploy.errors import CheckpointError, UsageError
 from yolox_deploy.files import sha256_of
-from yolox_deploy.models.zoo import YOLOX, build_network
+from yolox_deploy.models.heads import CLASS_KEY, Shapes, TaskHead, head_of
+from yolox_deploy.models.network import YOLOX
+from yolox_deploy.models.reading import find_weights, read_tensors_only
 from yolox_deploy.pictures.convention import LEGACY_INPUT, RAW_INPUT
-from yolox_deploy.spec import LARGEST_CLASS_COUNT, ModelSpec, SpecHints, default_class_names
+from yolox_deploy.spec import ModelSpec, SpecHints, default_class_names
 
-ANSI_COLOUR = re.compile(r"\x1b\[\d*m")
-
-PICKLE_MAGIC = 0x80
-UNSAFE = (
-    "reading it could run code; it was not loaded. Save the weights alone: "
-    "torch.save({'model': model.state_dict()}, 'weights.pth')"
-)
-
-# safe_globals changes state of the whole process.
-_LOADING = threading.Lock()
-
-# Averaged weights come first: they are what was evaluated.
-EMA_KEYS = ("ema", "ema_state_dict", "model_ema", "ema_model")
-WEIGHT_KEYS = ("model", "state_dict", "model_state_dict", "weights")
-# What DistributedDataParallel, torch.compile and others put before every key.
-WRAPPERS = ("module.", "_orig_mod.", "model.")
-# AveragedModel's counter beside the weights.
-COUNTERS = ("n_averaged",)
-
-CLASS_KEY = "head.cls_preds.0.weight"
 STEM_KEYS = ("backbone.backbone.stem.conv.conv.weight", "backbone.backbone.stem.0.conv.weight")
 # Of one stage; the largest published model has 12.
 MOST_BLOCKS = 300
 DEPTHWISE_MARK = ".dconv."
 BLOCKS_PATTERN = re.compile(r"backbone\.backbone\.dark3\.1\.m\.(\d{1,3})\.conv1\.conv\.weight")
-
-
-class _Inert:
-    """Stands in for the few harmless non-tensor types that training runs store."""
-
-    def __init__(self, *args: Any) -> None:
-        pass
-
-    def __setstate__(self, state: Any) -> None:
-        pass
-
-
-def _inert(*args: Any) -> _Inert:
-    return _Inert()
-
-
-INERT_GLOBALS: list[Any] = [
-    (_Inert, "numpy.dtype"),
-    (_Inert, "numpy.ndarray"),
-    *(
-        (_inert, f"numpy.{core}.multiarray.{name}")
-        for core in ("core", "_core")
-        for name in ("scalar", "_reconstruct")
-    ),
-]
 
 
 @dataclass(frozen=True)
@@ -121,6 +72,8 @@ class Checkpoint:
             input=LEGACY_INPUT if legacy else RAW_INPUT,
             architecture=self.arch.name,
             checkpoint_sha256=self.sha256,
+            task=self.network.task,
+            task_settings=self.network.task_settings,
         )
         return spec.with_names(names) if names else spec
 
@@ -139,10 +92,14 @@ def load_checkpoint(path: Path, arch: str | None = None) -> Checkpoint:
     content = read_tensors_only(path)
     weights, notes = find_weights(content, path)
     shapes = {key: tuple(value.shape) for key, value in weights.items()}
-    num_classes = infer_num_classes(shapes, path)
+    head = _find_head(shapes, path)
     row = architecture(arch) if arch else infer_architecture(shapes, path)
+    try:
+        num_classes, settings = head.num_classes(shapes), head.settings(shapes)
+    except ValueError as error:
+        raise CheckpointError(f"{path}: {error}") from error
     with torch.device("meta"):
-        network = build_network(row, num_classes)
+        network = YOLOX(row, num_classes, head, settings)
     for key in network.state_dict():
         if key.endswith(".num_batches_tracked"):
             # Plays no part in inference, and converters drop it.
@@ -169,103 +126,14 @@ def load_checkpoint(path: Path, arch: str | None = None) -> Checkpoint:
     )
 
 
-def read_tensors_only(path: Path) -> Any:
-    """Return what ``path`` holds, tensors and plain containers only.
-
-    Raises :class:`CheckpointError`, also for a file that would run code when unpickled.
-    """
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no such file")
-    if not path.stat().st_size:
-        raise CheckpointError(f"{path}: the file is empty")
-    try:
-        with _LOADING, torch.serialization.safe_globals(INERT_GLOBALS), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        # torch raises UnpicklingError, RuntimeError, EOFError, KeyError, ... by kind of damage.
-        text = " ".join(ANSI_COLOUR.sub("", str(error)).split())
-        if refused := re.search(r"GLOBAL ([\w.]+)", text):
-            raise CheckpointError(
-                f"{path}: it holds more than tensors ({refused[1]}) and {UNSAFE}"
-            ) from error
-        if "Unsupported operand" in text and is_pickle(path):
-            raise CheckpointError(
-                f"{path}: a pickle that torch.save did not write, and {UNSAFE}"
-            ) from error
-        reason = text.rpartition("WeightsUnpickler error: ")[2].partition(" Check the doc")[0]
-        raise CheckpointError(
-            f"{path}: not a PyTorch checkpoint, or a damaged one ({reason[:160]}); compare its "
-            "size with the original's and copy it again"
-        ) from error
-
-
-def is_pickle(path: Path) -> bool:
-    """Whether the file begins like a pickle of protocol 2 or newer."""
-    with path.open("rb") as file:
-        start = file.read(2)
-    return len(start) == 2 and start[0] == PICKLE_MAGIC and 2 <= start[1] <= 5
-
-
-def find_weights(content: Any, path: Path) -> tuple[dict[str, Tensor], list[str]]:
-    """Return the state dict inside ``content`` with plain keys, and notes about the choice."""
-    if not isinstance(content, Mapping):
-        raise CheckpointError(f"{path}: it holds a {type(content).__name__}, not a state dict")
-    ema = next((key for key in EMA_KEYS if _state_dict(content.get(key))), None)
-    plain = next((key for key in WEIGHT_KEYS if _state_dict(content.get(key))), None)
-    key = ema or plain
-    weights = _state_dict(content[key] if key else content)
-    if not weights:
-        raise CheckpointError(
-            f"{path}: no weights found; expected a state dict, or one under "
-            f"{', '.join(map(repr, (*WEIGHT_KEYS, *EMA_KEYS)))}, got the keys "
-            f"{', '.join(map(repr, list(content)[:6]))}"
-        )
-    notes = []
-    if ema and plain:
-        notes.append(
-            f"{path.name} holds averaged weights ({ema!r}) beside {plain!r}: using {ema!r}"
-        )
-    return weights, notes
-
-
-def _state_dict(value: Any) -> dict[str, Tensor]:
-    """Return the tensors of a state dict under plain keys, nothing if it is none.
-
-    Training wrappers nest the network ("module") or prefix its keys, several times over.
-    """
-    if isinstance(value, Mapping) and isinstance(value.get("module"), Mapping):
-        value = value["module"]
-    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-        return {}
-    weights = {
-        key: tensor
-        for key, tensor in value.items()
-        if isinstance(tensor, Tensor) and key not in COUNTERS
-    }
-    while weights and (prefix := _common_prefix(weights)):
-        weights = {key.removeprefix(prefix): tensor for key, tensor in weights.items()}
-    return weights
-
-
-def _common_prefix(weights: Mapping[str, Tensor]) -> str:
-    return next((p for p in WRAPPERS if all(key.startswith(p) for key in weights)), "")
-
-
-Shapes = Mapping[str, tuple[int, ...]]
-
-
-def infer_num_classes(shapes: Shapes, path: Path) -> int:
-    """Return the class count that the head's tensors state."""
-    shape = shapes.get(CLASS_KEY)
-    if shape is None:
+def _find_head(shapes: Shapes, path: Path) -> TaskHead:
+    head = head_of(shapes)
+    if head is None:
         raise CheckpointError(
             f"{path}: no YOLOX checkpoint, it has no tensor {CLASS_KEY!r}; its "
             f"{len(shapes)} tensors begin with {_shortened(list(shapes))}"
         )
-    if not shape or not 0 < shape[0] <= LARGEST_CLASS_COUNT:
-        raise CheckpointError(f"{path}: {CLASS_KEY!r} has the shape {shape}, expected (C, ...)")
-    return shape[0]
+    return head
 
 
 def infer_architecture(shapes: Shapes, path: Path) -> Architecture:

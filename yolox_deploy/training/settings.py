@@ -12,6 +12,7 @@ import torch
 from yolox_deploy.architectures import architecture
 from yolox_deploy.errors import UsageError
 from yolox_deploy.models.checkpoint import Checkpoint, load_checkpoint
+from yolox_deploy.models.heads import DETECT
 from yolox_deploy.spec import check_size
 from yolox_deploy.training.augment import Size
 from yolox_deploy.training.data import CocoSource
@@ -144,6 +145,8 @@ def _weights(path: Path | None, arch: str, legacy: bool | None) -> Checkpoint | 
     weights = load_checkpoint(path)
     if weights.arch.name != arch:
         raise UsageError(f"{path} holds a YOLOX {weights.arch.name}, the run asks for {arch}")
+    if weights.network.task != DETECT.name:
+        raise UsageError(f"{path} is for the task {weights.network.task}: only detect is trained")
     if legacy is not None and weights.legacy not in (None, legacy):
         stated = "legacy" if weights.legacy else "not legacy"
         raise UsageError(f"{path} states that its input is {stated}, the run asks otherwise")

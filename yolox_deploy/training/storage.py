@@ -10,7 +10,7 @@ import torch
 
 from yolox_deploy.errors import CheckpointError, InputFileError, OutputError
 from yolox_deploy.files import reported_as_output_error, workplace
-from yolox_deploy.models.checkpoint import read_tensors_only
+from yolox_deploy.models.reading import read_tensors_only
 
 
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:

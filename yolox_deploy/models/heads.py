@@ -1,0 +1,142 @@
+"""The heads of networks, by task: how a checkpoint of each is recognised, and its torch module.
+
+The head of a new task is one row of ``HEADS``.  Another package adds a row through the entry-point
+group ``yolox_deploy.heads``; its name is that of the task (``spec.task``)::
+
+    class AngleHead(TaskHead):
+        name = "oriented"
+        key = "head.angle_preds.0.weight"
+
+        def build(self, arch, num_classes, channels, settings):
+            return YOLOXAngleHead(
+                num_classes, arch.width, channels, depthwise=arch.depthwise, act=arch.act
+            )
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from yolox_deploy.architectures import Architecture
+from yolox_deploy.models.blocks import Activation, BaseConv, spatial_conv
+from yolox_deploy.registry import Registry
+from yolox_deploy.spec import LARGEST_CLASS_COUNT
+
+# Every YOLOX head predicts classes under this key.
+CLASS_KEY = "head.cls_preds.0.weight"
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+class YOLOXHead(nn.Module):
+    """The decoupled, anchor-free head: a classification and a regression branch per stride."""
+
+    def __init__(
+        self,
+        num_classes: int,
+        width: float,
+        channels: Sequence[int],
+        *,
+        depthwise: bool,
+        act: Activation,
+    ) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        hidden = int(256 * width)
+
+        def branch() -> nn.Sequential:
+            return nn.Sequential(
+                spatial_conv(hidden, hidden, depthwise=depthwise, act=act),
+                spatial_conv(hidden, hidden, depthwise=depthwise, act=act),
+            )
+
+        def predictors(outputs: int) -> nn.ModuleList:
+            return nn.ModuleList(nn.Conv2d(hidden, outputs, 1) for _ in channels)
+
+        self.stems = nn.ModuleList(BaseConv(c, hidden, 1, act=act) for c in channels)
+        self.cls_convs = nn.ModuleList(branch() for _ in channels)
+        self.reg_convs = nn.ModuleList(branch() for _ in channels)
+        self.cls_preds = predictors(num_classes)
+        self.reg_preds = predictors(4)
+        self.obj_preds = predictors(1)
+
+    def levels(self, features: Sequence[Tensor]) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """Return per stride the box (N, 4, h, w), and objectness and class logits beside it."""
+        result = []
+        for i, feature in enumerate(features):
+            x = self.stems[i](feature)
+            regression = self.reg_convs[i](x)
+            result.append(
+                (
+                    self.reg_preds[i](regression),
+                    self.obj_preds[i](regression),
+                    self.cls_preds[i](self.cls_convs[i](x)),
+                )
+            )
+        return result
+
+    def forward(self, features: Sequence[Tensor]) -> Tensor:
+        """Return the raw output (N, A, 5 + C): raw box, objectness and class scores in 0..1.
+
+        Rows run stride by stride, within a stride row by row of the feature map.
+        """
+        maps = [
+            torch.cat((box, objectness.sigmoid(), classes.sigmoid()), 1).flatten(2)
+            for box, objectness, classes in self.levels(features)
+        ]
+        return torch.cat(maps, 2).transpose(1, 2)
+
+
+class TaskHead:
+    """What is known of one task's head; this one is that of ``detect``, others are subclasses.
+
+    ``name`` is the task's; a checkpoint has this head if it has the tensor called ``key``.
+    """
+
+    name: ClassVar[str] = "detect"
+    key: ClassVar[str] = CLASS_KEY
+
+    def recognises(self, shapes: Shapes) -> bool:
+        """Whether tensors of these names and shapes include this head."""
+        return self.key in shapes
+
+    def num_classes(self, shapes: Shapes) -> int:
+        """Return the number of classes; raises ``ValueError`` if the tensors give none."""
+        shape = shapes.get(CLASS_KEY, ())
+        if not shape or not 0 < shape[0] <= LARGEST_CLASS_COUNT:
+            raise ValueError(f"{CLASS_KEY!r} has the shape {shape}, expected (C, ...)")
+        return shape[0]
+
+    def settings(self, shapes: Shapes) -> dict[str, Any]:
+        """Return what else the tensors tell, such as a number of keypoints.
+
+        It becomes the spec's ``task_settings``.  Raises ``ValueError`` if it makes no sense.
+        """
+        return {}
+
+    def build(
+        self,
+        arch: Architecture,
+        num_classes: int,
+        channels: Sequence[int],
+        settings: Mapping[str, Any],
+    ) -> YOLOXHead:
+        """Return an untrained head for feature maps of so many ``channels``, one per stride."""
+        return YOLOXHead(num_classes, arch.width, channels, depthwise=arch.depthwise, act=arch.act)
+
+
+DETECT = TaskHead()
+HEADS: Registry[TaskHead] = Registry("head", "yolox_deploy.heads", [DETECT])
+
+
+def head_of(shapes: Shapes) -> TaskHead | None:
+    """Return the head that these tensors include, ``None`` if there is no such head.
+
+    The last row that recognises them is taken: heads of later rows add tensors to those of earlier
+    rows.
+    """
+    return next((head for head in reversed(list(HEADS.values())) if head.recognises(shapes)), None)
