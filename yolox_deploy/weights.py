@@ -1,4 +1,4 @@
-"""Models by name or by checkpoint: fetched, or exported, once into the cache folder."""
+"""Finds a model by path or by name; published weights are fetched once into the cache folder."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ def find_model(model: str | os.PathLike[str] | None) -> Path:
     """Return the file that ``model`` names: a path, or published weights such as ``yolox_s``.
 
     ``None`` is the small model that ships with the package.  Weights are looked for in the cache
-    folder and fetched if they are not there.  Raises :class:`InputFileError` for neither a file
-    nor a name, :class:`DownloadError` where they cannot be had.
+    folder and fetched if they are not there.  Raises :class:`InputFileError` if it is neither
+    a file nor a name, :class:`DownloadError` if the weights cannot be fetched.
     """
     if model is None:
         return BUNDLED
@@ -80,12 +80,13 @@ def find_model(model: str | os.PathLike[str] | None) -> Path:
 
 
 def fetch_weights(name: str, progress: Progress | None = None, source: str = RELEASE) -> Path:
-    """Return the cached file of published weights, fetching it first where it is missing.
+    """Return the cached file of published weights, fetching it first if it is missing.
 
-    An interrupted transfer is resumed.  The file is taken only when it is a checkpoint of the
-    architecture it is named after.  ``progress`` is called with bytes so far and in all.
+    An interrupted transfer is resumed.  The file is kept only if it is a checkpoint of the
+    architecture in its name.  ``progress`` is called with the number of bytes so far and of all
+    bytes (``None`` if unknown).
 
-    Raises :class:`DownloadError` where it cannot be fetched or is something else.
+    Raises :class:`DownloadError` if it cannot be fetched or is another file.
     """
     folder = make_folder(cache_folder() / "weights")
     target = folder / f"{name}.pth"

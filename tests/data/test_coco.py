@@ -35,7 +35,7 @@ def test_an_entry_is_read_as_it_stands(tmp_path: Path) -> None:
     (image,), (annotation,) = document.images, document.annotations
     assert (image.id, image.file_name, image.size) == (5, "a.png", (40, 60))
     assert document.categories == {9: "dog", 4: "cat"}
-    assert annotation.bbox == (1, 2, 10, 20)
+    assert list(annotation.bbox) == [1, 2, 10, 20]
     assert (annotation.area, annotation.is_crowd) == (55.5, True)
     assert annotation.entry(3, 7, 0) == {
         "id": 3,

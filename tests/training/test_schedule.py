@@ -43,7 +43,7 @@ def test_a_recipe_fits_any_length(epochs: int) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"flip": 0.0}, "no knob 'flip'; did you mean 'flip_prob'?"),
+        ({"flip": 0.0}, "no setting 'flip'; did you mean 'flip_prob'?"),
         ({"epochs": 0}, "epochs must be 1 or more"),
         ({"epochs": 4}, "do not fit into 4 epochs"),
         ({"scale": 2.0}, "scale must be like"),
@@ -51,7 +51,7 @@ def test_a_recipe_fits_any_length(epochs: int) -> None:
         ({"lr": -1.0}, "lr must be above 0"),
     ],
 )
-def test_a_senseless_knob_is_refused(change: dict[str, float], words: str) -> None:
+def test_a_senseless_setting_is_refused(change: dict[str, float], words: str) -> None:
     with pytest.raises(UsageError) as caught:
         Recipe().but(**change)
     assert words in str(caught.value)

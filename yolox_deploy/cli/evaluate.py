@@ -19,7 +19,6 @@ from yolox_deploy.benchmarks.accuracy import (
     write_results,
 )
 from yolox_deploy.cli.common import (
-    MODEL_HELP,
     add_model_hints,
     add_thresholds,
     make_parser,
@@ -32,6 +31,8 @@ from yolox_deploy.runtimes import CHECKPOINT_SUFFIXES
 from yolox_deploy.weights import find_model
 
 COMMAND = "yolox-eval"
+# The figures of AveragePrecision, in the order of the table.
+KEYS = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
 EXAMPLES = """\
   yolox-eval --model yolox_nano.pth --backend torch --data val.json --images val2017/
   yolox-eval --model yolox_nano.pth yolox_nano.onnx --data val.json --images val2017/
@@ -43,21 +44,50 @@ def parser() -> argparse.ArgumentParser:
     result = make_parser(
         COMMAND, "Measure COCO AP of models on any backend, side by side.", EXAMPLES
     )
-    result.add_argument("--model", nargs="+", required=True, help=MODEL_HELP)
     result.add_argument(
-        "--backend", default="auto", help="backends, with commas; auto opens a .pth with torch"
+        "--model",
+        nargs="+",
+        required=True,
+        help="checkpoints (.pth), artifacts (.onnx, .xml, .param, .engine) or names of published "
+        "weights, such as yolox_s",
     )
-    result.add_argument("--data", type=Path, required=True, metavar="JSON", help="COCO annotations")
-    result.add_argument("--images", type=Path, required=True, metavar="DIR", help="their pictures")
+    result.add_argument(
+        "--backend",
+        default="auto",
+        help="backends to measure each model on, separated by commas, for example "
+        "onnxruntime,openvino (default: auto, which opens a .pth with torch)",
+    )
+    result.add_argument(
+        "--data", type=Path, required=True, metavar="JSON", help="annotations in COCO's format"
+    )
+    result.add_argument(
+        "--images",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="folder with the pictures that the annotations name",
+    )
     add_thresholds(result, SCORE_THRESHOLD, IOU_THRESHOLD)
     result.add_argument(
-        "--clip", action="store_true", help="clip boxes to the picture (the original does not)"
+        "--clip",
+        action="store_true",
+        help="clip boxes to the picture (default: not clipped, as in the original's evaluation)",
     )
-    result.add_argument("--threads", type=int, help="CPU threads (default: the engine's choice)")
-    result.add_argument("--precision", help="what the engine computes in")
-    result.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON")
     result.add_argument(
-        "--results", type=Path, metavar="DIR", help="write each model's detections, COCO results"
+        "--threads", type=int, help="number of CPU threads (default: the engine's choice)"
+    )
+    result.add_argument(
+        "--precision",
+        help="precision that the engine computes in, for example bf16 (default: fp32)",
+    )
+    result.add_argument(
+        "--json", type=Path, metavar="FILE", help="write the figures to this file as JSON"
+    )
+    result.add_argument(
+        "--results",
+        type=Path,
+        metavar="DIR",
+        help="write the detections of each model to this folder, in COCO's format of results",
     )
     add_model_hints(result)
     return result
@@ -95,9 +125,6 @@ def evaluate(arguments: argparse.Namespace) -> int:
     if arguments.json:
         write_atomically(arguments.json, json.dumps(rows, indent=1) + "\n")
     return 0
-
-
-KEYS = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
 
 
 def measure(

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from yolox_deploy.architectures import ARCHITECTURES
 from yolox_deploy.cli.common import image_size, make_parser, run
 from yolox_deploy.errors import MissingPackageError, UsageError
 
@@ -24,7 +25,7 @@ EXAMPLES = """\
   yolox-train --resume --output runs/nano
   torchrun --nproc-per-node 4 -m yolox_deploy.cli.train --arch s --data data.yaml --batch 64
 
-data.yaml (paths are relative to it, images may be left out where they are easily found):
+data.yaml (paths are relative to its folder; without images the usual places are tried):
   train: [{annotations: real.json, images: real}, {annotations: pseudo.json, images: more}]
   val: [{annotations: val.json, images: val}]
 """
@@ -37,41 +38,96 @@ def parser() -> argparse.ArgumentParser:
     )
     data = result.add_argument_group("data")
     many: dict[str, Any] = {"nargs": "+", "type": Path, "default": [], "metavar": "PATH"}
-    data.add_argument("--data", help="data.yaml, or COCO JSON files", **many)
-    data.add_argument("--images", help="picture folders of --data, in its order", **many)
-    data.add_argument("--val", help="COCO JSON files to measure AP on", **many)
-    data.add_argument("--val-images", help="picture folders of --val, in its order", **many)
+    data.add_argument("--data", help="one data.yaml (see below), or COCO JSON files", **many)
+    data.add_argument(
+        "--images",
+        help="folders with the pictures of --data, in the same order (default: looked for in the "
+        "usual places beside each file)",
+        **many,
+    )
+    data.add_argument(
+        "--val",
+        help="COCO JSON files to measure AP on (default: those of data.yaml; without them AP is "
+        "not measured)",
+        **many,
+    )
+    data.add_argument(
+        "--val-images", help="folders with the pictures of --val, in the same order", **many
+    )
 
     model = result.add_argument_group("model")
     model.add_argument(
-        "--arch", help="nano, tiny, s, m, l, x or darknet53 (default: what --weights holds)"
-    )
-    model.add_argument("--weights", help="checkpoint, or name of published weights, to start from")
-    model.add_argument(
-        "--legacy", action="store_true", default=None, help="input as release 0.1.0 wants it"
+        "--arch", help=f"{', '.join(ARCHITECTURES)} (default: the one that --weights hold)"
     )
     model.add_argument(
-        "--imgsz", type=int, nargs="+", metavar="PIXELS", help="one side, or height and width"
+        "--weights",
+        help="checkpoint to start from, or name of published weights such as yolox_nano (default: "
+        "random weights)",
+    )
+    model.add_argument(
+        "--legacy",
+        action="store_true",
+        default=None,
+        help="the input is that of release 0.1.0: RGB, /255, mean and std (default: what --weights "
+        "state, otherwise not)",
+    )
+    model.add_argument(
+        "--imgsz",
+        type=int,
+        nargs="+",
+        metavar="PIXELS",
+        help="input size: one side, or height and width (default: what --weights state, otherwise "
+        "the published size)",
     )
 
     recipe = result.add_argument_group("recipe")
-    recipe.add_argument("--epochs", type=int, help="length; the phases shrink in proportion")
-    recipe.add_argument("--batch", type=int, help="pictures a step, all processes together (16)")
-    recipe.add_argument("--lr", type=float, help="learning rate for a batch of 64, scaled with it")
-    recipe.add_argument("--seed", type=int, help="same seed, same losses (0)")
     recipe.add_argument(
-        "--set", nargs="+", metavar="KNOB=VALUE", help="any other knob of the recipe"
+        "--epochs",
+        type=int,
+        help="number of epochs; the phases of the recipe shrink in proportion (default: 300)",
+    )
+    recipe.add_argument(
+        "--batch", type=int, help="number of pictures per step, over all processes (default: 16)"
+    )
+    recipe.add_argument(
+        "--lr",
+        type=float,
+        help="learning rate for a batch of 64; it is scaled with the batch (default: 0.01)",
+    )
+    recipe.add_argument(
+        "--seed", type=int, help="random seed; the same seed gives the same losses (default: 0)"
+    )
+    recipe.add_argument(
+        "--set",
+        nargs="+",
+        metavar="NAME=VALUE",
+        help="other settings of the recipe, for example flip_prob=0 scale=[0.5,1.5]; for a list "
+        "of all names give one that does not exist",
     )
 
     machine = result.add_argument_group("machine")
-    machine.add_argument("--device", default="auto", help="auto (default), cpu or cuda")
+    machine.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
     machine.add_argument(
-        "--precision", choices=("fp32", "bf16", "fp16"), help="default: fp16 on CUDA, else fp32"
+        "--precision",
+        choices=("fp32", "bf16", "fp16"),
+        help="precision to compute in (default: fp16 on CUDA, otherwise fp32)",
     )
-    machine.add_argument("--workers", type=int, help="processes that make batches (2)")
-    machine.add_argument("--threads", type=int, help="CPU threads (default: the cores less one)")
-    machine.add_argument("--output", type=Path, metavar="DIR", help="default: runs/ARCH")
-    machine.add_argument("--resume", action="store_true", help="go on with the run in --output")
+    machine.add_argument(
+        "--workers", type=int, help="number of processes that make batches (default: 2)"
+    )
+    machine.add_argument(
+        "--threads",
+        type=int,
+        help="number of CPU threads (default: one less than the number of cores)",
+    )
+    machine.add_argument(
+        "--output", type=Path, metavar="DIR", help="folder of the run (default: runs/ARCH)"
+    )
+    machine.add_argument(
+        "--resume",
+        action="store_true",
+        help="continue the run in --output after its last complete epoch",
+    )
     return result
 
 
@@ -82,7 +138,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def train(arguments: argparse.Namespace) -> int:
-    """Train, or go on training, and show it."""
+    """Train, or continue a run, and show the progress."""
     # Read when PyTorch is loaded: a waiting OpenMP thread then gives its core to the data workers
     # instead of spinning on it.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -99,7 +155,7 @@ def train(arguments: argparse.Namespace) -> int:
             trainer.fit()
         except KeyboardInterrupt:
             done = len(trainer.history)
-            resume = f": go on with {COMMAND} --resume --output {trainer.output}" if done else ""
+            resume = f": continue with {COMMAND} --resume --output {trainer.output}" if done else ""
             reporter.message(f"stopped after {done} complete epochs{resume}")
             raise
         reporter.message(f"{trainer.output} holds best.pth, last.pth and results.csv, .json, .png")
@@ -129,7 +185,7 @@ def _output_to_resume(arguments: argparse.Namespace) -> Path:
 
 
 def _changes(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Return what may be given anew to a resumed run: where its data are, and the workers."""
+    """Return what may change in a resumed run: the places of its data, and the workers."""
     files = _data_files(arguments)
     moved = {"train": files.train, "val": files.val}
     return {key: value for key, value in moved.items() if value} | _given(arguments, "workers")
@@ -166,7 +222,7 @@ def _settings(arguments: argparse.Namespace) -> Settings:
 
 
 def _given(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
-    """Return the arguments that were given, so that the others keep the settings' defaults."""
+    """Return the arguments that were given; the others keep the defaults of the settings."""
     pairs = ((name, getattr(arguments, name)) for name in names)
     return {name: value for name, value in pairs if value is not None}
 
@@ -187,18 +243,18 @@ def _recipe(arguments: argparse.Namespace, arch: str) -> Recipe:
         result = result.fitted(arguments.epochs)
     if arguments.lr is not None:
         result = result.but(lr=arguments.lr)
-    return result.but(**dict(map(_knob, arguments.set or [])))
+    return result.but(**dict(map(_setting, arguments.set or [])))
 
 
-def _knob(text: str) -> tuple[str, Any]:
-    """Return name and value of ``KNOB=VALUE``; ranges are written ``scale=[0.5,1.5]``."""
+def _setting(text: str) -> tuple[str, Any]:
+    """Return name and value of ``NAME=VALUE``; ranges are written ``scale=[0.5,1.5]``."""
     name, equals, value = text.partition("=")
     try:
         parsed = json.loads(value)
     except ValueError:
         equals = ""
     if not equals:
-        raise UsageError(f"--set {text}: expected KNOB=NUMBER or KNOB=[NUMBER,NUMBER]")
+        raise UsageError(f"--set {text}: expected NAME=NUMBER or NAME=[NUMBER,NUMBER]")
     return name, tuple(parsed) if isinstance(parsed, list) else parsed
 
 

@@ -16,7 +16,7 @@ from yolox_deploy.models.blocks import (
 
 
 class CSPDarknet(nn.Module):
-    """The backbone of nano to x; ``width`` scales channels, ``depth`` the blocks a stage."""
+    """The backbone of nano to x; ``width`` scales channels, ``depth`` blocks per stage."""
 
     def __init__(self, depth: float, width: float, *, depthwise: bool, act: Activation) -> None:
         super().__init__()

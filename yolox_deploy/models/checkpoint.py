@@ -1,4 +1,4 @@
-"""Trained checkpoints: which network their tensors describe, and what their file says of it."""
+"""Trained checkpoints: the network that their tensors describe, and what the file states."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from yolox_deploy.pictures.convention import LEGACY_INPUT, RAW_INPUT
 from yolox_deploy.spec import ModelSpec, SpecHints, default_class_names
 
 STEM_KEYS = ("backbone.backbone.stem.conv.conv.weight", "backbone.backbone.stem.0.conv.weight")
-# Of one stage; the largest published model has 12.
+# A limit for the blocks of one stage; the largest published model has 12.
 MOST_BLOCKS = 300
 DEPTHWISE_MARK = ".dconv."
 BLOCKS_PATTERN = re.compile(r"backbone\.backbone\.dark3\.1\.m\.(\d{1,3})\.conv1\.conv\.weight")
@@ -30,10 +30,10 @@ BLOCKS_PATTERN = re.compile(r"backbone\.backbone\.dark3\.1\.m\.(\d{1,3})\.conv1\
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A trained network (evaluation mode, float32, on the CPU) and what its file says of it.
+    """A trained network (evaluation mode, float32, on the CPU) and what its file states.
 
-    ``names``, ``legacy`` and ``imgsz`` (height, width) are ``None`` where the file does not say;
-    ``notes`` are sentences for the user about choices made while reading.
+    ``names``, ``legacy`` and ``imgsz`` (height, width) are ``None`` if the file does not state
+    them; ``notes`` are sentences for the user about choices made while reading.
     """
 
     path: Path
@@ -140,7 +140,7 @@ def infer_architecture(shapes: Shapes, path: Path) -> Architecture:
     """Return the architecture that the tensors' names and shapes describe.
 
     Width comes from the stem, depth from the number of blocks in a stage, depthwise from its key;
-    a combination that nobody published gets a name of its own.
+    a combination that was not published is called "custom (...)".
     """
     focus, darknet = (shapes.get(key) for key in STEM_KEYS)
     if darknet is not None:

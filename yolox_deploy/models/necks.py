@@ -1,4 +1,4 @@
-"""The feature pyramids; each holds its backbone, as the published state-dict keys demand."""
+"""The feature pyramids; each holds its backbone, because the published state dicts name it so."""
 
 from __future__ import annotations
 

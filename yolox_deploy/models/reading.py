@@ -29,7 +29,7 @@ UNSAFE = (
 # safe_globals changes state of the whole process.
 _LOADING = threading.Lock()
 
-# Averaged weights come first: they are what was evaluated.
+# Averaged weights come first: they are the ones that were evaluated.
 EMA_KEYS = ("ema", "ema_state_dict", "model_ema", "ema_model")
 WEIGHT_KEYS = ("model", "state_dict", "model_state_dict", "weights")
 # What DistributedDataParallel, torch.compile and others put before every key.

@@ -15,13 +15,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-# A point is a candidate for a box when it lies less than so many strides from its centre on both
-# axes.  The first release of the original used 2.5; later ones, and the published losses, 1.5.
+# A point is a candidate for a box if it lies less than this number of strides from the centre of
+# the box on both axes.  The first release of the original used 2.5, later releases and the
+# published losses use 1.5.
 CENTRE_RADIUS = 1.5
 # k is the rounded-down sum of a box's CANDIDATES best IoUs (dynamic k, OTA section 3.3).
 CANDIDATES = 10
 IOU_WEIGHT = 3.0
-# Added to points that are candidates for another box only: taken when nothing else is left.
+# Added for points that are candidates of other boxes only, so that they are taken last.
 FAR_COST = 1e6
 
 
@@ -125,10 +126,10 @@ def simota(
     cheapest = cost.topk(width, 1, largest=False)
     taken = torch.arange(width, device=k.device) < k[:, None]
     target, rank = (taken & cheapest.values.isfinite()).nonzero(as_tuple=True)
-    return _one_box_a_point(cost, image, target, cheapest.indices[target, rank], iou)
+    return _one_box_per_point(cost, image, target, cheapest.indices[target, rank], iou)
 
 
-def _one_box_a_point(
+def _one_box_per_point(
     cost: Tensor, image: Tensor, target: Tensor, point: Tensor, iou: Tensor
 ) -> Assignment:
     """Give every point that several boxes of a picture took to the cheapest box of the picture."""

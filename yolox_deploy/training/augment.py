@@ -163,8 +163,8 @@ def augment(
 ) -> Sample:
     """Return one training sample of exactly (height, width).
 
-    ``own`` is the picture whose turn it is, ``draw`` gives any other; ``mixed`` allows Mosaic and
-    MixUp, which the last epochs do without.
+    ``own`` is the picture to show, ``draw`` gives any other.  ``mixed`` allows Mosaic and MixUp,
+    which the last epochs do not use.
     """
     turn = iter([own])
 

@@ -27,7 +27,7 @@ Batch = tuple[Tensor, Tensor]
 
 
 class SampleRequest(NamedTuple):
-    """What to make: the picture whose turn it is, the randomness, the size and the kind."""
+    """One sample to make: the index of its picture, the seed, the size, and whether to mix."""
 
     picture: int
     seed: tuple[int, ...]
@@ -36,7 +36,7 @@ class SampleRequest(NamedTuple):
 
 
 class TrainingPictures(Dataset[Sample]):
-    """Augmented samples, made on request."""
+    """Makes augmented samples on request."""
 
     def __init__(self, data: CocoPictures, recipe: Recipe) -> None:
         self.data = data
@@ -89,7 +89,7 @@ class EpochRequests(Sampler[list[SampleRequest]]):
         order = np.resize(rng.permutation(self.pictures), len(self) * self.batch)
         mixed = self.mixed
         for step in range(len(self)):
-            if step % 10 == 0:  # a new size every ten batches lets allocators and caches settle
+            if step % 10 == 0:  # memory that was allocated for a size is used again
                 size = self._some_size(rng) if mixed else self.size
             mine = range(step * self.batch + self.rank, (step + 1) * self.batch, self.world)
             yield [

@@ -1,4 +1,4 @@
-"""A run on the terminal: a live bar with losses and time left, and a line for every epoch."""
+"""Shows a run on the terminal: a bar with losses and time left, and a line per epoch."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ SHOWN = ("total", "iou", "objectness", "classes", "l1")
 
 
 class ConsoleReporter(Reporter):
-    """Shows a run on standard error; without a terminal only whole epochs, as plain lines.
+    """Shows a run on standard error; without a terminal it prints only a line per epoch.
 
-    ``silent`` is for all but the first of several processes.
+    ``silent`` shows nothing: of several processes only the first one shows the run.
     """
 
     def __init__(self, *, silent: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""One or several processes: what ``torchrun`` says, in one small object."""
+"""Training in one process, or in several that ``torchrun`` has started."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PATIENCE = timedelta(hours=1)
 
 @dataclass(frozen=True)
 class Processes:
-    """The number of the present process, how many there are, and its device."""
+    """The rank of this process, the number of all processes (``world``), and its device."""
 
     rank: int
     world: int
@@ -27,7 +27,7 @@ class Processes:
 
     @property
     def first(self) -> bool:
-        """Whether this process is the one that evaluates, saves and reports."""
+        """Whether this process evaluates, saves and reports; only one does."""
         return self.rank == 0
 
     def wait(self) -> None:
@@ -40,7 +40,8 @@ class Processes:
 def processes(device: str) -> Iterator[Processes]:
     """Join the process group that ``torchrun`` describes, or be alone.
 
-    ``device`` is ``auto``, ``cpu`` or ``cuda``; raises :class:`UsageError` where it is not there.
+    ``device`` is ``auto``, ``cpu`` or ``cuda``.  Raises :class:`UsageError` if there is no such
+    device.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"

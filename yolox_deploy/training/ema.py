@@ -1,4 +1,4 @@
-"""The moving average of the weights, which is what gets evaluated, saved and exported."""
+"""The moving average of the weights: the weights that are evaluated, saved and exported."""
 
 from __future__ import annotations
 

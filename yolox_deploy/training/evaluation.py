@@ -1,4 +1,4 @@
-"""AP of a network on a COCO-format data set, computed by COCO's own code."""
+"""AP of a network on the validation data of a training run."""
 
 from __future__ import annotations
 
@@ -29,9 +29,13 @@ def evaluate_network(
     convention: InputConvention,
     device: torch.device,
 ) -> AveragePrecision:
-    """Return the AP of a network in evaluation mode at an input of (height, width)."""
+    """Return the AP of a network in evaluation mode; ``size`` is its input, (height, width).
+
+    The thresholds are those of :data:`yolox_deploy.postprocess.EVALUATION`.
+    """
     postprocess = Postprocess(
-        ModelSpec("network", tuple(data.names), *size, input=convention), EVALUATION
+        ModelSpec("network", tuple(data.names), *size, input=convention, task=network.task),
+        EVALUATION,
     )
     found = []
     for pictures, images, ratios in _batches(data.pictures, size, convention):
@@ -47,7 +51,10 @@ def evaluate_network(
 def _batches(
     pictures: list[AnnotatedPicture], size: Size, convention: InputConvention
 ) -> Iterator[tuple[list[AnnotatedPicture], NDArray[np.float32], list[float]]]:
-    """Yield pictures with their input (N, 3, H, W) and letterbox ratios; decoding runs ahead."""
+    """Yield pictures with their input (N, 3, H, W) and letterbox ratios.
+
+    A thread reads the next batch in the meantime.
+    """
     letterbox = Letterbox(*size, convention)
 
     def load(

@@ -24,7 +24,7 @@ Levels = Sequence[tuple[Tensor, Tensor, Tensor]]
 
 @dataclass(frozen=True)
 class Losses:
-    """Scalar tensors; ``total`` is what to differentiate, ``positives`` the mean number a box."""
+    """Scalars; ``total`` is to be differentiated, ``positives`` is their mean number per box."""
 
     total: Tensor
     iou: Tensor

@@ -1,4 +1,4 @@
-"""How to train: every knob of the YOLOX recipe in one object, and a preset for each model size."""
+"""How to train: all settings of the YOLOX recipe in one object, and a preset per model size."""
 
 from __future__ import annotations
 
@@ -15,21 +15,23 @@ class Recipe:
 
     Epochs, learning rate and evaluation:
 
-    * ``epochs`` in all, the first ``warmup_epochs`` of which raise the learning rate and the last
-      ``plain_epochs`` of which see unmixed pictures, a constant rate and the additional L1 loss;
-    * ``lr`` is the learning rate for a batch of 64 and is scaled with the batch; ``lr_floor`` is
-      the share of it that the cosine ends at;
-    * ``ema_decay`` of the averaged weights, ``eval_every`` so many epochs AP is measured.
+    * ``epochs`` is the number of all epochs.  The first ``warmup_epochs`` of them raise the
+      learning rate.  The last ``plain_epochs`` use pictures without Mosaic and MixUp, a constant
+      learning rate and the additional L1 loss;
+    * ``lr`` is the learning rate for a batch of 64 and is scaled with the batch; at the end of the
+      cosine it has fallen to ``lr * lr_floor``;
+    * ``ema_decay`` is the decay of the moving average of the weights; AP is measured after every
+      ``eval_every`` epochs.
 
     Augmentation (``*_prob`` are probabilities, ranges are uniform):
 
-    * ``mosaic_prob`` that a picture becomes a mosaic of four, turned by up to ``degrees``, sheared
-      by up to ``shear`` degrees, scaled by ``scale``, shifted by up to ``translate`` of its size;
-    * ``mixup_prob`` that a mosaic is blended with a picture scaled by ``mixup_scale``;
-    * ``hsv_prob`` of colour jitter of up to ``hsv`` (hue in degrees / 2, saturation, value);
-    * ``flip_prob`` of a left-right flip;
-    * ``multiscale``: the input side varies by up to so many steps of 32 pixels (at 640 pixels; by
-      fewer in proportion for smaller inputs).
+    * ``mosaic_prob``: a picture becomes a mosaic of four, turned by up to ``degrees``, sheared by
+      up to ``shear`` degrees, scaled by ``scale``, shifted by up to ``translate`` of its size;
+    * ``mixup_prob``: a mosaic is blended with another picture, scaled by ``mixup_scale``;
+    * ``hsv_prob``: colours change by up to ``hsv`` (hue in degrees / 2, saturation, value);
+    * ``flip_prob``: the picture is mirrored left to right;
+    * ``multiscale``: the input side varies by up to this number of steps of 32 pixels for an input
+      of 640 pixels, and in proportion for other inputs.
     """
 
     epochs: int = 300
@@ -66,15 +68,15 @@ class Recipe:
             raise UsageError("lr must be above 0 and eval_every 1 or more")
 
     def but(self, **changes: Any) -> Self:
-        """Return a copy with some knobs changed.
+        """Return a copy with some settings changed.
 
-        Raises :class:`UsageError` for an unknown knob, or a value that makes no sense for it.
+        Raises :class:`UsageError` for an unknown setting, or a value of another kind.
         """
         for name, value in changes.items():
             known = [field.name for field in fields(self)]
             if name not in known:
                 raise UsageError(
-                    f"a recipe has no knob {name!r}{suggest(name, known)}; it has"
+                    f"a recipe has no setting {name!r}{suggest(name, known)}; it has"
                     f" {', '.join(known)}"
                 )
             if not _alike(value, getattr(self, name)):
@@ -93,7 +95,7 @@ class Recipe:
 
 
 def _alike(value: Any, example: Any) -> bool:
-    """Whether a value has the shape of another: a number, or as many numbers."""
+    """Whether a value is of the example's kind: a number, or the same count of numbers."""
     if isinstance(example, tuple):
         good = isinstance(value, tuple) and len(value) == len(example)
         return good and all(_alike(number, 0.0) for number in value)

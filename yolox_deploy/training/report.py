@@ -1,4 +1,4 @@
-"""What a run tells: to whoever watches it, and to the results files beside the checkpoints."""
+"""The progress and the results of a run, for a reporter and for the files of results."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from yolox_deploy.files import write_atomically
 class EpochResult:
     """One row of the results: mean losses of an epoch, its speed, and AP where it was measured.
 
-    ``positives`` is the mean number of positives a box, ``learning_rate`` that of the last step.
+    ``positives`` is the mean number of positives per annotated box, ``learning_rate`` that of the
+    last step.
     """
 
     epoch: int
@@ -54,16 +55,16 @@ class StepResult:
 
 
 class Reporter:
-    """Hears what a run does; this one keeps silent.  Override what you want to show."""
+    """Receives the progress of a run and shows nothing; override the methods that you need."""
 
     def message(self, text: str) -> None:
-        """Hear a sentence about data, weights or files."""
+        """Receive a sentence about data, weights or files."""
 
     def step(self, result: StepResult) -> None:
-        """Hear of a finished step."""
+        """Receive the result of a step."""
 
     def epoch(self, result: EpochResult) -> None:
-        """Hear of a finished epoch."""
+        """Receive the result of an epoch."""
 
 
 def write_results(folder: Path, settings: dict[str, Any], history: Sequence[EpochResult]) -> None:

@@ -24,14 +24,14 @@ class Schedule:
     cosine_end: int
 
     @classmethod
-    def of(cls, recipe: Recipe, batch: int, steps_an_epoch: int) -> Schedule:
+    def of(cls, recipe: Recipe, batch: int, steps_per_epoch: int) -> Schedule:
         """Return the schedule of a recipe for a batch size summed over all processes."""
         peak = recipe.lr * batch / REFERENCE_BATCH
         return cls(
             peak=peak,
             floor=peak * recipe.lr_floor,
-            warmup=recipe.warmup_epochs * steps_an_epoch,
-            cosine_end=(recipe.epochs - recipe.plain_epochs) * steps_an_epoch,
+            warmup=recipe.warmup_epochs * steps_per_epoch,
+            cosine_end=(recipe.epochs - recipe.plain_epochs) * steps_per_epoch,
         )
 
     def __call__(self, step: int) -> float:

@@ -1,4 +1,4 @@
-"""What determines a training run, in one object that travels in its checkpoints."""
+"""What determines a training run, in one object that is stored in its checkpoints."""
 
 from __future__ import annotations
 
@@ -23,19 +23,22 @@ PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float
 
 @dataclass(frozen=True)
 class Settings:
-    """A run, as asked for; ``None`` means the default.
+    """A training run as the user asks for it; ``None`` means the default.
 
     * ``train``, ``val``: the data; without ``val`` no AP is measured;
-    * ``recipe``: default the preset of the architecture;
-    * ``imgsz``: (height, width) in pixels, default what ``weights`` state, else the published size;
-    * ``batch``: pictures a step, over all processes;
+    * ``recipe`` (default: the preset of the architecture);
+    * ``imgsz``: (height, width) of the input in pixels (default: what ``weights`` state, otherwise
+      the published size);
+    * ``batch``: number of pictures per step, over all processes;
     * ``weights``: a checkpoint to start from instead of random weights;
-    * ``legacy``: input of the 0.1.0 weights, default what ``weights`` state, else not;
-    * ``names``: the classes, default those of the first file of ``train``;
-    * ``precision``: ``fp32``, ``bf16`` or ``fp16``, default fp16 (mixed) on CUDA, fp32 elsewhere;
-    * ``workers``: processes that make batches; changes nothing but the speed;
-    * ``threads``: that compute on a CPU, default one less than there are cores, for the workers.
-      Like every thread count it decides the last bits of sums, so a resumed run keeps it.
+    * ``legacy``: whether the input is that of release 0.1.0 (default: what ``weights`` state,
+      otherwise not);
+    * ``names``: the classes (default: those of the first file of ``train``);
+    * ``precision``: ``fp32``, ``bf16`` or ``fp16`` (default: fp16 on CUDA, with the weights kept in
+      fp32; fp32 on a CPU);
+    * ``workers``: number of processes that make batches; it changes the speed and no result;
+    * ``threads``: number of threads that compute on a CPU (default: the number of cores, less one
+      if there are workers).  The number decides the last bits of sums, so a resumed run keeps it.
     """
 
     arch: str
@@ -81,7 +84,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """Settings with nothing left open; ``weights`` is the opened checkpoint to start from."""
+    """Settings with every default filled in; ``weights`` is the opened checkpoint to start from."""
 
     settings: Settings
     recipe: Recipe
@@ -116,14 +119,14 @@ class TrainingRun:
 
 def settings_from_plain(values: dict[str, Any]) -> Settings:
     """Return the settings that lead to the run whose :meth:`TrainingRun.plain` gave ``values``."""
-    knobs: dict[str, Any] = {
+    recipe_values: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value
         for key, value in values["recipe"].items()
     }
     parts: dict[str, Any] = {
         "train": [_source(row) for row in values["train"]],
         "val": [_source(row) for row in values["val"]],
-        "recipe": Recipe(**knobs),
+        "recipe": Recipe(**recipe_values),
         "imgsz": tuple(values["imgsz"]),
         "weights": Path(values["weights"]) if values["weights"] else None,
     }

@@ -1,4 +1,4 @@
-"""From what a user names, a ``data.yaml`` or COCO JSON files, to sources with image folders."""
+"""Finds the data that a user names: a ``data.yaml``, or COCO JSON files with image folders."""
 
 from __future__ import annotations
 
@@ -31,9 +31,11 @@ def data_files(
 ) -> DataFiles:
     """Return the sources that the arguments name.
 
-    ``data`` is one YAML file, or COCO JSON files with ``images`` folders in the same order (one
-    for all, or none: then they are looked for beside the file); ``val`` and ``val_images``
-    likewise.  Raises :class:`UsageError` and :class:`InputFileError`.
+    ``data`` is one YAML file, or COCO JSON files with ``images`` folders in the same order.  One
+    folder serves all files; without a folder the usual places are tried, see :func:`image_folder`.
+    The same holds for ``val`` and ``val_images``.
+
+    Raises :class:`UsageError` and :class:`InputFileError`.
     """
     described = [path for path in data if path.suffix in (".yaml", ".yml")]
     if not described:

@@ -1,4 +1,4 @@
-"""The network a run starts from: random weights with a prior, or what fits of a checkpoint."""
+"""The network that a run starts from: random weights, or those of a checkpoint that fit."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PRIOR = 0.01
 def initial_network(
     arch: str, num_classes: int, seed: int, weights: Checkpoint | None
 ) -> tuple[YOLOX, list[str]]:
-    """Return the network and sentences that say what was taken from ``weights``."""
+    """Return the network, and sentences about what was taken from ``weights``."""
     torch.manual_seed(seed)
     network = build_network(arch, num_classes)
     for layer in (*network.head.cls_preds, *network.head.obj_preds):

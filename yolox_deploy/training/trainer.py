@@ -49,10 +49,10 @@ class DivergedError(YoloxDeployError):
 
 
 class Trainer:
-    """A run in a folder: ``last.pth``, ``best.pth`` and the results files.
+    """A training run and its folder: ``last.pth``, ``best.pth`` and the files of results.
 
-    ``Trainer(settings, output).fit()`` trains; ``Trainer.resume(output).fit()`` goes on after the
-    last complete epoch.  Opens data and weights, and raises what they raise:
+    ``Trainer(settings, output).fit()`` trains; ``Trainer.resume(output).fit()`` continues after the
+    last complete epoch.  The constructor opens data and weights, and raises
     :class:`InputFileError`, :class:`CheckpointError`, :class:`UsageError`, :class:`OutputError`.
     """
 
@@ -89,7 +89,7 @@ class Trainer:
         reporter: Reporter | None = None,
         **changes: Any,
     ) -> Trainer:
-        """Return the run in ``output`` as its ``last.pth`` left it.
+        """Return the run in the folder ``output``, to continue after its last complete epoch.
 
         ``changes`` replace :class:`Settings` that cannot change the result, such as ``workers``,
         or ``train`` and ``val`` when the data moved.
@@ -141,8 +141,8 @@ class Trainer:
     def fit(self) -> list[EpochResult]:
         """Train to the last epoch and return the results of all epochs.
 
-        Raises :class:`DivergedError`, :class:`ImageError` and :class:`OutputError`; then, as after
-        Ctrl-C, ``last.pth`` is that of the last complete epoch.
+        Raises :class:`DivergedError`, :class:`ImageError` and :class:`OutputError`.  After an
+        error, and after Ctrl-C, ``last.pth`` is that of the last complete epoch.
         """
         if not self.history and (self.output / "last.pth").exists():
             raise OutputError(
@@ -219,7 +219,7 @@ class Trainer:
         return scaled.contiguous(memory_format=torch.channels_last)
 
     def _evaluated(self, result: EpochResult) -> EpochResult:
-        """Return the result with AP, if it is this epoch's turn."""
+        """Return the result, with AP if the recipe measures it after this epoch."""
         recipe = self.run.recipe
         due = result.epoch % recipe.eval_every == 0 or result.epoch == recipe.epochs
         if self.val is None or not due or not self.processes.first:
@@ -263,7 +263,7 @@ class Trainer:
 
 
 class HeadLevels(nn.Module):
-    """The network as training sees it: pictures in, per-stride logits out."""
+    """The network for training: from pictures to the logits of each stride."""
 
     def __init__(self, network: YOLOX) -> None:
         super().__init__()
@@ -289,7 +289,7 @@ def sgd(network: YOLOX, recipe: Recipe) -> torch.optim.SGD:
 
 @contextmanager
 def _compute_threads(count: int) -> Iterator[None]:
-    """Compute with so many threads, as long as the context lasts.
+    """Compute with ``count`` threads within the context.
 
     OpenMP threads that wait for a core spin: with 2 threads and 2 workers on 2 cores a step of
     nano took 20 times as long as with 1 thread.
