@@ -78,13 +78,14 @@ def test_keypoints_are_compared_as_keypoints(tmp_path: Path) -> None:
         "num_keypoints": 17,
     }
     path = write(tmp_path, annotations=[entry], categories=[{"id": 1, "name": "person"}])
-    dataset = CocoDataset(path, tmp_path, "keypoints")
+    dataset = CocoDataset(path, tmp_path)
+    dataset.check_metric("keypoints")
     result = {"image_id": 5, "category_id": 1, "score": 0.9, "keypoints": points}
-    found = dataset.evaluate([result])
+    found = dataset.evaluate([result], "keypoints")
     assert (found.ap, found.ap50, found.ap_medium) == pytest.approx((1, 1, 1))
     assert (found.ap_small, found.ap_large) == (0, 0)
     away = [value + 40 * (i % 3 == 0) for i, value in enumerate(points)]
-    assert dataset.evaluate([{**result, "keypoints": away}]).ap == 0
+    assert dataset.evaluate([{**result, "keypoints": away}], "keypoints").ap == 0
 
 
 def test_masks_are_compared_as_masks(tmp_path: Path) -> None:
@@ -92,12 +93,12 @@ def test_masks_are_compared_as_masks(tmp_path: Path) -> None:
 
     square = [[10, 10, 20, 10, 20, 20, 10, 20]]
     entry = {"image_id": 5, "category_id": 4, "bbox": [10, 10, 10, 10], "segmentation": square}
-    dataset = CocoDataset(write(tmp_path, annotations=[entry]), tmp_path, "segm")
+    dataset = CocoDataset(write(tmp_path, annotations=[entry]), tmp_path)
     mask = np.zeros((40, 60, 1), np.uint8, order="F")
     mask[10:20, 10:20] = 1
     (encoded,) = encode(mask)
     result = {"image_id": 5, "category_id": 4, "score": 0.9, "segmentation": encoded}
-    assert dataset.evaluate([result]).ap == pytest.approx(1)
+    assert dataset.evaluate([result], "segm").ap == pytest.approx(1)
 
 
 def test_what_is_compared_is_left_as_it_is(small: CocoDataset) -> None:
@@ -107,9 +108,12 @@ def test_what_is_compared_is_left_as_it_is(small: CocoDataset) -> None:
     assert (found, small.truth) == before
 
 
-def test_an_unknown_metric_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+def test_a_metric_without_annotations_or_without_a_name_is_refused(small: CocoDataset) -> None:
+    small.check_metric("bbox")
+    with pytest.raises(InputFileError, match=r"2 of 2 annotations have no 'keypoints', so AP of"):
+        small.check_metric("keypoints")
     with pytest.raises(UsageError, match="unknown metric 'boxes': expected one of bbox, segm"):
-        CocoDataset(tmp_path / "none.json", tmp_path, "boxes")
+        small.check_metric("boxes")
     with pytest.raises(UsageError, match="unknown metric"):
         average_precision({}, [], "boxes")
     assert "bbox" in METRICS

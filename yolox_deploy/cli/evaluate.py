@@ -28,6 +28,7 @@ from yolox_deploy.cli.common import (
 from yolox_deploy.files import write_atomically
 from yolox_deploy.progress import print_table, say, track
 from yolox_deploy.runtimes import CHECKPOINT_SUFFIXES
+from yolox_deploy.tasks import task_of
 from yolox_deploy.weights import find_model
 
 COMMAND = "yolox-eval"
@@ -143,10 +144,12 @@ def measure(
         precision=arguments.precision,
         **vars(model_hints(arguments)),
     ) as detector:
+        metric = task_of(detector.spec).metric
+        dataset.check_metric(metric)
         say(f"{model} on {detector.backend}: {len(dataset.pictures)} pictures")
         results = detect_dataset(detector, dataset, partial(track, total=len(dataset.pictures)))
         found = {"model": Path(model).name, "backend": detector.backend}
     if arguments.results:
         name = f"{number}_{Path(model).name}.{found['backend']}.json"
         write_results(results, arguments.results / name)
-    return {**found, **dataset.evaluate(results).as_dict()}
+    return {**found, **dataset.evaluate(results, metric).as_dict()}

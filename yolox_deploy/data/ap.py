@@ -53,10 +53,10 @@ class CocoDataset:
     :class:`MissingPackageError` without ``pycocotools``.
     """
 
-    def __init__(self, annotations: Path, images: Path, metric: str = "bbox") -> None:
+    def __init__(self, annotations: Path, images: Path) -> None:
         require_pycocotools()
-        document = read_coco(annotations, _fields(metric))
-        self.metric = metric
+        document = read_coco(annotations, [name for names in METRICS.values() for name in names])
+        self.path = annotations
         self.pictures = document.picture_paths(images)
         self.categories = {name: number for number, name in document.categories.items()}
         truth = document.truth()
@@ -70,9 +70,23 @@ class CocoDataset:
         """Return the category id of each class, see :func:`match_categories`."""
         return match_categories(names, self.categories)
 
-    def evaluate(self, results: Sequence[dict[str, Any]]) -> AveragePrecision:
-        """Return AP of COCO result entries over all pictures of the data set."""
-        return average_precision(self.truth, results, self.metric)
+    def check_metric(self, metric: str) -> None:
+        """Refuse a metric for which something is not annotated; to be called before detecting.
+
+        Raises :class:`InputFileError`, and :class:`UsageError` for a metric that COCO has not.
+        """
+        for name in _fields(metric):
+            count = sum(name not in entry for entry in self.truth["annotations"])
+            if count:
+                raise InputFileError(
+                    f"{self.path}: {count} of {len(self.truth['annotations'])} annotations have no "
+                    f"{name!r}, so AP of {metric} cannot be measured"
+                )
+
+    def evaluate(self, results: Sequence[dict[str, Any]], metric: str = "bbox") -> AveragePrecision:
+        """Return AP of COCO result entries over all pictures; ``metric`` is that of the task."""
+        self.check_metric(metric)
+        return average_precision(self.truth, results, metric)
 
 
 def match_categories(names: Sequence[str], categories: Mapping[str, int]) -> list[int]:
