@@ -13,6 +13,9 @@ from yolox_deploy.runtimes.base import Array, EngineFacts, Opened, Runtime
 from yolox_deploy.tasks.foreign import inferred_spec
 
 PARAM_MAGIC = b"7767517"
+# "Reshape NAME 1 1 INPUT OUTPUT 0=ROWS ..." and "Concat NAME COUNT 1 INPUT... OUTPUT 0=AXIS".
+RESHAPE = re.compile(r"^Reshape\s+\S+\s+1 1 \S+ (\S+) 0=(\d{1,9})\b", re.MULTILINE)
+CONCAT = re.compile(r"^Concat\s+\S+\s+\d+ 1 ([^=\n]+) \d+=", re.MULTILINE)
 
 
 def companions(param: Path) -> tuple[Path, Path]:
@@ -21,13 +24,16 @@ def companions(param: Path) -> tuple[Path, Path]:
 
 
 def stated_rows(param: Path) -> int | None:
-    """Return how many rows the graph's Reshape layers state, ``None`` if there are none.
+    """Return how many rows the graph joins from its Reshape layers, ``None`` if there are none.
 
     ncnn reads beyond its memory if such a graph gets pictures of another size.
     """
     text = param.read_text("utf-8", "replace")
-    rows = re.findall(r"^Reshape\s.*?\s0=(\d{1,9})\s", text, re.MULTILINE)
-    return sum(map(int, rows)) or None
+    reshaped = {m[1]: int(m[2]) for m in RESHAPE.finditer(text)}
+    joined = [line[1].split() for line in CONCAT.finditer(text)]
+    # A head may join rows more than once, for instance those of boxes and of keypoints.
+    counts = [sum(reshaped[blob] for blob in blobs[:-1] if blob in reshaped) for blobs in joined]
+    return max(counts, default=0) or sum(reshaped.values()) or None
 
 
 class NcnnRuntime(Runtime):
