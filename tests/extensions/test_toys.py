@@ -308,5 +308,5 @@ def test_settings_of_an_engine_are_checked(
     )
     assert done.returncode == 0, done.stderr
     first, second = done.stdout.splitlines()
-    assert "on, off" in first
+    assert "on or off" in first
     assert "cuda_binding" in second
