@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from yolox_deploy.benchmarks.cold_start import ColdStart
-from yolox_deploy.benchmarks.costs import Cost
-from yolox_deploy.benchmarks.latency import LatencyResult
-from yolox_deploy.benchmarks.limits import Limit
-from yolox_deploy.benchmarks.measuring import HarnessCost, Series
-from yolox_deploy.benchmarks.systems import SystemInfo
+from yolox_deploy.benchmarks.measure.cold_start import ColdStart
+from yolox_deploy.benchmarks.measure.costs import Cost
+from yolox_deploy.benchmarks.scenarios.latency.scenario import LatencyResult
+from yolox_deploy.benchmarks.machine.limits import Limit
+from yolox_deploy.benchmarks.measure.loop import HarnessCost, Series
+from yolox_deploy.benchmarks.measure.systems import SystemInfo
 
 pytest.importorskip("scipy")
 

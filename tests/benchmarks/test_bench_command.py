@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from yolox_deploy.benchmarks import run_all, schema
-from yolox_deploy.benchmarks.latency import LatencyResult
-from yolox_deploy.benchmarks.opening import open_systems, requests
-from yolox_deploy.benchmarks.report import Report, to_markdown
+from yolox_deploy.benchmarks.scenarios.latency.scenario import LatencyResult
+from yolox_deploy.benchmarks.measure.opening import open_systems, requests
+from yolox_deploy.benchmarks.report.report import Report, to_markdown
 from yolox_deploy.cli import bench
 from yolox_deploy.errors import InputFileError, UsageError
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from yolox_deploy.benchmarks.checks import cuda as cuda_check
+from tools.checks import cuda as cuda_check
 from yolox_deploy.models import ARCHITECTURES
 from yolox_deploy.runtimes import gpu
 

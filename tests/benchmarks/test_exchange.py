@@ -7,7 +7,7 @@ import os
 import pytest
 
 from yolox_deploy.benchmarks import exchange
-from yolox_deploy.benchmarks.exchange import CHANGING, alike, exchange_seconds, levels
+from yolox_deploy.benchmarks.machine.exchange import CHANGING, alike, exchange_seconds, levels
 
 binds = pytest.mark.skipif(
     not hasattr(os, "sched_setaffinity"), reason="the system binds no threads to processors"

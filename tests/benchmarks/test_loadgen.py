@@ -17,9 +17,9 @@ import pytest
 
 from yolox_deploy import Detections
 from yolox_deploy.benchmarks.accuracy import CocoDataset, detect_dataset, evaluation_detector
-from yolox_deploy.benchmarks.loadgen import scenario as loadgen
-from yolox_deploy.benchmarks.loadgen.logs import queries_needed, read_accuracy, read_log
-from yolox_deploy.benchmarks.loadgen.run import (
+from yolox_deploy.benchmarks.scenarios.loadgen import scenario as loadgen
+from yolox_deploy.benchmarks.scenarios.loadgen.logs import queries_needed, read_accuracy, read_log
+from yolox_deploy.benchmarks.scenarios.loadgen.run import (
     PicturesInMemory,
     PicturesOnDisk,
     SystemUnderTest,
@@ -27,10 +27,10 @@ from yolox_deploy.benchmarks.loadgen.run import (
     from_rows,
     run_test,
 )
-from yolox_deploy.benchmarks.loadgen.runner import CONFIRMATIONS, SEARCH_STEPS, highest_rate
-from yolox_deploy.benchmarks.opening import requests
-from yolox_deploy.benchmarks.scenarios import Context
-from yolox_deploy.benchmarks.systems import System
+from yolox_deploy.benchmarks.scenarios.loadgen.runner import CONFIRMATIONS, SEARCH_STEPS, highest_rate
+from yolox_deploy.benchmarks.measure.opening import requests
+from yolox_deploy.benchmarks.scenarios.base import Context
+from yolox_deploy.benchmarks.measure.systems import System
 from yolox_deploy.errors import ImageError, InputFileError, UsageError, YoloxDeployError
 
 lg = pytest.importorskip("mlperf_loadgen")

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from yolox_deploy.architectures import ARCHITECTURES
 from yolox_deploy.benchmarks import environment, gpu
-from yolox_deploy.benchmarks.artifacts import artifact_for
-from yolox_deploy.benchmarks.costs import Cost, cost_of, network_layers, total_cost
-from yolox_deploy.benchmarks.limits import measure_limit
-from yolox_deploy.benchmarks.memory import peak_bytes
+from yolox_deploy.benchmarks.measure.artifacts import artifact_for
+from yolox_deploy.benchmarks.measure.costs import Cost, cost_of, network_layers, total_cost
+from yolox_deploy.benchmarks.machine.limits import measure_limit
+from yolox_deploy.benchmarks.machine.memory import peak_bytes
+from yolox_deploy.benchmarks.published import BY_COST, PUBLISHED, published
 from yolox_deploy.models import build_network
+from yolox_deploy.models.zoo import ARCHITECTURES
 from yolox_deploy.runtimes import backend_for
 from yolox_deploy.spec import SpecHints
 
@@ -67,6 +69,29 @@ def test_limits_are_measured_or_told_to_be_unknown() -> None:
     unknown = measure_limit("npu", "fp32", None)
     assert (unknown.gflops, unknown.gbytes) == (0, 0)
     assert "no installed library" in unknown.library
+
+
+def test_published_figures_are_those_of_the_source(data_file: Any) -> None:
+    text = data_file("reference/published.md").read_text()
+    rows = {
+        cells[0]: cells[1:]
+        for line in text.splitlines()
+        if (cells := [cell.strip() for cell in line.strip("|").split("|")])[0] in PUBLISHED
+    }
+    assert set(rows) >= set(PUBLISHED)
+    for name, row in PUBLISHED.items():
+        side, ap, _, milliseconds, _, gflops = rows[name][:6]
+        assert (int(side), float(ap)) == (row.side, row.ap)
+        assert (None if milliseconds == "-" else float(milliseconds)) == row.v100_ms
+        assert float(gflops) == pytest.approx(ARCHITECTURES[name].gflops)
+    costs = [ARCHITECTURES[name].gflops for name in BY_COST]
+    assert costs == sorted(costs)  # type: ignore[type-var]
+
+
+def test_published_figures_are_for_their_input_size_only() -> None:
+    assert published("s", 640, 640) is PUBLISHED["s"]
+    assert published("s", 416, 416) is None
+    assert published(None, 640, 640) is None
 
 
 def test_a_busy_or_changing_machine_is_doubtful() -> None:

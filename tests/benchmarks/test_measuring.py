@@ -11,9 +11,9 @@ import pytest
 
 from yolox_deploy import Detections
 from yolox_deploy.benchmarks import measuring
-from yolox_deploy.benchmarks.measuring import Series, harness_cost, measure
-from yolox_deploy.benchmarks.opening import open_systems, requests
-from yolox_deploy.benchmarks.systems import Request, System
+from yolox_deploy.benchmarks.measure.loop import Series, harness_cost, measure
+from yolox_deploy.benchmarks.measure.opening import open_systems, requests
+from yolox_deploy.benchmarks.measure.systems import Request, System
 from yolox_deploy.errors import UsageError
 from yolox_deploy.files import ASSETS
 from yolox_deploy.pictures.images import read_image
@@ -165,7 +165,7 @@ def test_a_batch_that_the_artifact_cannot_take_is_refused(nano_onnx: Any) -> Non
 def test_random_weights_are_made_once_and_keep_numbers_usual() -> None:
     import torch
 
-    from yolox_deploy.benchmarks.artifacts import _drawn_pictures, random_checkpoint
+    from yolox_deploy.benchmarks.measure.artifacts import _drawn_pictures, random_checkpoint
     from yolox_deploy.models.checkpoint import load_checkpoint
 
     path = random_checkpoint("yolox_nano")

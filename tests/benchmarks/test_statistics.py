@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from yolox_deploy.benchmarks.compare import Comparison, margin_of, verdict
-from yolox_deploy.benchmarks.statistics import (
+from yolox_deploy.benchmarks.report.compare import Comparison, margin_of, verdict
+from yolox_deploy.benchmarks.measure.statistics import (
     FEWEST_BATCHES,
     Interval,
     batches,

@@ -17,12 +17,12 @@ import numpy as np
 import pytest
 
 from yolox_deploy import Detections
-from yolox_deploy.benchmarks.opening import requests
-from yolox_deploy.benchmarks.scenarios import Context
-from yolox_deploy.benchmarks.streaming import scenario as streaming
-from yolox_deploy.benchmarks.streaming.source import open_source, read_video
-from yolox_deploy.benchmarks.streaming.streams import WallClock
-from yolox_deploy.benchmarks.systems import System
+from yolox_deploy.benchmarks.measure.opening import requests
+from yolox_deploy.benchmarks.scenarios.base import Context
+from yolox_deploy.benchmarks.scenarios.streaming import scenario as streaming
+from yolox_deploy.benchmarks.scenarios.streaming.source import in_sequences, open_source, read_video
+from yolox_deploy.benchmarks.scenarios.streaming.streams import WallClock
+from yolox_deploy.benchmarks.measure.systems import System
 from yolox_deploy.errors import InputFileError, UsageError
 
 pytest.importorskip("pycocotools")
@@ -233,10 +233,18 @@ def test_files_that_are_no_input_are_refused(video: Path, tmp_path: Path) -> Non
 
 
 def test_frames_beyond_memory_are_refused(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("yolox_deploy.benchmarks.streaming.source.MOST_BYTES", 5 * 12000)
+    monkeypatch.setattr("yolox_deploy.benchmarks.scenarios.streaming.source.MOST_BYTES", 5 * 12000)
     with pytest.raises(UsageError, match="--frames 3"):
         read_video(video)
     assert len(read_video(video, 3)[0]) == 3
+
+
+@pytest.mark.parametrize(("group", "place"), [("sid", "fid"), ("video_id", "frame_id")])
+def test_sequences_are_kept_apart_and_in_order(group: str, place: str) -> None:
+    images = [{"id": 10 * s + f, group: s, place: f} for f in (2, 0, 1) for s in (1, 0)]
+    assert in_sequences(images) == [[0, 1, 2], [10, 11, 12]]
+    plain = [{"id": image["id"]} for image in images]
+    assert in_sequences(plain) == [[12, 2, 10, 0, 11, 1]]
 
 
 def test_each_sequence_begins_anew(tmp_path: Path) -> None:

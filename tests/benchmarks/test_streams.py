@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from yolox_deploy.benchmarks.accuracy import average_precision
-from yolox_deploy.benchmarks.streaming.streams import (
+from yolox_deploy.benchmarks.scenarios.streaming.streams import (
     SCHEDULES,
     Latencies,
     ShrinkingTail,

@@ -10,6 +10,7 @@ import ctypes
 import json
 import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,8 @@ def main(library: str, binding: str) -> None:
     for name in ("fake_books", "fake_wrong", "fake_refused"):
         getattr(driver, name).restype = ctypes.c_char_p
 
-    from yolox_deploy.benchmarks.checks.cuda import check_binding
+    sys.path.append(str(Path(__file__).parents[2]))
+    from tools.checks.cuda import check_binding
 
     def report(number: int, error: str) -> None:
         texts = [

@@ -1,7 +1,7 @@
 """The CUDA layer through the real cuda-python, and pycuda where it is installed.
 
 They load a driver written for this test, which computes on the host.  That NVIDIA's driver behaves
-like it cannot be shown here; ``benchmarks/checks/cuda.py`` shows it on a GPU.
+like it cannot be shown here; ``tools/checks/cuda.py`` shows it on a GPU.
 """
 
 from __future__ import annotations

@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from yolox_deploy.benchmarks.charts import check_chart
-from yolox_deploy.benchmarks.scenarios import SCENARIOS, Context
+from yolox_deploy.benchmarks.scenarios.charts import check_chart
+from yolox_deploy.benchmarks.scenarios.base import SCENARIOS, Context
 from yolox_deploy.cli.common import (
     MODEL_HELP,
     add_model_hints,
@@ -27,7 +27,7 @@ from yolox_deploy.pictures.images import find_images, read_image
 from yolox_deploy.progress import Still, stages
 
 if TYPE_CHECKING:
-    from yolox_deploy.benchmarks.report import Report
+    from yolox_deploy.benchmarks.report.report import Report
 
 COMMAND = "yolox-bench"
 EXAMPLES = """\
@@ -127,9 +127,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def bench(arguments: argparse.Namespace, command: str) -> int:
     """Measure, print the report and write it where asked."""
     check(arguments)
-    from yolox_deploy.benchmarks.environment import Watch
-    from yolox_deploy.benchmarks.opening import open_systems, requests
-    from yolox_deploy.benchmarks.report import Report
+    from yolox_deploy.benchmarks.machine.environment import Watch
+    from yolox_deploy.benchmarks.measure.opening import open_systems, requests
+    from yolox_deploy.benchmarks.report.report import Report
 
     # A data set is read by its scenario, part by part.
     sources = [ASSETS] if arguments.data else arguments.images or [ASSETS]
@@ -180,7 +180,7 @@ def bench(arguments: argparse.Namespace, command: str) -> int:
 
 def deliver(report: Report, arguments: argparse.Namespace) -> None:
     """Write the files that were asked for, and print the report."""
-    from yolox_deploy.benchmarks.report import print_report, to_markdown
+    from yolox_deploy.benchmarks.report.report import print_report, to_markdown
 
     if arguments.json:
         report.write(arguments.json)

@@ -63,7 +63,7 @@ def _compare(arguments: argparse.Namespace) -> int:
     if factor is not None and not (math.isfinite(factor) and factor >= 1):
         raise UsageError(f"--fail-if-slower takes a factor of 1 or more, as 1.10, got {factor:g}")
     from yolox_deploy.benchmarks import compare as comparing
-    from yolox_deploy.benchmarks.report import Report
+    from yolox_deploy.benchmarks.report.report import Report
     from yolox_deploy.progress import print_table
 
     before, after = Report.read(arguments.before), Report.read(arguments.after)
@@ -84,7 +84,7 @@ def _compare(arguments: argparse.Namespace) -> int:
 
 
 def _show(arguments: argparse.Namespace) -> int:
-    from yolox_deploy.benchmarks.report import Report
+    from yolox_deploy.benchmarks.report.report import Report
     from yolox_deploy.cli.bench import deliver
 
     deliver(Report.read(arguments.report), arguments)

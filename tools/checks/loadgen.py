@@ -1,0 +1,134 @@
+"""Whether LoadGen calls every scenario VALID, and its 90th percentile agrees with ours.
+
+``python -m tools.checks.loadgen --model yolox_nano.onnx`` runs the four
+scenarios; then a single stream whose calls our clock times as well; then LoadGen's single stream
+and our own loop in turns, on one picture.  It exits with 1 where a verdict is not VALID or the
+percentiles differ by more than 3 %.  Turns want a quiet machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import Any, cast
+
+import numpy as np
+
+from tools.checks.turns import add_arguments, in_turns
+from yolox_deploy.benchmarks.scenarios.loadgen import scenario as loadgen
+from yolox_deploy.benchmarks.scenarios.loadgen.result import Verdict
+from yolox_deploy.benchmarks.scenarios.loadgen.runner import TRAFFIC
+from yolox_deploy.benchmarks.measure.loop import measure
+from yolox_deploy.benchmarks.measure.opening import requests
+from yolox_deploy.benchmarks.scenarios.base import Context
+from yolox_deploy.benchmarks.measure.systems import Picture, System
+from yolox_deploy.detector import Detector
+from yolox_deploy.files import ASSETS
+from yolox_deploy.pictures.images import find_images, read_image
+from yolox_deploy.progress import print_table, say
+from yolox_deploy.tasks.detections import Detections
+
+MAY = 0.03
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure, print the table, and return 1 where something does not hold."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    add_arguments(parser, turns=8)
+    parser.add_argument("--duration", type=float, default=10, help="seconds a scenario (10)")
+    parser.add_argument("--seconds", type=float, default=5, help="of each turn (5)")
+    loadgen.add_arguments(parser)
+    parser.set_defaults(data=None, images=None, json=None, seed=0)
+    options = parser.parse_args(argv)
+    # One picture: which ones a random choice happened to repeat should not matter.
+    pictures = [read_image(find_images([ASSETS])[0])]
+    (request,) = requests(
+        [options.model], [options.backend], [options.precision], threads=options.threads
+    )
+    system = System(request, pictures)
+    try:
+        with tempfile.TemporaryDirectory() as place:
+            options.logs = options.logs or Path(place)
+            verdicts = {name: run(system, name, options, 200) for name in TRAFFIC}
+            same = same_calls(system, options)
+            turns = take_turns(system, options)
+    finally:
+        system.close()
+    rows = [[name, v.verdict, v.why_not or result(v)] for name, v in verdicts.items()]
+    good = all(v.valid for v in verdicts.values())
+    for name, pairs in (("the same calls", [same]), ("in turns", turns)):
+        # The median of the turns' own differences: what changes between turns is no difference.
+        difference = median(theirs / ours for ours, theirs in pairs) - 1
+        agrees = abs(difference) <= MAY
+        good &= agrees
+        ours, theirs = (median(pair[side] for pair in pairs) * 1e3 for side in (0, 1))
+        text = f"LoadGen {theirs:.3f} ms, ours {ours:.3f} ms: {difference:+.1%}"
+        rows.append([f"single-stream p90, {name}", "agrees" if agrees else "DIFFERS", text])
+    spread = ", ".join(f"{theirs * 1e3:.2f}/{ours * 1e3:.2f}" for ours, theirs in turns)
+    print_table(("what", "verdict", "figures"), rows)
+    print(f"turns, LoadGen's p90 / ours in ms: {spread}")
+    return 0 if good else 1
+
+
+def run(system: System, scenario: str, options: argparse.Namespace, count: int) -> Verdict:
+    """Return LoadGen's verdict on one scenario."""
+    context = Context(scenario, [system], options.duration, count, options, say)
+    return loadgen.measure(context).tests[0]
+
+
+def result(verdict: Verdict) -> str:
+    """Return rate and percentile."""
+    percentile = f"p{verdict.percent:g} {verdict.at_percent * 1e3:.2f} ms"
+    return f"{verdict.rate:.1f} pictures/s, {percentile}, {verdict.queries} queries"
+
+
+class Timed:
+    """A detector whose calls are timed by our clock, too."""
+
+    def __init__(self, detector: Detector) -> None:
+        self.detector = detector
+        self.seconds: list[float] = []
+
+    def __call__(self, picture: Picture) -> Detections:
+        """Detect in one picture."""
+        start = perf_counter()
+        found = self.detector(picture)
+        self.seconds.append(perf_counter() - start)
+        return found
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.detector, name)
+
+
+def same_calls(system: System, options: argparse.Namespace) -> tuple[float, float]:
+    """Return the 90th percentile of the same calls on our clock and on LoadGen's."""
+    detector = system.detector
+    timed = Timed(detector)
+    system.detector = cast(Detector, timed)
+    try:
+        theirs = run(system, "single-stream", options, 64).seconds["90.0"]
+    finally:
+        system.detector = detector
+    return float(np.percentile(timed.seconds, 90)), theirs
+
+
+def take_turns(system: System, options: argparse.Namespace) -> list[tuple[float, float]]:
+    """Return the 90th percentile in seconds of our loop and of LoadGen, turn by turn."""
+    options = argparse.Namespace(**{**vars(options), "duration": options.seconds})
+
+    def theirs() -> float:
+        return run(system, "single-stream", options, 64).seconds["90.0"]
+
+    def ours() -> float:
+        (series,) = measure([system], options.seconds, 64)
+        return float(np.percentile(series.total, 90))
+
+    return in_turns(options.turns, ours, theirs)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,197 @@
+"""The measuring loop: systems take turns in short rounds, and every time is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import ceil
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from yolox_deploy.benchmarks.measure.statistics import Floats, Integers
+from yolox_deploy.benchmarks.measure.systems import Picture, Stages, System
+from yolox_deploy.tasks.detections import Detections
+from yolox_deploy.timing import StageSeconds
+
+WARM_UP_CALLS, WARM_UP_SECONDS = 10, 1.0
+# Long enough to forget the system before (its threads spin on for milliseconds), short against
+# the drift of a machine.
+ROUND_SECONDS = 0.25
+FEWEST_ROUNDS, MOST_ROUNDS = 20, 1000
+# What a system does untimed when its turn comes, so that it meets its own caches and idle cores;
+# against calls as long as the second the few milliseconds are nothing.
+SETTLE_SECONDS, SLOW_SECONDS = 0.01, 0.25
+STAGES = Stages._fields
+
+
+@dataclass(frozen=True)
+class Series:
+    """Seconds a call: ``stages`` (n, 6) in the order of ``Stages`` and ``total`` (n,) around it.
+
+    ``rounds`` (n,) says in which round each call took place.  Copies that an engine does not make
+    are NaN.
+    """
+
+    rounds: Integers
+    stages: Floats
+    total: Floats
+
+    def within(self, chosen: Integers) -> Series:
+        """Return the calls of the chosen rounds only."""
+        kept = np.isin(self.rounds, chosen)
+        return Series(self.rounds[kept], self.stages[kept], self.total[kept])
+
+    @property
+    def other(self) -> Floats:
+        """Seconds of each call that no stage accounts for."""
+        rest: Floats = self.total - np.nansum(self.stages, 1)
+        return rest
+
+    def to_json(self) -> dict[str, Any]:
+        """Return nanoseconds by stage, ``None`` for a stage that does not exist."""
+        columns: dict[str, Any] = {
+            name: None if np.isnan(column).any() else _nanoseconds(column)
+            for name, column in zip(STAGES, self.stages.T, strict=True)
+        }
+        return {
+            "rounds": self.rounds.tolist(),
+            **columns,
+            "total": _nanoseconds(self.total),
+        }
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> Series:
+        """Return what :meth:`to_json` gave; raises ``ValueError`` for columns of other lengths."""
+        total = np.array(content["total"], np.float64) / 1e9
+        columns = [
+            np.full(len(total), np.nan)
+            if content[name] is None
+            else np.array(content[name], np.float64) / 1e9
+            for name in STAGES
+        ]
+        rounds = np.array(content["rounds"], np.int64)
+        if {len(column) for column in (*columns, rounds)} != {len(total)}:
+            raise ValueError("its columns differ in length")
+        return cls(rounds, np.stack(columns, 1), total)
+
+
+@dataclass(frozen=True)
+class HarnessCost:
+    """Seconds that measuring adds to each call: inside its time, and between two calls."""
+
+    inside: float
+    between: float
+
+
+def measure(
+    systems: Sequence[System],
+    seconds: float,
+    min_count: int,
+    advance: Callable[[int, int], None] | None = None,
+) -> list[Series]:
+    """Call every system until both ``seconds`` and ``min_count`` calls of it have been timed.
+
+    Systems take turns in rounds, in an order that changes from round to round (seeded).
+    ``advance`` is told the rounds done, and how many there are, between two rounds.  Where another
+    system or ``advance`` has run before, a fast system begins its turn with an untimed moment;
+    nothing timed is dropped.
+    """
+    usual = [warm_up(system) for system in systems]
+    count = min(max(ceil(seconds / ROUND_SECONDS), FEWEST_ROUNDS), MOST_ROUNDS)
+    turns = [Turns(system, seconds / count, ceil(min_count / count)) for system in systems]
+    order = np.random.default_rng(0)
+    disturbed = len(turns) > 1 or advance is not None
+    for number in range(count):
+        for i in order.permutation(len(turns)):
+            if disturbed and usual[i] < SLOW_SECONDS:
+                turns[i].settle()
+            turns[i].take(number)
+        if advance:
+            advance(number + 1, count)
+    return [turn.series() for turn in turns]
+
+
+def warm_up(system: System) -> float:
+    """Call a system until nothing happens for the first time any more; return its last seconds."""
+    start, last = perf_counter(), 0.0
+    for call in range(WARM_UP_CALLS):
+        last = system.run(range(system.batch)).seconds
+        if call and perf_counter() - start > WARM_UP_SECONDS:
+            break
+    return last
+
+
+class Turns:
+    """One system's calls, turn by turn."""
+
+    def __init__(self, system: System, seconds: float, calls: int) -> None:
+        self.system = system
+        self.seconds = seconds
+        self.calls = calls
+        self.next = 0
+        self.rounds: list[int] = []
+        self.stages: list[Stages] = []
+        self.total: list[float] = []
+
+    def settle(self) -> None:
+        """Call untimed for a moment."""
+        end = perf_counter() + SETTLE_SECONDS
+        while True:
+            self.call()
+            if perf_counter() >= end:
+                return
+
+    def call(self) -> tuple[Stages, float]:
+        """Call the system with the next pictures."""
+        batch = self.system.batch
+        _, stages, seconds = self.system.run(range(self.next, self.next + batch))
+        self.next += batch
+        return stages, seconds
+
+    def take(self, number: int) -> None:
+        """Take one turn."""
+        spent, calls = 0.0, 0
+        while spent < self.seconds or calls < self.calls:
+            stages, seconds = self.call()
+            self.rounds.append(number)
+            self.stages.append(stages)
+            self.total.append(seconds)
+            spent += seconds
+            calls += 1
+
+    def series(self) -> Series:
+        """Return everything that was timed."""
+        return Series(np.array(self.rounds), np.array(self.stages), np.array(self.total))
+
+
+class IdleDetector:
+    """Stands where a detector does and does nothing, so that what remains is the harness."""
+
+    runtime = type("Idle", (), {"engine_seconds": None})
+
+    def __call__(self, image: Picture) -> Detections:
+        """Return no detections."""
+        return NOTHING
+
+
+NOTHING = Detections.empty().timed(StageSeconds(0, 0, 0, 0))
+
+
+def harness_cost(pictures: Sequence[Picture], calls: int = 2000) -> HarnessCost:
+    """Return what the very loop that measures costs around a detector that does nothing."""
+    idle: Any = object.__new__(System)
+    idle.detector, idle.batch, idle.pictures = IdleDetector(), 1, list(pictures)
+    turns = Turns(idle, 0, calls)
+    turns.take(0)
+    turns = Turns(idle, 0, calls)
+    start = perf_counter()
+    turns.take(0)
+    whole = (perf_counter() - start) / calls
+    inside = float(np.median(turns.total))
+    return HarnessCost(inside, max(whole - inside, 0.0))
+
+
+def _nanoseconds(seconds: Floats) -> list[int]:
+    return [int(value) for value in np.rint(seconds * 1e9)]

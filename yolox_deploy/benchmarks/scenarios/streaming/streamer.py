@@ -1,0 +1,187 @@
+"""Streams past one system: every frame for its own sake, in real time, and simulated."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from statistics import fmean
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from yolox_deploy.benchmarks.accuracy import average_precision, match_categories
+from yolox_deploy.benchmarks.scenarios.base import Context
+from yolox_deploy.benchmarks.scenarios.streaming.result import Run, Streamed
+from yolox_deploy.benchmarks.scenarios.streaming.source import Picture, Source
+from yolox_deploy.benchmarks.scenarios.streaming.streams import (
+    SCHEDULES,
+    Entries,
+    Latencies,
+    Schedule,
+    Stream,
+    WallClock,
+    entries_as_truth,
+    run_stream,
+    shown_entries,
+    simulate,
+)
+from yolox_deploy.benchmarks.measure.systems import System
+from yolox_deploy.data.categories import default_category_ids
+from yolox_deploy.errors import UsageError
+from yolox_deploy.tasks import Detections
+
+WARM_UP = 10
+# A simulation passes short sequences several times, so that chance does not decide what it says.
+SIMULATED_FRAMES = 1500
+MOST_PASSES = 20
+# One passing of all sequences: for each its stream, and the entries of the stream's outputs.
+Passing = list[tuple[Stream, list[Entries]]]
+
+
+class Streamer:
+    """Streams the source past one system."""
+
+    def __init__(self, context: Context, system: System, source: Source) -> None:
+        self.context = context
+        self.system = system
+        self.source = source
+        names = system.detector.names
+        if source.truth is None:
+            self.category_ids: Sequence[int] = default_category_ids(names)
+        else:
+            categories = {c["name"]: c["id"] for c in source.truth["categories"]}
+            self.category_ids = match_categories(names, categories)
+        # By sequence: what is in each frame, and what the real run gave.
+        self.cached: list[list[Entries]] = []
+        self.real: Passing = []
+        # Of every call, back to back and in real time.
+        self.seconds: list[float] = []
+        self.real_seconds: list[float] = []
+
+    def measure(self, speeds: Sequence[float]) -> Streamed:
+        """Return all runs of the system."""
+        arguments, label = self.context.arguments, self.system.info.label
+        for number, sequence in enumerate(self.source.sequences, 1):
+            where = f"{label}, sequence {number} of {len(self.source.sequences)}"
+            self.context.begin(f"{where}: detecting in every frame")
+            frames = self.source.frames(sequence)
+            self._detect_all(frames, sequence)
+            if not arguments.simulate:
+                lasts = len(frames) / self.source.fps
+                self.context.begin(f"{where}: {lasts:.1f} s in real time")
+                self.real.append(self._in_real_time(frames, sequence))
+        truth = self._truth()
+        runs = [self._run("zero latency", "", 1.0, self._simulated("naive", None), truth)]
+        if self.real:
+            runs.append(self._run("real time", arguments.schedule, 1.0, [self.real], truth))
+        for speed in speeds:
+            self.context.begin(f"{label}: simulating")
+            runs += [
+                self._run("simulated", name, speed, self._simulated(name, speed), truth)
+                for name in SCHEDULES
+            ]
+        return Streamed(label, tuple(self.real_seconds or self.seconds), tuple(runs))
+
+    def _detect_all(self, frames: Sequence[Picture], sequence: Sequence[int]) -> None:
+        """Detect in every frame, back to back, and keep detections and latencies."""
+        detector = self.system.detector
+        for frame in frames[:WARM_UP] if not self.cached else frames[:1]:
+            detector(frame)
+        found = []
+        for frame in frames:
+            start = perf_counter()
+            found.append(detector(frame))
+            self.seconds.append(perf_counter() - start)
+        self.cached.append(self._entries(found, sequence))
+
+    def _in_real_time(
+        self, frames: Sequence[Picture], sequence: Sequence[int]
+    ) -> tuple[Stream, list[Entries]]:
+        """Let the frames pass, and return the stream and what came out."""
+        detector, found = self.system.detector, []
+        latencies = Latencies(self.seconds[-len(frames) :])
+        schedule = SCHEDULES[self.context.arguments.schedule](
+            latencies.median_frames(self.source.fps)
+        )
+
+        def detect(number: int) -> None:
+            start = perf_counter()
+            found.append(detector(frames[number]))
+            self.real_seconds.append(perf_counter() - start)
+
+        stream = run_stream(detect, len(frames), WallClock(self.source.fps), schedule)
+        numbers = [sequence[frame] for frame in stream.frames]
+        return stream, self._entries(found, numbers)
+
+    def _simulated(self, schedule: str, speed: float | None) -> list[Passing]:
+        """Return passings with drawn latencies; ``speed`` is ``None`` for zero latency."""
+        latencies, fps = Latencies(self.real_seconds or self.seconds), self.source.fps
+        draw = latencies.draws(fps, speed, self.context.arguments.seed) if speed else lambda: 0.0
+        runtime = latencies.median_frames(fps, speed) if speed else 0.0
+        frames = sum(map(len, self.source.sequences))
+        passes = min(math.ceil(SIMULATED_FRAMES / frames), MOST_PASSES) if speed else 1
+        return [
+            [
+                self._simulate(len(sequence), entries, draw, SCHEDULES[schedule](runtime))
+                for sequence, entries in zip(self.source.sequences, self.cached, strict=True)
+            ]
+            for _ in range(passes)
+        ]
+
+    @staticmethod
+    def _simulate(
+        count: int, entries: list[Entries], draw: Callable[[], float], schedule: Schedule
+    ) -> tuple[Stream, list[Entries]]:
+        stream = simulate(count, draw, schedule)
+        return stream, [entries[frame] for frame in stream.frames]
+
+    def _entries(self, found: Sequence[Detections], numbers: Sequence[int]) -> list[Entries]:
+        return [
+            detections.to_coco(number, self.category_ids)
+            for detections, number in zip(found, numbers, strict=True)
+        ]
+
+    def _truth(self) -> dict[str, Any]:
+        """Return the annotations, or what the detector finds with zero latency."""
+        if self.source.truth is not None:
+            return self.source.truth
+        entries = [entry for frames in self.cached for frame in frames for entry in frame]
+        if not entries:
+            raise UsageError(
+                f"{self.system.info.label} finds nothing in {self.source.name}, so there is "
+                "nothing to be late with: choose other frames, or give --data"
+            )
+        numbers = [number for sequence in self.source.sequences for number in sequence]
+        categories = dict(zip(self.category_ids, self.system.detector.names, strict=True))
+        return entries_as_truth(entries, numbers, categories)
+
+    def _run(
+        self,
+        mode: str,
+        schedule: str,
+        speed: float,
+        passings: Sequence[Passing],
+        truth: dict[str, Any],
+    ) -> Run:
+        """Return the mean figures of some passings."""
+        figures = []
+        for passing in passings:
+            shown: Entries = []
+            for (stream, outputs), sequence in zip(passing, self.source.sequences, strict=True):
+                shown += shown_entries(stream, outputs, sequence)
+            figures.append(average_precision(truth, shown).as_dict())
+        streams = [stream for passing in passings for stream, _ in passing]
+        lags = np.concatenate([stream.lags for stream in streams])
+        count = len(passings)
+        return Run(
+            mode,
+            schedule,
+            speed,
+            {key: fmean(f[key] for f in figures) for key in figures[0]},
+            sum(stream.missed for stream in streams) / count,
+            sum(stream.in_time for stream in streams) / count,
+            float(lags.mean()) if lags.size else None,
+            sum(len(stream.frames) for stream in streams) / count,
+            count,
+        )
