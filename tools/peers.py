@@ -1,9 +1,9 @@
-"""Picture to boxes beside the peers: the same weights, picture and thresholds, taking turns.
+"""Picture to boxes beside the peers: the same weights, picture and thresholds, in turns.
 
-``python -m tools.peers yolox_nano.pth dog.jpg`` exports the checkpoint and gives
-every package the same graph, decoded in it where a package wants that.  What is not installed is
-left out: ``pip install rtmlib libreyolo``.  All run in one process, each with its engine's own
-choice of threads; the machine must be quiet.
+``python -m tools.peers yolox_nano.pth dog.jpg`` exports the checkpoint and gives every package the
+same graph, with the decoding in it if the package needs that.  Packages that are not installed are
+left out: ``pip install rtmlib libreyolo``.  All run in one process, each with the number of threads
+that its engine chooses.  The machine must be quiet.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ IOU_THRESHOLD = 0.45
 WARM_UP = 20
 TURN = 20
 
-Picture = NDArray[np.uint8]
-Detect = Callable[[Picture], int]
+ImageArray = NDArray[np.uint8]
+Detect = Callable[[ImageArray], int]
 
 
 def ours(checkpoint: Path, folder: Path) -> Iterator[tuple[str, Detect]]:
@@ -84,14 +84,14 @@ def libreyolo(checkpoint: Path, folder: Path) -> Iterator[tuple[str, Detect]]:
     onnx.save(model, result.path)
     detector = OnnxBackend(str(result.path), spec.num_classes, "cpu")
 
-    def detect(image: Picture) -> int:
+    def detect(image: ImageArray) -> int:
         found = detector(image, conf=SCORE_THRESHOLD, iou=IOU_THRESHOLD, color_format="bgr")
         return len(found.boxes)
 
     yield "libreyolo, onnxruntime", detect
 
 
-def _counting(detector: Callable[[Picture], Any], count: Callable[[Any], int]) -> Detect:
+def _counting(detector: Callable[[ImageArray], Any], count: Callable[[Any], int]) -> Detect:
     return lambda image: count(detector(image))
 
 
@@ -102,7 +102,7 @@ PEERS: dict[str, Callable[[Path, Path], Iterator[tuple[str, Detect]]]] = {
 }
 
 
-def measure(detectors: dict[str, Detect], image: Picture, count: int) -> dict[str, Any]:
+def measure(detectors: dict[str, Detect], image: ImageArray, count: int) -> dict[str, Any]:
     """Return the seconds of ``count`` calls and the number of boxes of each detector.
 
     They take turns of ``TURN`` calls: an engine's threads go on spinning for a while after a call,

@@ -1,7 +1,7 @@
-"""Every architecture on every backend and precision that runs here, into a folder of results.
+"""Measure every architecture on every backend and precision that runs here.
 
-``python -m tools.run_all`` runs ``yolox-bench`` once an architecture, then writes
-a table and a chart over all of them.  It wants a quiet machine and about a quarter of an hour.
+``python -m tools.run_all`` runs ``yolox-bench`` once per architecture, then writes a table and a
+chart of all reports.  It needs a quiet machine and about a quarter of an hour.
 """
 
 from __future__ import annotations
@@ -11,15 +11,16 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from yolox_deploy.benchmarks.scenarios.latency.scenario import LatencyResult
-from yolox_deploy.benchmarks.measure.loop import STAGES
-from yolox_deploy.benchmarks.scenarios.latency.chart import Point, plot_ap_against_latency
-from yolox_deploy.benchmarks.published import BY_COST, PUBLISHED, ZOO
-from yolox_deploy.benchmarks.report.report import Report
+from yolox_deploy.architectures import ARCHITECTURES, BY_COST, ZOO
+from yolox_deploy.benchmarks.measure.loop import INFERENCE
 from yolox_deploy.benchmarks.measure.statistics import median_interval
+from yolox_deploy.benchmarks.report.report import Report
+from yolox_deploy.benchmarks.scenarios.charts import chart
+from yolox_deploy.benchmarks.scenarios.latency.scenario import LatencyResult
 from yolox_deploy.cli import bench
 from yolox_deploy.errors import UsageError
 from yolox_deploy.files import write_atomically
@@ -31,15 +32,26 @@ FOLDER = Path("benchmarks/results")
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure what was asked for, and write the overview of all that is there."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--output", type=Path, default=FOLDER, metavar="DIR", help=f"({FOLDER})")
-    parser.add_argument("--arch", default=",".join(BY_COST), help="architectures (all seven)")
-    parser.add_argument("--backend", default="all", help="(all)")
-    parser.add_argument("--precision", default="all", help="(all)")
-    parser.add_argument("--duration", default="6", help="seconds of each (6)")
-    parser.add_argument("--min-count", default="20", help="calls of each (20)")
-    parser.add_argument("--weights", type=Path, metavar="DIR", help="checkpoints, yolox_s.pth ...")
     parser.add_argument(
-        "--overview-only", action="store_true", help="measure nothing, read the reports there are"
+        "--output", type=Path, default=FOLDER, metavar="DIR", help=f"(default: {FOLDER})"
+    )
+    parser.add_argument(
+        "--arch", default=",".join(BY_COST), help="architectures (default: all seven)"
+    )
+    parser.add_argument("--backend", default="all", help="as for yolox-bench (default: all)")
+    parser.add_argument("--precision", default="all", help="as for yolox-bench (default: all)")
+    parser.add_argument("--duration", default="6", help="seconds per system (default: 6)")
+    parser.add_argument("--min-count", default="20", help="calls per system (default: 20)")
+    parser.add_argument(
+        "--weights",
+        type=Path,
+        metavar="DIR",
+        help="folder of checkpoints yolox_s.pth ... (default: random weights)",
+    )
+    parser.add_argument(
+        "--overview-only",
+        action="store_true",
+        help="only write the table and the chart, from the reports that exist",
     )
     options = parser.parse_args(argv)
     for name in [] if options.overview_only else options.arch.split(","):
@@ -78,10 +90,10 @@ def overview(folder: Path) -> None:
         result = report.result
         if not isinstance(result, LatencyResult):
             continue
-        for system, series in zip(report.systems, result.series, strict=True):
+        for system, series in result.each(report.systems):
             total = series.total * 1e3
             low, high = (1e3 * end for end in median_interval(series.total, series.rounds))
-            inference = np.median(series.stages[:, STAGES.index("inference")]) * 1e3
+            inference = np.median(series.stages[:, INFERENCE]) * 1e3
             median = float(np.median(total))
             name = (system.architecture or system.model) + "*" * system.random_weights
             engine = f"{system.backend} {system.precision}"
@@ -95,18 +107,43 @@ def overview(folder: Path) -> None:
                     f"{np.percentile(total, 95):.2f}",
                     f"{1e3 / median:.1f}",
                     str(len(total)),
-                    "yes" if report.doubts else "",
+                    "yes" if report.environment.doubts else "",
                 ]
             )
-            known = PUBLISHED.get(system.architecture or "")
-            if known is not None:
+            known = ARCHITECTURES.get(system.architecture or "")
+            if known is not None and known.ap is not None:
                 points.append(Point(median, known.ap, system.architecture or "", engine))
     write_atomically(folder / "README.md", _text(rows, reports, _others(folder)))
     if points:
-        plot_ap_against_latency(
-            points, "published, COCO val2017", folder / "ap_against_latency.png"
-        )
+        plot_ap_against_latency(points, folder / "ap_against_latency.png")
     say(f"wrote {folder / 'README.md'}")
+
+
+class Point(NamedTuple):
+    """One model on one engine: milliseconds end to end, AP in per cent, and its names."""
+
+    milliseconds: float
+    ap: float
+    model: str
+    engine: str
+
+
+def plot_ap_against_latency(points: Sequence[Point], path: Path) -> None:
+    """Draw the published AP over milliseconds, one line per engine."""
+    with chart(path) as axes:
+        for engine in dict.fromkeys(point.engine for point in points):
+            line = sorted(point for point in points if point.engine == engine)
+            times, ap = [p.milliseconds for p in line], [p.ap for p in line]
+            axes.plot(times, ap, marker="o", label=engine)
+        for model in dict.fromkeys(point.model for point in points):
+            fastest = min(point for point in points if point.model == model)
+            place = (fastest.milliseconds, fastest.ap)
+            axes.annotate(model, place, xytext=(-4, 6), textcoords="offset points")
+        axes.set_xscale("log")
+        axes.set_xlabel("ms from picture to detections, median, batch 1")
+        axes.set_ylabel("AP (published, COCO val2017)")
+        axes.legend()
+        axes.grid(alpha=0.3)
 
 
 def _others(folder: Path) -> list[str]:
@@ -130,18 +167,13 @@ def _text(rows: Sequence[Sequence[str]], reports: Sequence[Report], others: Sequ
     ]
     commands = "\n".join(report.command for report in reports)
     doubts = sorted({doubt for report in reports for doubt in report.environment.doubts})
-    if any(report.result.doubts(report.systems) for report in reports):
-        doubts.append(
-            "the processors exchanged data faster at times than at others, and each report "
-            "says what that cost"
-        )
     return (
         "\n\n".join(
             [
                 "# Latency, batch 1",
-                "Medians from a picture in memory to its detections; the reports beside this file "
-                "hold every stage, percentile and measurement. A * marks random weights: decode "
-                "and NMS have next to nothing to do.",
+                "Medians from a picture in memory to its detections. The reports beside this file "
+                "have every stage, percentile and measurement. A * marks random weights, with "
+                "which decode and NMS have hardly anything to do.",
                 "\n".join(table),
                 *(["Doubtful, because " + "; ".join(doubts) + "."] if doubts else []),
                 "![AP against latency](ap_against_latency.png)",

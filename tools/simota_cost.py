@@ -1,7 +1,7 @@
-"""How much of a training step label assignment takes, measured.
+"""Measure which part of a training step the label assignment takes.
 
-``python -m tools.simota_cost`` trains on random pictures and boxes and prints
-the median time of a step, of its SimOTA and their ratio.
+``python -m tools.simota_cost`` trains on random pictures and boxes, and prints the median time of a
+step, that of its SimOTA, and their ratio.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--arch", default="nano")
     parser.add_argument("--imgsz", type=int, default=416)
     parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--boxes", type=int, default=8, help="boxes a picture")
+    parser.add_argument("--boxes", type=int, default=8, help="boxes per picture")
     parser.add_argument("--classes", type=int, default=80)
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--threads", type=int, default=1)

@@ -18,9 +18,10 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from yolox_deploy.benchmarks.accuracy import IOU_THRESHOLD, SCORE_THRESHOLD, average_precision
+from yolox_deploy.data.ap import average_precision
 from yolox_deploy.detector import Detector
 from yolox_deploy.errors import YoloxDeployError
+from yolox_deploy.postprocess import EVALUATION
 
 # The figures of AveragePrecision, in its order.
 METRICS = ("AP", "AP50", "AP75", "AP small", "AP medium", "AP large")
@@ -44,7 +45,8 @@ def measure(
     backend = backend or ("torch" if Path(model).suffix == ".pth" else "auto")
     drawings = draw_many(seed, count, workers=workers)
     found: list[dict[str, Any]] = []
-    with Detector(model, backend, SCORE_THRESHOLD, IOU_THRESHOLD, max_detections=None) as detector:
+    kept = (EVALUATION.score, EVALUATION.iou)
+    with Detector(model, backend, *kept, max_detections=None) as detector:
         for index, drawing in enumerate(track(drawings, "detecting", console=_console)):
             detections = detector(drawing.image)
             found += detections.to_coco(index + 1)

@@ -8,12 +8,8 @@ from typing import Any
 
 import pytest
 
-from yolox_deploy.benchmarks.accuracy import (
-    AveragePrecision,
-    CocoDataset,
-    detect_dataset,
-    evaluation_detector,
-)
+from yolox_deploy.benchmarks.accuracy import detect_dataset, evaluation_detector
+from yolox_deploy.data.ap import AveragePrecision, CocoDataset
 
 ANNOTATIONS = "coco_val/instances_val2017_subset206.json"
 

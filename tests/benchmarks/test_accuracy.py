@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from yolox_deploy import Detections
-from yolox_deploy.benchmarks.accuracy import CocoDataset, detect_dataset, evaluation_detector
+from yolox_deploy.benchmarks.accuracy import detect_dataset, evaluation_detector
+from yolox_deploy.data.ap import CocoDataset
 from yolox_deploy.errors import OutputError
 
 pytest.importorskip("pycocotools")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tools.checks import cuda as cuda_check
-from yolox_deploy.models import ARCHITECTURES
+from yolox_deploy.architectures import ARCHITECTURES
 from yolox_deploy.runtimes import gpu
 
 

@@ -16,22 +16,26 @@ import numpy as np
 import pytest
 
 from yolox_deploy import Detections
-from yolox_deploy.benchmarks.accuracy import CocoDataset, detect_dataset, evaluation_detector
+from yolox_deploy.benchmarks.accuracy import detect_dataset, evaluation_detector
+from yolox_deploy.benchmarks.measure.opening import requests
+from yolox_deploy.benchmarks.measure.systems import System, TimedDetector
+from yolox_deploy.benchmarks.scenarios.base import Context
 from yolox_deploy.benchmarks.scenarios.loadgen import scenario as loadgen
 from yolox_deploy.benchmarks.scenarios.loadgen.logs import queries_needed, read_accuracy, read_log
-from yolox_deploy.benchmarks.scenarios.loadgen.run import (
-    PicturesInMemory,
-    PicturesOnDisk,
+from yolox_deploy.benchmarks.scenarios.loadgen.server import (
+    CONFIRMATIONS,
+    SEARCH_STEPS,
+    highest_rate,
+)
+from yolox_deploy.benchmarks.scenarios.loadgen.under_test import (
+    Library,
+    LibraryOnDisk,
     SystemUnderTest,
-    as_rows,
-    from_rows,
     run_test,
 )
-from yolox_deploy.benchmarks.scenarios.loadgen.runner import CONFIRMATIONS, SEARCH_STEPS, highest_rate
-from yolox_deploy.benchmarks.measure.opening import requests
-from yolox_deploy.benchmarks.scenarios.base import Context
-from yolox_deploy.benchmarks.measure.systems import System
+from yolox_deploy.data.ap import CocoDataset
 from yolox_deploy.errors import ImageError, InputFileError, UsageError, YoloxDeployError
+from yolox_deploy.postprocess import Thresholds
 
 lg = pytest.importorskip("mlperf_loadgen")
 jsonschema = pytest.importorskip("jsonschema")
@@ -43,7 +47,7 @@ NAMES = ("a", "b")
 class FakeDetector:
     """Takes ``seconds`` a picture and finds one object, whose place tells the picture."""
 
-    score_threshold, iou_threshold, max_detections, clip = 0.25, 0.45, 300, True
+    thresholds = Thresholds()
     spec = SimpleNamespace(output="raw")
     names = NAMES
 
@@ -51,7 +55,7 @@ class FakeDetector:
         self.seconds, self.fail = seconds, fail
         self.calls = 0
 
-    def __call__(self, picture: Any) -> Detections:
+    def __call__(self, picture: Any, thresholds: Any = None) -> Detections:
         self.calls += 1
         if self.fail:
             self.fail(self.calls)
@@ -59,7 +63,7 @@ class FakeDetector:
         value = float(picture[0, 0, 0])
         return Detections([[value, 1 / 3, 5, 6]], [0.7], [1], NAMES)  # type: ignore[arg-type]
 
-    def batch(self, pictures: Sequence[Any]) -> list[Detections]:
+    def batch(self, pictures: Sequence[Any], thresholds: Any = None) -> list[Detections]:
         return [self(picture) for picture in pictures]
 
 
@@ -74,8 +78,9 @@ def settings(scenario: str = "SingleStream", **changes: Any) -> Any:
     return result
 
 
-def under_test(detector: Any, **options: Any) -> SystemUnderTest:
-    return SystemUnderTest(detector, PicturesInMemory(PICTURES), **options)
+def under_test(detector: Any, library: Library | None = None, **options: Any) -> SystemUnderTest:
+    detect = TimedDetector(detector, PICTURES).detect
+    return SystemUnderTest(detect, library or Library(PICTURES), **options)
 
 
 # --- one test ------------------------------------------------------------------------------------
@@ -133,9 +138,9 @@ def test_an_error_of_ours_stays_what_it_is(tmp_path: Path) -> None:
             under_test(FakeDetector(fail=fail_at(1, InputFileError("gone")))), settings(), tmp_path
         )
     (tmp_path / "bad.png").write_bytes(b"no picture")
-    library = PicturesOnDisk([tmp_path / "bad.png"])
+    library = LibraryOnDisk([tmp_path / "bad.png"])
     with pytest.raises(ImageError, match=r"bad\.png"):
-        run_test(SystemUnderTest(FakeDetector(), library), settings(), tmp_path)  # type: ignore[arg-type]
+        run_test(under_test(FakeDetector(), library=library), settings(), tmp_path)
 
 
 def test_a_second_test_at_the_same_time_is_refused(tmp_path: Path) -> None:
@@ -153,12 +158,15 @@ def test_accuracy_mode_returns_every_picture_bit_for_bit(
     scenario: str, batch: int, tmp_path: Path
 ) -> None:
     mode = settings(scenario, mode=lg.TestMode.AccuracyOnly, server_target_qps=500)
-    run_test(under_test(FakeDetector(0), batch=batch, with_data=True), mode, tmp_path)
+    run_test(under_test(FakeDetector(0), batch=batch, encode=encoded), mode, tmp_path)
     answers = dict(read_accuracy(tmp_path))
     assert sorted(answers) == list(range(len(PICTURES)))
     for number, data in answers.items():
-        assert from_rows(data, NAMES) == FakeDetector(0)(PICTURES[number])
-    assert len(from_rows(as_rows(Detections.empty()).tobytes(), NAMES)) == 0
+        assert data == encoded(number, FakeDetector(0)(PICTURES[number]))
+
+
+def encoded(number: int, found: Detections) -> bytes:
+    return bytes([number]) + found.xyxy.tobytes() + found.scores.tobytes()
 
 
 @pytest.mark.parametrize("text", [":::MLLOG {", ':::MLLOG {"key": 1}', ":::MLLOG 5"])
@@ -181,10 +189,18 @@ def context(scenario: str, systems: Sequence[Any], tmp_path: Path, *words: objec
     return Context(scenario, systems, 0.2, 20, arguments)
 
 
+class FakeSystem(TimedDetector):
+    info = SimpleNamespace(label="fake fp32")
+
+
 def fake_system(detector: Any) -> Any:
-    return SimpleNamespace(
-        detector=detector, pictures=PICTURES, batch=1, info=SimpleNamespace(label="fake fp32")
-    )
+    return FakeSystem(detector, PICTURES)
+
+
+def measure(given: Context) -> Any:
+    """As the command does."""
+    loadgen.check(given.arguments)
+    return loadgen.measure(given)
 
 
 def test_the_search_ends_at_a_rate_that_holds(tmp_path: Path) -> None:
@@ -192,7 +208,7 @@ def test_the_search_ends_at_a_rate_that_holds(tmp_path: Path) -> None:
         *("server", [fake_system(FakeDetector(0.004))], tmp_path),
         *("--percentile", 90, "--latency-bound", 15),
     )
-    (found,) = loadgen.measure(given).tests
+    (found,) = measure(given).tests
     assert 1 <= len(found.search) <= SEARCH_STEPS + CONFIRMATIONS
     assert 10 < found.rate < 250
     assert (found.bound, found.percent) == (0.015, 90)
@@ -237,7 +253,7 @@ def test_what_cannot_be_done_is_said_at_once(
 ) -> None:
     given = context("server", [fake_system(FakeDetector(0.002))], tmp_path, *words)
     with pytest.raises(UsageError, match=message):
-        loadgen.measure(given)
+        measure(given)
     assert not (tmp_path / "logs").exists()
 
 
@@ -261,14 +277,14 @@ def nano(nano_onnx: Path) -> Any:
 def test_a_real_detector_is_valid_and_the_result_reads_back(
     scenario: str, words: tuple[object, ...], nano: System, tmp_path: Path
 ) -> None:
-    result = loadgen.measure(context(scenario, [nano], tmp_path, *words))
+    result = measure(context(scenario, [nano], tmp_path, *words))
     (found,) = result.tests
     assert found.valid, found.why_not
     assert found.seconds["min"] <= found.seconds["50.0"] <= found.seconds["max"]
     assert found.rate > 0
     assert (found.estimate is None) == (scenario == "offline")
     stored = json.loads(json.dumps(result.to_json(), allow_nan=False))
-    jsonschema.validate(stored, loadgen.SCHEMA)
+    jsonschema.validate(stored, loadgen.RESULT.schema())
     again = loadgen.RESULT.from_json(stored)
     assert again.tables([nano.info]) == result.tables([nano.info])
     (table,) = again.tables([nano.info])
@@ -281,16 +297,16 @@ def test_accuracy_through_loadgen_is_the_ap_of_yolox_eval(
 ) -> None:
     given = context("offline", [nano], tmp_path)
     given.arguments.data, given.arguments.images = few_pictures[0], [str(few_pictures[1])]
-    (found,) = loadgen.measure(given).tests
+    (found,) = measure(given).tests
     dataset = CocoDataset(*few_pictures)
     with evaluation_detector(nano_onnx, "onnxruntime", threads=1) as detector:
         expected = dataset.evaluate(detect_dataset(detector, dataset))
     assert found.ap == expected.as_dict()
     assert found.ap["ap"] > 0.1
-    assert (nano.detector.score_threshold, nano.detector.clip) == (0.25, True)
+    assert nano.detector.thresholds == Thresholds()
     given.arguments.images = None
     with pytest.raises(UsageError, match="needs --images"):
-        loadgen.measure(given)
+        measure(given)
 
 
 def test_a_data_set_of_other_things_is_refused_before_the_test(
@@ -300,7 +316,7 @@ def test_a_data_set_of_other_things_is_refused_before_the_test(
     given = context("offline", [fake_system(detector)], tmp_path)
     given.arguments.data, given.arguments.images = few_pictures[0], [str(few_pictures[1])]
     with pytest.raises(UsageError, match="no name in common"):
-        loadgen.measure(given)
+        measure(given)
     assert detector.calls == 0
 
 
@@ -309,4 +325,4 @@ def test_without_loadgen_the_pip_line_is_named(
 ) -> None:
     monkeypatch.setitem(sys.modules, "mlperf_loadgen", None)
     with pytest.raises(ImportError, match=r"pip install .*\[bench\]"):
-        loadgen.measure(context("offline", [], tmp_path))
+        measure(context("offline", [], tmp_path))

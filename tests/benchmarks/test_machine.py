@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from yolox_deploy.benchmarks import environment, gpu
-from yolox_deploy.benchmarks.measure.artifacts import artifact_for
-from yolox_deploy.benchmarks.measure.costs import Cost, cost_of, network_layers, total_cost
+from yolox_deploy.architectures import ARCHITECTURES
+from yolox_deploy.benchmarks.machine import environment, gpu
 from yolox_deploy.benchmarks.machine.limits import measure_limit
 from yolox_deploy.benchmarks.machine.memory import peak_bytes
-from yolox_deploy.benchmarks.published import BY_COST, PUBLISHED, published
+from yolox_deploy.benchmarks.measure.costs import Cost, cost_of, network_layers, total_cost
+from yolox_deploy.export.cache import exported
 from yolox_deploy.models import build_network
-from yolox_deploy.models.zoo import ARCHITECTURES
 from yolox_deploy.runtimes import backend_for
 from yolox_deploy.spec import SpecHints
 
@@ -37,7 +35,7 @@ def test_operations_and_weights_are_the_published_ones(name: str) -> None:
 def test_every_format_of_a_model_costs_the_same(nano_pth: Path) -> None:
     found = {}
     for backend in ("onnxruntime", "openvino", "torch"):
-        path = artifact_for(nano_pth, backend, 1, SpecHints(imgsz=(96, 160)), verify=False)
+        path = exported(nano_pth, backend, SpecHints(imgsz=(96, 160)), batch=1, verify=False)
         opened = backend_for(path, backend).runtime_class()
         hints = SpecHints(imgsz=(96, 160)) if backend == "torch" else SpecHints()
         with opened(path, hints=hints) as runtime:
@@ -71,38 +69,15 @@ def test_limits_are_measured_or_told_to_be_unknown() -> None:
     assert "no installed library" in unknown.library
 
 
-def test_published_figures_are_those_of_the_source(data_file: Any) -> None:
-    text = data_file("reference/published.md").read_text()
-    rows = {
-        cells[0]: cells[1:]
-        for line in text.splitlines()
-        if (cells := [cell.strip() for cell in line.strip("|").split("|")])[0] in PUBLISHED
-    }
-    assert set(rows) >= set(PUBLISHED)
-    for name, row in PUBLISHED.items():
-        side, ap, _, milliseconds, _, gflops = rows[name][:6]
-        assert (int(side), float(ap)) == (row.side, row.ap)
-        assert (None if milliseconds == "-" else float(milliseconds)) == row.v100_ms
-        assert float(gflops) == pytest.approx(ARCHITECTURES[name].gflops)
-    costs = [ARCHITECTURES[name].gflops for name in BY_COST]
-    assert costs == sorted(costs)  # type: ignore[type-var]
-
-
-def test_published_figures_are_for_their_input_size_only() -> None:
-    assert published("s", 640, 640) is PUBLISHED["s"]
-    assert published("s", 416, 416) is None
-    assert published(None, 640, 640) is None
-
-
 def test_a_busy_or_changing_machine_is_doubtful() -> None:
-    assert environment._doubts(0.01, 0.0, 1.02) == []
-    (busy,) = environment._doubts(0.5, 0.0, 1.0)
-    assert "other processes used 50%" in busy
-    (stolen,) = environment._doubts(0.0, 0.3, 1.0)
+    assert environment.machine_doubts(0.01, 0.0, 1.02) == []
+    (busy,) = environment.machine_doubts(0.5, 0.0, 1.0)
+    assert "other programs used 50%" in busy
+    (stolen,) = environment.machine_doubts(0.0, 0.3, 1.0)
     assert "the host gave 30%" in stolen
     for change in (0.8, 1.2):
-        (clock,) = environment._doubts(0.0, 0.0, change)
-        assert "clock moved" in clock
+        (clock,) = environment.machine_doubts(0.0, 0.0, change)
+        assert "clock changed" in clock
 
 
 def test_others_work_is_seen_and_our_own_is_not() -> None:
@@ -113,24 +88,27 @@ def test_others_work_is_seen_and_our_own_is_not() -> None:
     found = watch.finish()
     assert found.machine["CPU"]
     assert re.match(r"[\d.]+ allowed of \d+", found.machine["cores"])
-    assert re.match(r"\d+\.\d%", found.end["others used"])
+    assert re.match(r"\d+\.\d%", found.end["other programs"])
     # One fully used processor of ours must not count as somebody else's.
-    watch.own = environment._own_seconds()
+    watch.own = environment.own_seconds()
     without = watch.finish()
-    share = [float(f.end["others used"].split("%")[0]) for f in (found, without)]
+    share = [float(f.end["other programs"].split("%")[0]) for f in (found, without)]
     assert share[1] > share[0]
     assert environment.Environment.from_json(found.to_json()) == found
 
 
 def test_a_gpu_is_described_by_its_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tool = tmp_path / "nvidia-smi"
-    values = "H1, 580.1, 81559 MiB, 5 MiB, 345 MHz, 1980 MHz, 70 W, 700 W, 31, 0x04"
-    tool.write_text(f"#!/bin/sh\necho '{values}'\n")
+    values = {"name": "H1", "power.limit": "700 W", "clocks.sm": "345 MHz"}
+    values["clocks_throttle_reasons.active"] = "0x04"
+    answers = (", ".join(values.get(f, "5") for f in part) for part in (gpu.FIXED, gpu.CHANGING))
+    fixed, changing = answers
+    tool.write_text(f"#!/bin/sh\ncase $1 in *name*) echo '{fixed}';; *) echo '{changing}';; esac\n")
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    assert gpu.gpu_facts("fixed")["name"] == "H1"
-    assert gpu.gpu_facts("fixed")["power.limit"] == "700 W"
-    now = {f"GPU {key}": value for key, value in gpu.gpu_facts("now").items()}
+    assert gpu.gpu_facts(gpu.FIXED)["GPU name"] == "H1"
+    assert gpu.gpu_facts(gpu.FIXED)["GPU power.limit"] == "700 W"
+    now = gpu.gpu_facts(gpu.CHANGING)
     assert now["GPU clocks.sm"] == "345 MHz"
     (doubt,) = gpu.gpu_doubts(now)
     assert "0x04" in doubt
@@ -139,7 +117,7 @@ def test_a_gpu_is_described_by_its_driver(tmp_path: Path, monkeypatch: pytest.Mo
     assert gpu.gpu_used() == 1 << 30
     tool.write_text("#!/bin/sh\nexit 9\n")
     assert gpu.gpu_used() is None
-    assert gpu.gpu_facts("fixed") == {}
+    assert gpu.gpu_facts(gpu.FIXED) == {}
 
 
 def test_peak_memory_grows_with_what_is_held() -> None:

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from yolox_deploy import Detections
-from yolox_deploy.benchmarks import measuring
+from yolox_deploy.benchmarks.measure import loop
 from yolox_deploy.benchmarks.measure.loop import Series, harness_cost, measure
 from yolox_deploy.benchmarks.measure.opening import open_systems, requests
-from yolox_deploy.benchmarks.measure.systems import Request, System
-from yolox_deploy.errors import UsageError
+from yolox_deploy.benchmarks.measure.systems import System, SystemRequest, TimedDetector
+from yolox_deploy.errors import InputFileError, UsageError
 from yolox_deploy.files import ASSETS
 from yolox_deploy.pictures.images import read_image
 from yolox_deploy.timing import EngineSeconds, StageSeconds
@@ -42,10 +42,8 @@ class Sleeper:
         return [self(picture) for picture in pictures]
 
 
-def system(detector: Any, batch: int = 1) -> System:
-    made: Any = object.__new__(System)
-    made.detector, made.batch, made.pictures = detector, batch, PICTURES
-    return made  # type: ignore[no-any-return]
+def system(detector: Any, batch: int = 1) -> TimedDetector:
+    return TimedDetector(detector, PICTURES, batch)
 
 
 def test_both_the_time_and_the_count_are_met() -> None:
@@ -59,15 +57,15 @@ def test_both_the_time_and_the_count_are_met() -> None:
 def test_systems_take_turns_in_a_changing_order_until_the_end(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(measuring, "SETTLE_SECONDS", 0)
+    monkeypatch.setattr(loop, "SETTLE_SECONDS", 0)
     diary: list[str] = []
     fast, slow = Sleeper("f", diary), Sleeper("s", diary, 0.002)
     found = measure([system(fast), system(slow)], seconds=0.04, min_count=20)
     for series in found:
         # Every round has calls of both: nobody stops while another goes on.
-        assert set(series.rounds) == set(range(measuring.FEWEST_ROUNDS))
+        assert set(series.rounds) == set(range(loop.FEWEST_ROUNDS))
     changes = [a + b for a, b in itertools.pairwise(diary) if a != b]
-    assert len(changes) >= measuring.FEWEST_ROUNDS - 1
+    assert len(changes) >= loop.FEWEST_ROUNDS - 1
     firsts = "".join(diary).replace("ff", "f")
     assert "fs" in firsts
     assert "sf" in firsts
@@ -75,10 +73,10 @@ def test_systems_take_turns_in_a_changing_order_until_the_end(
 
 def test_nothing_timed_is_dropped() -> None:
     sleeper = Sleeper("a", [])
-    sleeper.slow_at = measuring.WARM_UP_CALLS + 5
+    sleeper.slow_at = loop.WARM_UP_CALLS + 5
     (series,) = measure([system(sleeper)], seconds=0.001, min_count=40)
     assert series.total.max() >= 0.05
-    assert len(series.total) == len(sleeper.diary) - measuring.WARM_UP_CALLS
+    assert len(series.total) == len(sleeper.diary) - loop.WARM_UP_CALLS
 
 
 def test_pictures_are_taken_in_turn_and_in_batches() -> None:
@@ -112,7 +110,7 @@ def test_a_series_survives_json() -> None:
     assert np.array_equal(again.rounds, series.rounds)
     assert np.allclose(again.stages, stages, equal_nan=True, atol=1e-9)
     assert again.other == pytest.approx([0.001, 0.0021, 0.0031])
-    with pytest.raises(ValueError, match="differ in length"):
+    with pytest.raises(InputFileError, match="differ in length"):
         Series.from_json({**content, "nms": [1]})
 
 
@@ -157,22 +155,22 @@ def test_the_precision_is_what_the_engine_says_and_measured_once() -> None:
 
 def test_a_batch_that_the_artifact_cannot_take_is_refused(nano_onnx: Any) -> None:
     with pytest.raises(UsageError, match=r"takes 1 picture at once, --batch 4 is more"):
-        System(Request(nano_onnx, "onnxruntime", batch=4), PICTURES)
+        System(SystemRequest(nano_onnx, "onnxruntime", batch=4), PICTURES)
     with pytest.raises(UsageError, match="no picture"):
-        System(Request(nano_onnx, "onnxruntime"), [])
+        System(SystemRequest(nano_onnx, "onnxruntime"), [])
 
 
 def test_random_weights_are_made_once_and_keep_numbers_usual() -> None:
     import torch
 
-    from yolox_deploy.benchmarks.measure.artifacts import _drawn_pictures, random_checkpoint
+    from yolox_deploy.benchmarks.measure.random_weights import bundled_pictures, random_checkpoint
     from yolox_deploy.models.checkpoint import load_checkpoint
 
     path = random_checkpoint("yolox_nano")
     assert random_checkpoint("nano") == path
     network = load_checkpoint(path).network
     with torch.inference_mode():
-        output = network(_drawn_pictures()[-1:])
+        output = network(bundled_pictures()[-1:])
     assert output.isfinite().all()
     largest = output[..., :4].abs().max()
     assert 1e-3 < largest < 1e3

@@ -50,7 +50,7 @@ def test_streaming(nano: tuple[object, ...], data_file: Any, tmp_path: Path, cap
     words = ("--scenario", "streaming", "--fps", 6, "--frames", 5, "--json", tmp_path / "s.json")
     assert run(*nano, *words, "--video", data_file("video/highway.mp4")) == 0
     printed = capsys.readouterr()
-    assert "highway.mp4, 5 frames at 6 a second" in printed.out
+    assert "highway.mp4, 5 frames at 6 per second" in printed.out
     assert "streaming penalty" in printed.out
     assert "real time" in printed.out
     assert run("show", tmp_path / "s.json") == 0
@@ -62,6 +62,8 @@ def test_streaming(nano: tuple[object, ...], data_file: Any, tmp_path: Path, cap
     [
         (("--scenario", "streaming"), "needs frames: --video FILE"),
         (("--scenario", "streaming", "--video", "none.mp4"), "none.mp4: no such file"),
+        (("--scenario", "streaming", "--video", "x", "--fps", 0), "--fps takes more than 0"),
+        (("--fps", "nan"), "--fps takes more than 0"),
         (("--scenario", "latency", "--data", "x.json"), "--data is for"),
         (("--scenario", "server", "--data", "x.json"), "needs --images DIR"),
         (("--scenario", "server", "--target-qps", 1e8), "cannot be reached"),

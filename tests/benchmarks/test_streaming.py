@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import sys
 import time
 from collections.abc import Sequence
@@ -18,12 +17,15 @@ import pytest
 
 from yolox_deploy import Detections
 from yolox_deploy.benchmarks.measure.opening import requests
+from yolox_deploy.benchmarks.measure.systems import System, TimedDetector
 from yolox_deploy.benchmarks.scenarios.base import Context
 from yolox_deploy.benchmarks.scenarios.streaming import scenario as streaming
-from yolox_deploy.benchmarks.scenarios.streaming.source import in_sequences, open_source, read_video
+from yolox_deploy.benchmarks.scenarios.streaming.footage import (
+    read_video,
+)
 from yolox_deploy.benchmarks.scenarios.streaming.streams import WallClock
-from yolox_deploy.benchmarks.measure.systems import System
 from yolox_deploy.errors import InputFileError, UsageError
+from yolox_deploy.postprocess import Thresholds
 
 pytest.importorskip("pycocotools")
 jsonschema = pytest.importorskip("jsonschema")
@@ -45,27 +47,39 @@ def boxes(number: int) -> list[list[float]]:
 class FakeDetector:
     """Finds what :func:`boxes` says of the frame whose level it sees, after ``seconds``."""
 
-    score_threshold, iou_threshold, max_detections, clip = 0.25, 0.45, 300, True
+    thresholds = Thresholds()
     spec = SimpleNamespace(output="raw")
     names = NAMES
 
     def __init__(self, seconds: float, finds: bool = True) -> None:
         self.seconds, self.finds = seconds, finds
         self.seen: list[int] = []
-        self.thresholds: set[float] = set()
+        self.scores: set[float] = set()
 
-    def __call__(self, picture: Any) -> Detections:
+    def __call__(self, picture: Any, thresholds: Any = None) -> Detections:
         time.sleep(self.seconds)
         number = round(float(picture.mean()) / 10)
         self.seen.append(number)
-        self.thresholds.add(self.score_threshold)
+        self.scores.add((thresholds or self.thresholds).score)
         if not self.finds:
             return Detections.empty(NAMES)
         return Detections(boxes(number), [0.9, 0.8], [0, 1], NAMES)  # type: ignore[arg-type]
 
 
+class FakeSystem(TimedDetector):
+    info: Any
+
+
 def fake_system(detector: Any, label: str = "fake fp32") -> Any:
-    return SimpleNamespace(detector=detector, info=SimpleNamespace(label=label, precision="fp32"))
+    system = FakeSystem(detector, [frame(0)])
+    system.info = SimpleNamespace(label=label, precision="fp32")
+    return system
+
+
+def measure(given: Context) -> Any:
+    """As the command does."""
+    streaming.check(given.arguments)
+    return streaming.measure(given)
 
 
 def data_set(folder: Path, **changes: Any) -> list[str]:
@@ -86,6 +100,7 @@ def data_set(folder: Path, **changes: Any) -> list[str]:
 
 def context(systems: Sequence[Any], *words: object) -> Context:
     parser = argparse.ArgumentParser()
+    parser.add_argument("--fps", type=float)
     streaming.add_arguments(parser)
     parser.add_argument("--data", type=Path)
     parser.add_argument("--images", nargs="+")
@@ -100,10 +115,9 @@ def by_mode(runs: Any) -> dict[tuple[str, str, float], Any]:
 def test_annotated_frames_in_real_time_and_simulated(tmp_path: Path) -> None:
     detector = FakeDetector(0.002)
     words = (*data_set(tmp_path), "--fps", 25, "--speed", "1,0.1,1000000")
-    result = streaming.measure(context([fake_system(detector)], *words))
+    result = measure(context([fake_system(detector)], *words))
     assert (result.frames, result.fps, result.annotated) == (COUNT, 25, True)
-    assert detector.thresholds == {0.001}
-    assert detector.score_threshold == 0.25
+    assert detector.scores == {0.001}
     runs = by_mode(result.systems[0].runs)
     offline, real = runs["zero latency", "", 1], runs["real time", "naive", 1]
     assert offline.ap["ap"] == pytest.approx(1)
@@ -121,9 +135,9 @@ def test_annotated_frames_in_real_time_and_simulated(tmp_path: Path) -> None:
 def test_without_annotations_the_penalty_is_told(tmp_path: Path) -> None:
     detector = FakeDetector(0)
     words = (*data_set(tmp_path, annotations=[]), "--fps", 400, "--simulate")
-    result = streaming.measure(context([fake_system(detector)], *words))
+    result = measure(context([fake_system(detector)], *words))
     assert not result.annotated
-    assert detector.thresholds == {0.25}
+    assert detector.scores == {0.25}
     runs = by_mode(result.systems[0].runs)
     assert runs["zero latency", "", 1].ap["ap"] == pytest.approx(1)
     assert not any(mode == "real time" for mode, _, _ in runs)
@@ -139,7 +153,7 @@ def test_without_annotations_the_penalty_is_told(tmp_path: Path) -> None:
 
 def test_a_slow_detector_is_told_to_be_slow_and_a_blind_one_refused(tmp_path: Path) -> None:
     words = (*data_set(tmp_path), "--fps", 500, "--simulate")
-    result = streaming.measure(context([fake_system(FakeDetector(0.004))], *words))
+    result = measure(context([fake_system(FakeDetector(0.004))], *words))
     assert "does not keep up with 500 FPS" in result.advice([])[1]
     slow = result.systems[0].simulated("naive", 1.0)
     assert slow is not None
@@ -147,15 +161,15 @@ def test_a_slow_detector_is_told_to_be_slow_and_a_blind_one_refused(tmp_path: Pa
     assert slow.seen < COUNT
     words = (*data_set(tmp_path, annotations=[]), "--simulate")
     with pytest.raises(UsageError, match="finds nothing"):
-        streaming.measure(context([fake_system(FakeDetector(0, finds=False))], *words))
+        measure(context([fake_system(FakeDetector(0, finds=False))], *words))
 
 
 def test_the_result_reads_back_and_draws(tmp_path: Path) -> None:
     systems = [fake_system(FakeDetector(s), f"model {s}") for s in (0.001, 0.03)]
     words = (*data_set(tmp_path), "--simulate", "--fps", 60)
-    result = streaming.measure(context(systems, *words))
+    result = measure(context(systems, *words))
     stored = json.loads(json.dumps(result.to_json(), allow_nan=False))
-    jsonschema.validate(stored, streaming.SCHEMA)
+    jsonschema.validate(stored, streaming.RESULT.schema())
     again = streaming.RESULT.from_json(stored)
     infos = [system.info for system in systems]
     assert again.tables(infos) == result.tables(infos)
@@ -172,8 +186,6 @@ def test_the_result_reads_back_and_draws(tmp_path: Path) -> None:
     ("words", "message"),
     [
         ((), "needs frames: --video FILE"),
-        (("--fps", 0), "--fps takes more than 0"),
-        (("--fps", math.nan), "--fps takes more than 0"),
         (("--frames", 0), "--frames must be at least 1"),
         (("--speed", "fast"), "--speed takes numbers"),
         (("--speed", "1,0"), "--speed must be more than 0"),
@@ -185,7 +197,7 @@ def test_the_result_reads_back_and_draws(tmp_path: Path) -> None:
 )
 def test_wrong_use_is_said(words: tuple[object, ...], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        streaming.measure(context([], *words))
+        measure(context([], *words))
 
 
 # --- input ---------------------------------------------------------------------------------------
@@ -206,11 +218,11 @@ def test_a_video_gives_frames_and_rate(video: Path, tmp_path: Path) -> None:
     assert fps == 12.5
     assert [round(f.mean() / 10) for f in frames] == list(range(COUNT))
     assert len(read_video(video, 5)[0]) == 5
-    source = open_source(video, None, None, None, 7)
+    source = open_video(video, None, None, 7)
     assert (source.fps, list(map(len, source.sequences)), source.truth) == (12.5, [7], None)
     assert len(source.frames(source.sequences[0])) == 7
     data_set(tmp_path)
-    annotated = open_source(video, tmp_path / "data.json", None, 50, 7)
+    annotated = open_video(video, tmp_path / "data.json", 50, 7)
     assert annotated.fps == 50
     assert annotated.truth is not None
     assert len(annotated.truth["annotations"]) == 14
@@ -225,26 +237,18 @@ def test_files_that_are_no_input_are_refused(video: Path, tmp_path: Path) -> Non
         read_video(tmp_path / "text.mp4")
     data_set(tmp_path, images=[{"id": 5, "file_name": "0.png"}])
     with pytest.raises(InputFileError, match="each frame needs its image"):
-        open_source(video, tmp_path / "data.json", None, None, None)
+        open_video(video, tmp_path / "data.json", None, None)
     for text in ("", "[]", '{"images": [{}]}', '{"images": [], "categories": []}'):
         (tmp_path / "data.json").write_text(text)
         with pytest.raises(InputFileError, match=r"data\.json: no COCO data set"):
-            open_source(video, tmp_path / "data.json", None, None, None)
+            open_video(video, tmp_path / "data.json", None, None)
 
 
 def test_frames_beyond_memory_are_refused(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("yolox_deploy.benchmarks.scenarios.streaming.source.MOST_BYTES", 5 * 12000)
+    monkeypatch.setattr("yolox_deploy.benchmarks.scenarios.streaming.footage.MOST_BYTES", 5 * 12000)
     with pytest.raises(UsageError, match="--frames 3"):
         read_video(video)
     assert len(read_video(video, 3)[0]) == 3
-
-
-@pytest.mark.parametrize(("group", "place"), [("sid", "fid"), ("video_id", "frame_id")])
-def test_sequences_are_kept_apart_and_in_order(group: str, place: str) -> None:
-    images = [{"id": 10 * s + f, group: s, place: f} for f in (2, 0, 1) for s in (1, 0)]
-    assert in_sequences(images) == [[0, 1, 2], [10, 11, 12]]
-    plain = [{"id": image["id"]} for image in images]
-    assert in_sequences(plain) == [[12, 2, 10, 0, 11, 1]]
 
 
 def test_each_sequence_begins_anew(tmp_path: Path) -> None:
@@ -253,7 +257,7 @@ def test_each_sequence_begins_anew(tmp_path: Path) -> None:
     ]
     detector = FakeDetector(0)
     words = (*data_set(tmp_path, images=sequences), "--fps", 50)
-    result = streaming.measure(context([fake_system(detector)], *words))
+    result = measure(context([fake_system(detector)], *words))
     run = result.systems[0].streaming
     assert run.missed == 2
     assert run.seen == COUNT
@@ -295,7 +299,7 @@ def agreement(result: Any) -> float:
 def test_moving_digits_with_exact_truth(digits: System, moving_digits: Path) -> None:
     words = ("--data", moving_digits, "--images", moving_digits.parent / "frames")
     # A rate at which even a busy machine keeps up: what is tested is not its speed.
-    result = streaming.measure(context([digits], *words, "--fps", 4, "--frames", 10))
+    result = measure(context([digits], *words, "--fps", 4, "--frames", 10))
     runs = by_mode(result.systems[0].runs)
     offline, real = runs["zero latency", "", 1.0], runs["real time", "naive", 1.0]
     assert offline.ap["ap"] > 0.6
@@ -309,7 +313,7 @@ def test_highway_against_own_detections(data_file: Any, nano_onnx: Path) -> None
     with_system = System(request, [frame(1)])
     try:
         words = ("--video", data_file("video/highway.mp4"), "--fps", 5, "--frames", 12)
-        result = streaming.measure(context([with_system], *words))
+        result = measure(context([with_system], *words))
     finally:
         with_system.close()
     runs = by_mode(result.systems[0].runs)

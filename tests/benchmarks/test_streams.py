@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from yolox_deploy.benchmarks.accuracy import average_precision
 from yolox_deploy.benchmarks.scenarios.streaming.streams import (
     SCHEDULES,
     Latencies,
@@ -24,6 +23,7 @@ from yolox_deploy.benchmarks.scenarios.streaming.streams import (
     shown_entries,
     simulate,
 )
+from yolox_deploy.data.ap import average_precision
 from yolox_deploy.errors import UsageError
 
 RATIOS = sorted({Fraction(p, q) for q in range(1, 9) for p in range(1, 4 * q)})

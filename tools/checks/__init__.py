@@ -1,1 +1,1 @@
-"""Checks of the benchmarks themselves and of GPUs, run by hand: ``python -m`` and the name."""
+"""Checks of the benchmarks and of GPUs, run by hand: ``python -m tools.checks.NAME``."""

@@ -1,8 +1,8 @@
-"""Whether our figures agree with the engines' own tools, and add up.
+"""Check that our figures agree with the engines' own tools, and that the stages add up.
 
-``python -m tools.checks.agreement`` measures in turns with OpenVINO's
-``benchmark_app`` (latency hint, the same precision and threads) and with a bare loop on ONNX
-Runtime, and exits with 1 where something differs by more than it may.  It wants a quiet machine.
+``python -m tools.checks.agreement`` measures in turns with OpenVINO's ``benchmark_app`` (latency
+hint, the same precision and threads) and with a bare loop on ONNX Runtime.  It exits with 1 if a
+figure differs by more than it may.  The machine must be quiet.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from typing import NamedTuple
 import numpy as np
 
 from tools.checks.turns import in_turns
-from yolox_deploy.benchmarks.measure.loop import STAGES, Series, harness_cost, measure
+from yolox_deploy.benchmarks.measure.loop import INFERENCE, Series, harness_cost, measure
 from yolox_deploy.benchmarks.measure.opening import requests
 from yolox_deploy.benchmarks.measure.statistics import Floats
-from yolox_deploy.benchmarks.measure.systems import Picture, Request, System
+from yolox_deploy.benchmarks.measure.systems import ImageArray, System, SystemRequest
 from yolox_deploy.files import ASSETS
 from yolox_deploy.pictures.images import find_images, read_image
 from yolox_deploy.processors import threads_allowed
@@ -34,7 +34,7 @@ FIGURES = re.compile(r"Median:\s+([\d.]+) ms.*Min:\s+([\d.]+) ms", re.DOTALL)
 
 
 class Times(NamedTuple):
-    """Seconds a call: the median, and the least, which a busy machine disturbs less."""
+    """Seconds per call: the median, and the least, which a busy machine disturbs less."""
 
     median: float
     least: float
@@ -42,10 +42,10 @@ class Times(NamedTuple):
 
 @dataclass(frozen=True)
 class Check:
-    """One comparison in turns: (our seconds, the other's), and what the medians may differ by.
+    """A comparison in turns of (our seconds, the other's), and what the medians may differ by.
 
-    The difference is the median of the turns' own, so that what changes between turns is no
-    difference.
+    The difference is the median of the differences within turns, so it does not contain what
+    changes from turn to turn.
     """
 
     name: str
@@ -75,11 +75,15 @@ class Check:
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print the table, and return 1 where something differs."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--model", default="nano,s", help="architectures (nano,s)")
-    parser.add_argument("--precision", default="fp32,bf16", help="of OpenVINO (fp32,bf16)")
-    parser.add_argument("--turns", type=int, default=5, help="of each side (5)")
-    parser.add_argument("--seconds", type=float, default=4, help="of each turn (4)")
-    parser.add_argument("--threads", type=int, help="CPU threads (the engine's choice)")
+    parser.add_argument("--model", default="nano,s", help="architectures (default: nano,s)")
+    parser.add_argument(
+        "--precision", default="fp32,bf16", help="precisions of OpenVINO (default: fp32,bf16)"
+    )
+    parser.add_argument("--turns", type=int, default=5, help="turns of each side (default: 5)")
+    parser.add_argument("--seconds", type=float, default=4, help="seconds per turn (default: 4)")
+    parser.add_argument(
+        "--threads", type=int, help="number of CPU threads (default: the engine's choice)"
+    )
     options = parser.parse_args(argv)
     pictures = [read_image(path) for path in find_images([ASSETS])]
     checks: list[Check] = []
@@ -94,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 say(f"{request.text}: {options.turns} turns")
                 checks += _agreement(request, rival, may, pictures, options)
     print_table(
-        ("what", "ours ms", "other ms", "median", "least", "may", "verdict"),
+        ("system", "ours ms", "other ms", "median", "least", "may", "verdict"),
         [check.row() for check in checks],
     )
     return 0 if all(check.ok for check in checks) else 1
@@ -104,10 +108,10 @@ Rival = Callable[[System, float], Times]
 
 
 def _agreement(
-    request: Request,
+    request: SystemRequest,
     rival: Rival,
     may: float,
-    pictures: Sequence[Picture],
+    pictures: Sequence[ImageArray],
     options: argparse.Namespace,
 ) -> list[Check]:
     """Take turns; return the comparison of the engine's time, and that the stages add up."""
@@ -122,8 +126,7 @@ def _agreement(
             opened.close()
 
     taken = in_turns(options.turns, ours, lambda: rival(system, options.seconds))
-    inference = STAGES.index("inference")
-    turns = [(_times(series.stages[:, inference]), theirs) for series, theirs in taken]
+    turns = [(_times(series.stages[:, INFERENCE]), theirs) for series, theirs in taken]
     total = np.concatenate([series.total for series, _ in taken])
     sums = np.concatenate([np.nansum(series.stages, 1) for series, _ in taken])
     cost = harness_cost(pictures)

@@ -1,9 +1,9 @@
-"""How often ``yolox-bench compare`` is right: equal runs, and runs with a planted slowdown.
+"""Check how often ``yolox-bench compare`` is right, on equal runs and on slowed runs.
 
-``python -m tools.checks.compare`` measures pairs of equal runs and runs slowed by
-15 %, every run in a process of its own, and counts the verdicts.  Where there is none because the
-host placed the processors differently, both runs are measured again, as the tool says.  It exits
-with 1 where fewer than 9 of 10 are right.
+``python -m tools.checks.compare`` measures pairs of equal runs and pairs whose second run is slowed
+by 15 %, every run in a process of its own, and counts the verdicts.  If there is no verdict, both
+runs are measured again, as the command asks for.  It exits with 1 if fewer than 9 of 10 verdicts
+are right.
 """
 
 from __future__ import annotations
@@ -15,47 +15,53 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-from yolox_deploy.benchmarks.report.compare import Comparison, compare
+from yolox_deploy.benchmarks.measure.systems import ImageArray, System, SystemRequest
+from yolox_deploy.benchmarks.report.compare import NO_VERDICT, SpeedChange, compare
 from yolox_deploy.benchmarks.report.report import Report
+from yolox_deploy.cli import bench
+from yolox_deploy.cli.common import run
+from yolox_deploy.postprocess import Thresholds
 from yolox_deploy.progress import Still, print_table
-from yolox_deploy.tasks.detections import Detections
+from yolox_deploy.tasks import Detections
 
 RIGHT_SHARE = 0.9
 ATTEMPTS = 4
-NONE = "too noisy to say"
 MODULE = "tools.checks.compare"
 
 
-class Slowed:
-    """A detector that takes ``factor`` times as long, working all the while."""
+class SlowedSystem(System):
+    """A system that takes ``factor`` times as long, working all the while."""
 
-    def __init__(self, detector: Any, factor: float) -> None:
-        self.detector = detector
+    def __init__(
+        self, request: SystemRequest, pictures: Sequence[ImageArray], factor: float
+    ) -> None:
+        super().__init__(request, pictures)
         self.factor = factor
 
-    def __call__(self, image: Any) -> Detections:
+    def detect(
+        self, pictures: Sequence[ImageArray], thresholds: Thresholds | None = None
+    ) -> list[Detections]:
         """Detect, and use up the rest of the time."""
         start = time.perf_counter()
-        found: Detections = self.detector(image)
+        found = super().detect(pictures, thresholds)
         end = start + (time.perf_counter() - start) * self.factor
         while time.perf_counter() < end:
             pass
         return found
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.detector, name)
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure the pairs and print how many verdicts were right."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--pairs", type=int, default=10, help="of each kind (10)")
-    parser.add_argument("--factor", type=float, default=1.15, help="the slowdown (1.15)")
-    parser.add_argument("--duration", type=float, default=5, help="seconds of each run (5)")
-    parser.add_argument("--backend", default="openvino", help="(openvino)")
+    parser.add_argument("--pairs", type=int, default=10, help="pairs of each kind (default: 10)")
+    parser.add_argument(
+        "--factor", type=float, default=1.15, help="factor of the slowdown (default: 1.15)"
+    )
+    parser.add_argument("--duration", type=float, default=5, help="seconds per run (default: 5)")
+    parser.add_argument("--backend", default="openvino", help="(default: openvino)")
     parser.add_argument("--worker", type=float, help=argparse.SUPPRESS)
     options, rest = parser.parse_known_args(argv)
     if options.worker is not None:
@@ -69,21 +75,21 @@ def main(argv: Sequence[str] | None = None) -> int:
             (f"slowed by {options.factor - 1:.0%}", options.factor, "slower"),
         ):
             still.begin(f"{options.pairs} pairs, {name}")
-            found: list[Comparison] = []
+            found: list[SpeedChange] = []
             again = 0
             for pair in range(options.pairs):
                 for attempt in range(ATTEMPTS):
                     runs = [measured(Path(folder) / "x.json", x, options) for x in (1.0, factor)]
                     compared = compare(*runs)
                     again += attempt > 0
-                    if not any(c.verdict == NONE and c.note for c in compared):
+                    if not any(c.verdict == NO_VERDICT and c.note for c in compared):
                         break
                 found += compared
                 still.advance(pair + 1, options.pairs)
             counts = Counter(str(c.verdict) for c in found)
             good &= counts[right] >= RIGHT_SHARE * len(found)
             ratios = " ".join(f"{c.ratio:.3f}" for c in found)
-            said = f"{counts[right]} of {len(found)} {right}, {counts[NONE]} {NONE}"
+            said = f"{counts[right]} of {len(found)} {right}, {counts[NO_VERDICT]} {NO_VERDICT}"
             rows.append([name, said, str(again), ratios])
     print_table(("pairs", "verdicts", "measured again", "ratios"), rows)
     return 0 if good else 1
@@ -100,24 +106,11 @@ def measured(path: Path, factor: float, options: argparse.Namespace) -> Report:
     return Report.read(path)
 
 
-def worker(factor: float, arguments: Sequence[str]) -> int:
-    """Run ``yolox-bench`` with every detector slowed."""
-    from yolox_deploy.benchmarks import opening as module
-    from yolox_deploy.cli import bench
-
-    opening: Any = module
-    opened = opening.open_systems
-
-    def open_slowed(*given: Any) -> Any:
-        found, notes = opened(*given)
-        for system in found:
-            if factor > 1:
-                slowed: Any = Slowed(system.detector, factor)
-                system.detector = slowed
-        return found, notes
-
-    opening.open_systems = open_slowed
-    return bench.main(arguments)
+def worker(factor: float, words: Sequence[str]) -> int:
+    """Run ``yolox-bench`` with every system slowed."""
+    arguments = bench.parser().parse_args(words)
+    opener = partial(SlowedSystem, factor=factor) if factor > 1 else System
+    return run(bench.COMMAND, lambda: bench.bench(arguments, MODULE, opener))
 
 
 if __name__ == "__main__":

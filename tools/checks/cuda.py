@@ -1,9 +1,9 @@
-"""What only a GPU can show: the CUDA layer for real, and PyTorch in FP16 from CUDA graphs.
+"""Check the CUDA layer on a real GPU, and time all models there.
 
-``python -m tools.checks.cuda --output cuda.md`` copies through every
-installed binding, with a small kernel in the engine's place, and checks results, times and that no
-memory is lost; then it measures all seven models at batch 1 beside the published V100 latencies.
-Weights are random, which changes no time.
+``python -m tools.checks.cuda --output cuda.md`` copies through every installed binding, with a
+small kernel in the engine's place, and checks results, times and that no memory is lost.  Then it
+measures PyTorch in FP16 from CUDA graphs, all seven models at batch 1, beside the published V100
+latencies.  Weights are random, which changes no time.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from yolox_deploy.architectures import ARCHITECTURES, architecture
 from yolox_deploy.cli.common import run
 from yolox_deploy.errors import UsageError
 from yolox_deploy.files import write_atomically
@@ -28,9 +29,9 @@ from yolox_deploy.runtimes.gpu import find_gpu, free_memory
 from yolox_deploy.runtimes.tensorrt.bindings import BINDINGS, installed_bindings
 from yolox_deploy.runtimes.tensorrt.cuda import Cuda, Handle
 
-COMMAND = "checks.cuda"
-# https://github.com/Megvii-BaseDetection/YOLOX#benchmark: one V100, batch 1, FP16, network alone.
-V100_MS = {"s": 9.8, "m": 12.3, "l": 14.5, "x": 17.3, "darknet53": 11.1}
+COMMAND = "tools.checks.cuda"
+# One V100, batch 1, FP16, network alone.
+V100_MS = {name: row.v100_ms for name, row in ARCHITECTURES.items() if row.v100_ms is not None}
 WARM_UP = 30
 COUNT = 1 << 18
 # y[i] = 2 x[i] + 1, for any GPU from Turing on.
@@ -200,8 +201,6 @@ MODELS = ("model", "network ms", "p99 ms", "with copies ms", "V100 ms", "faster"
 
 def check(arguments: argparse.Namespace) -> int:
     """Check, measure, print and write."""
-    from yolox_deploy.models import ARCHITECTURES, architecture
-
     names = [architecture(name).name for name in arguments.models or ARCHITECTURES]
     device: str = arguments.device
     if arguments.runs < 1:
@@ -228,9 +227,9 @@ def check(arguments: argparse.Namespace) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the check; returns its exit code."""
     parser = argparse.ArgumentParser(COMMAND, description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--device", default="cuda", help="cuda (default), cuda:1, or cpu")
+    parser.add_argument("--device", default="cuda", help="cuda, cuda:1 or cpu (default: cuda)")
     parser.add_argument("--models", nargs="+", help="architectures (default: all seven)")
-    parser.add_argument("--runs", type=int, default=200, help="after warm-up (200)")
+    parser.add_argument("--runs", type=int, default=200, help="runs after warm-up (default: 200)")
     parser.add_argument("--imgsz", type=int, help="input side (default: each model's test size)")
     parser.add_argument("--output", type=Path, metavar="FILE", help="write the tables as Markdown")
     arguments = parser.parse_args(argv)

@@ -1,8 +1,8 @@
-"""Whether simulated streaming AP agrees with what the frames gave in real time.
+"""Check that simulated streaming AP agrees with streaming AP in real time.
 
-``python -m tools.checks.streaming --video FILE`` (or ``--data COCO_JSON --images
-DIR``) streams several times, with either schedule, and exits with 1 where the means differ by more
-than one AP (0.01).  It wants a quiet machine.
+``python -m tools.checks.streaming --video FILE`` (or ``--data COCO_JSON --images DIR``) plays the
+frames several times with each schedule, and exits with 1 if the means differ by more than 0.01 of
+AP.  The machine must be quiet.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from statistics import fmean
 
 from tools.checks.turns import add_arguments
 from yolox_deploy.benchmarks.measure.opening import requests
+from yolox_deploy.benchmarks.measure.systems import System
 from yolox_deploy.benchmarks.scenarios.base import Context
 from yolox_deploy.benchmarks.scenarios.streaming import scenario as streaming
 from yolox_deploy.benchmarks.scenarios.streaming.streams import SCHEDULES
-from yolox_deploy.benchmarks.measure.systems import System
 from yolox_deploy.files import ASSETS
 from yolox_deploy.pictures.images import find_images, read_image
 from yolox_deploy.progress import print_table, say
@@ -31,9 +31,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_arguments(parser, turns=5)
     parser.add_argument("--data", type=Path, help="COCO annotations")
     parser.add_argument("--images", nargs="+", help="folder of their pictures")
+    parser.add_argument("--fps", type=float, help="frames per second")
     streaming.add_arguments(parser)
     parser.set_defaults(seed=0)
     options = parser.parse_args(argv)
+    streaming.check(options)
     (request,) = requests(
         [options.model], [options.backend], [options.precision], threads=options.threads
     )

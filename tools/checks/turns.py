@@ -1,4 +1,4 @@
-"""What the checks share: arguments, and turns on a machine whose host moves its processors."""
+"""What the checks share: options, and turns on a machine whose host may move its processors."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import argparse
 from collections.abc import Callable
 from typing import TypeVar
 
-from yolox_deploy.benchmarks.machine.exchange import alike, exchange_seconds
+from yolox_deploy.benchmarks.machine.exchange import changes, exchange_seconds
 
-# Of each turn that is wanted.
+# Most attempts per wanted turn.
 ATTEMPTS = 4
 
 Ours = TypeVar("Ours")
@@ -16,21 +16,25 @@ Theirs = TypeVar("Theirs")
 
 
 def add_arguments(parser: argparse.ArgumentParser, turns: int) -> None:
-    """Add what is measured, and how often."""
-    parser.add_argument("--model", help="as for yolox-bench (the bundled one)")
-    parser.add_argument("--backend", default="openvino", help="(openvino)")
-    parser.add_argument("--precision", help="(the engine's first)")
-    parser.add_argument("--threads", type=int, help="CPU threads (the engine's choice)")
-    parser.add_argument("--turns", type=int, default=turns, help=f"of each side ({turns})")
+    """Add the options that say what is measured, and how often."""
+    parser.add_argument("--model", help="as for yolox-bench (default: the bundled model)")
+    parser.add_argument("--backend", default="openvino", help="(default: openvino)")
+    parser.add_argument("--precision", help="(default: the engine's first)")
+    parser.add_argument(
+        "--threads", type=int, help="number of CPU threads (default: the engine's choice)"
+    )
+    parser.add_argument(
+        "--turns", type=int, default=turns, help=f"turns of each side (default: {turns})"
+    )
 
 
 def in_turns(
     turns: int, ours: Callable[[], Ours], theirs: Callable[[], Theirs]
 ) -> list[tuple[Ours, Theirs]]:
-    """Return what both gave, turn by turn, in an order that changes.
+    """Return what both sides gave, turn by turn; each turn begins with the other side.
 
-    A turn during which the processors were moved is taken again, up to :data:`ATTEMPTS` times as
-    many as are wanted; then it counts all the same.
+    A turn during which the host moved the processors is taken again.  After :data:`ATTEMPTS` times
+    the wanted number of turns, such turns count, too.
     """
     found: list[tuple[Ours, Theirs]] = []
     for left in range(ATTEMPTS * turns, 0, -1):
@@ -44,7 +48,7 @@ def in_turns(
             placed.append(exchange_seconds())
             mine = ours()
         placed.append(exchange_seconds())
-        if alike(placed) or left <= turns - len(found):
+        if not changes(placed) or left <= turns - len(found):
             found.append((mine, other))
         if len(found) == turns:
             break

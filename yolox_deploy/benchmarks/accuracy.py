@@ -2,42 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from yolox_deploy.data.ap import (
-    AveragePrecision,
-    CocoDataset,
-    average_precision,
-    match_categories,
-    require_pycocotools,
-)
+from yolox_deploy.data.ap import CocoDataset
 from yolox_deploy.detector import Detector
+from yolox_deploy.files import write_atomically
 from yolox_deploy.pictures.images import read_image
-from yolox_deploy.postprocess import EVALUATION as KEPT_FOR_AP
-from yolox_deploy.postprocess import Postprocess
+from yolox_deploy.postprocess import EVALUATION
 
-__all__ = [
-    "EVALUATION",
-    "IOU_THRESHOLD",
-    "SCORE_THRESHOLD",
-    "AveragePrecision",
-    "CocoDataset",
-    "average_precision",
-    "detect_dataset",
-    "evaluation_detector",
-    "evaluation_thresholds",
-    "match_categories",
-    "require_pycocotools",
-    "write_results",
-]
 
-# The original's evaluation: everything above noise, a lenient NMS, boxes as the network gives them.
-SCORE_THRESHOLD = 0.001
-IOU_THRESHOLD = 0.65
+def evaluation_detector(model: str | Path, backend: str = "auto", **options: Any) -> Detector:
+    """Return a detector with the thresholds of the original's evaluation, boxes not clipped."""
+    wanted = {
+        "score_threshold": EVALUATION.score,
+        "iou_threshold": EVALUATION.iou,
+        "max_detections": EVALUATION.max_detections,
+        "clip": EVALUATION.clip,
+    }
+    return Detector(model, backend, **{**wanted, **options})
 
 
 def detect_dataset(
@@ -53,37 +38,6 @@ def detect_dataset(
     return results
 
 
-# What evaluation sets on a detector.
-EVALUATION: dict[str, Any] = {
-    "score_threshold": SCORE_THRESHOLD,
-    "iou_threshold": IOU_THRESHOLD,
-    "max_detections": None,
-    "clip": False,
-}
-
-
-def evaluation_detector(model: str | Path, backend: str = "auto", **options: Any) -> Detector:
-    """Return a detector with the thresholds of the original's evaluation, boxes not clipped."""
-    return Detector(model, backend, **{**EVALUATION, **options})
-
-
-@contextlib.contextmanager
-def evaluation_thresholds(detector: Detector) -> Iterator[None]:
-    """Let an opened detector keep what AP needs, for a while.
-
-    One with its NMS in the graph stays as it is: its thresholds are fixed there.
-    """
-    before = detector.postprocess
-    if detector.spec.output != "detections":
-        detector.postprocess = Postprocess(detector.spec, KEPT_FOR_AP, detector.classes)
-    try:
-        yield
-    finally:
-        detector.postprocess = before
-
-
 def write_results(results: Sequence[dict[str, Any]], path: Path) -> None:
     """Write result entries as COCO's tools read them; raises :class:`OutputError`."""
-    from yolox_deploy.files import write_atomically
-
     write_atomically(path, json.dumps(list(results)) + "\n")

@@ -10,10 +10,14 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from yolox_deploy.benchmarks.machine.environment import Watch
+from yolox_deploy.benchmarks.measure.opening import Opener, open_systems, requests
+from yolox_deploy.benchmarks.measure.systems import System
+from yolox_deploy.benchmarks.report.report import Report, print_report, to_markdown
+from yolox_deploy.benchmarks.scenarios import SCENARIOS
+from yolox_deploy.benchmarks.scenarios.base import Context, Scenario
 from yolox_deploy.benchmarks.scenarios.charts import check_chart
-from yolox_deploy.benchmarks.scenarios.base import SCENARIOS, Context
 from yolox_deploy.cli.common import (
     MODEL_HELP,
     add_model_hints,
@@ -25,9 +29,6 @@ from yolox_deploy.errors import UsageError
 from yolox_deploy.files import ASSETS, workplace, write_atomically
 from yolox_deploy.pictures.images import find_images, read_image
 from yolox_deploy.progress import Still, stages
-
-if TYPE_CHECKING:
-    from yolox_deploy.benchmarks.report.report import Report
 
 COMMAND = "yolox-bench"
 EXAMPLES = """\
@@ -44,69 +45,114 @@ def parser() -> argparse.ArgumentParser:
     """Return the command's parser."""
     result = make_parser(
         COMMAND,
-        "Measure detectors from picture to detections: latency by stage, MLPerf's scenarios, "
-        "streaming accuracy.  Several models, backends and precisions take turns in one run; no "
-        "measurement is dropped.",
+        "Measure detectors from picture to detections: latency by stage, MLPerf's scenarios, or "
+        "streaming accuracy.  Several models, backends and precisions take turns in one run, and "
+        "no measurement is left out.",
         EXAMPLES,
     )
     result.add_argument(
-        "--model", action="append", metavar="A[,B]", help=MODEL_HELP.replace("%", "%%")
+        "--model",
+        action="append",
+        metavar="A[,B]",
+        help=MODEL_HELP.replace("%", "%%"),
     )
     result.add_argument(
         "--random-weights",
         action="store_true",
-        help="--model names architectures, measured with random weights",
+        help="measure architectures with random weights, for example --model yolox_s,yolox_m",
     )
     result.add_argument(
-        "--backend", default="auto", metavar="A[,B]", help="backends, or all (default auto)"
+        "--backend",
+        default="auto",
+        metavar="A[,B]",
+        help="backends with commas, or all: every backend that can run here (default: auto)",
     )
     result.add_argument(
         "--precision",
         metavar="A[,B]",
-        help="what the engines compute in, or all (default: each engine's first, fp32)",
+        help="precisions that the engines compute in, for example fp32,bf16, or all (default: the "
+        "first precision of each engine, mostly fp32)",
     )
-    result.add_argument("--batch", type=int, default=1, metavar="N", help="pictures a call (1)")
-    result.add_argument("--threads", type=int, help="CPU threads (default: the engine's choice)")
-    result.add_argument("--device", help="cpu (default), cuda, gpu, ... as the backend has it")
     result.add_argument(
-        "--images", nargs="+", metavar="PICTURE", help="pictures (default: those in the package)"
+        "--batch",
+        type=int,
+        default=1,
+        metavar="N",
+        help="number of pictures per inference call (default: 1)",
+    )
+    result.add_argument(
+        "--threads", type=int, help="number of CPU threads (default: the engine's choice)"
+    )
+    result.add_argument(
+        "--device", help="device that the engine runs on, for example cuda or gpu (default: cpu)"
+    )
+    result.add_argument(
+        "--images",
+        nargs="+",
+        metavar="PICTURE",
+        help="pictures to detect in (default: the pictures in this package)",
     )
     result.add_argument(
         "--scenario",
-        choices=SCENARIOS,
+        choices=list(SCENARIOS),
         default="latency",
         metavar="NAME",
-        help="; ".join(f"{s.name}: {s.question}" for s in SCENARIOS.values()),
+        help="what to measure (default: latency). "
+        + "; ".join(f"{s.name}: {s.question}" for s in SCENARIOS.values()),
     )
     result.add_argument(
-        "--duration", type=float, default=10, metavar="S", help="seconds of each, at least (10)"
+        "--duration",
+        type=float,
+        default=10,
+        metavar="S",
+        help="measure each system for at least this many seconds (default: 10)",
     )
     result.add_argument(
-        "--min-count", type=int, default=200, metavar="N", help="calls of each, at least (200)"
+        "--min-count",
+        type=int,
+        default=200,
+        metavar="N",
+        help="measure each system for at least this many calls (default: 200)",
+    )
+    result.add_argument(
+        "--fps",
+        type=float,
+        metavar="F",
+        help="frames per second. latency: the advice names the models that cannot keep this rate; "
+        "streaming: the frames are played at this rate (default: that of --video, 30 for pictures)",
     )
     result.add_argument(
         "--data",
         type=Path,
         metavar="COCO_JSON",
-        help="annotations of --images DIR or --video: adds AP to MLPerf's scenarios, sAP to "
+        help="annotations of --images DIR or of --video: adds AP to MLPerf's scenarios and sAP to "
         "streaming",
     )
-    result.add_argument("--seed", type=int, default=0, help="of random traffic and draws (0)")
+    result.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        help="random seed of MLPerf's traffic and of simulated latencies (default: 0)",
+    )
     add_output_arguments(result)
     add_model_hints(result)
-    for name in dict.fromkeys(row.module for row in SCENARIOS.values()):
-        row = next(row for row in SCENARIOS.values() if row.module == name)
-        users = ", ".join(other.name for other in SCENARIOS.values() if other.module == name)
-        row.load().add_arguments(result.add_argument_group(f"for --scenario {users}"))
+    by_module: dict[str, list[Scenario]] = {}
+    for row in SCENARIOS.values():
+        by_module.setdefault(row.module, []).append(row)
+    for rows in by_module.values():
+        users = ", ".join(row.name for row in rows)
+        rows[0].load().add_arguments(result.add_argument_group(f"for --scenario {users}"))
     return result
 
 
 def add_output_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add where a report goes beside the terminal."""
+    """Add the options for the files of a report."""
     group = parser.add_argument_group("output")
-    group.add_argument("--json", type=Path, metavar="FILE", help="write every measurement as JSON")
+    group.add_argument("--json", type=Path, metavar="FILE", help="write all measurements as JSON")
     group.add_argument("--markdown", type=Path, metavar="FILE", help="write the report as Markdown")
-    group.add_argument("--plot", type=Path, metavar="FILE", help="write a chart (.png, .svg, .pdf)")
+    group.add_argument(
+        "--plot", type=Path, metavar="FILE", help="draw a chart (.png, .svg or .pdf)"
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -124,17 +170,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run(COMMAND, lambda: bench(arguments, shlex.join([COMMAND, *words])))
 
 
-def bench(arguments: argparse.Namespace, command: str) -> int:
-    """Measure, print the report and write it where asked."""
-    check(arguments)
-    from yolox_deploy.benchmarks.machine.environment import Watch
-    from yolox_deploy.benchmarks.measure.opening import open_systems, requests
-    from yolox_deploy.benchmarks.report.report import Report
+def bench(arguments: argparse.Namespace, command: str, opener: Opener = System) -> int:
+    """Measure, print the report and write the files that were asked for.
 
+    ``opener`` opens each system; a check of the benchmarks themselves gives another class.
+    """
+    check(arguments)
+    scenario = SCENARIOS[arguments.scenario].load()
+    scenario.check(arguments)
     # A data set is read by its scenario, part by part.
     sources = [ASSETS] if arguments.data else arguments.images or [ASSETS]
     pictures = [read_image(path) for path in find_images(sources)]
-    module = SCENARIOS[arguments.scenario].load()
     with ExitStack() as stack:
         with stages(COMMAND) as begin:
             begin("looking at the machine")
@@ -148,31 +194,24 @@ def bench(arguments: argparse.Namespace, command: str) -> int:
                 device=arguments.device,
                 hints=model_hints(arguments),
             )
-            systems, notes = open_systems(wanted, pictures, begin)
+            systems, notes = open_systems(wanted, pictures, begin, opener)
             for system in systems:
                 stack.callback(system.close)
         with Still(COMMAND) as still:
             watch = Watch()
-            result = module.measure(
-                Context(
-                    arguments.scenario,
-                    systems,
-                    arguments.duration,
-                    arguments.min_count,
-                    arguments,
-                    still.begin,
-                    still.advance,
-                )
+            limits = (arguments.duration, arguments.min_count)
+            result = scenario.measure(
+                Context(arguments.scenario, systems, *limits, arguments, still.begin, still.advance)
             )
             environment = watch.finish()
         report = Report(
-            arguments.scenario,
-            command,
-            datetime.now(UTC).isoformat(timespec="seconds"),
-            environment,
-            [system.info for system in systems],
-            notes,
-            result,
+            scenario=arguments.scenario,
+            command=command,
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            environment=environment,
+            systems=[system.info for system in systems],
+            notes=notes,
+            result=result,
         )
     deliver(report, arguments)
     return 0
@@ -180,8 +219,6 @@ def bench(arguments: argparse.Namespace, command: str) -> int:
 
 def deliver(report: Report, arguments: argparse.Namespace) -> None:
     """Write the files that were asked for, and print the report."""
-    from yolox_deploy.benchmarks.report.report import print_report, to_markdown
-
     if arguments.json:
         report.write(arguments.json)
     if arguments.markdown:
@@ -212,13 +249,13 @@ def check(arguments: argparse.Namespace) -> None:
         raise UsageError(f"--batch must be at least 1, got {arguments.batch}")
     if arguments.seed < 0:
         raise UsageError(f"--seed must not be negative, got {arguments.seed}")
-    if arguments.data and arguments.scenario == "latency":
-        raise UsageError("--data is for MLPerf's scenarios and streaming; AP alone: yolox-eval")
+    if arguments.fps is not None and not 0 < arguments.fps <= 10_000:
+        raise UsageError(f"--fps takes more than 0 and at most 10000, got {arguments.fps:g}")
     for path in (arguments.json, arguments.markdown, arguments.plot):
         if path is not None and path.is_dir():
             raise UsageError(f"{path}: a folder; name the file to write")
         if path is not None:
-            # Before the measurement, which would be lost.
+            # Found before the measurement, whose result would be lost.
             with workplace(path.parent):
                 pass
     if arguments.plot:

@@ -1,4 +1,4 @@
-"""``yolox-bench compare`` and ``yolox-bench show``: what can be done with stored reports."""
+"""``yolox-bench compare`` and ``yolox-bench show``: commands on stored reports."""
 
 from __future__ import annotations
 
@@ -7,8 +7,12 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from yolox_deploy.benchmarks.report import compare as comparing
+from yolox_deploy.benchmarks.report.report import Report
+from yolox_deploy.cli.bench import add_output_arguments, deliver
 from yolox_deploy.cli.common import make_parser, run
 from yolox_deploy.errors import SlowerError, UsageError
+from yolox_deploy.progress import print_table
 
 COMPARE, SHOW = "yolox-bench compare", "yolox-bench show"
 
@@ -17,28 +21,27 @@ def compare_parser() -> argparse.ArgumentParser:
     """Return the parser of ``compare``."""
     result = make_parser(
         COMPARE,
-        "Compare two latency reports: ratios with confidence intervals, and a verdict only where "
-        "they allow one.",
+        "Compare two latency reports: ratios of the medians with their confidence intervals, and a "
+        "verdict if the intervals allow one. If they do not, the reason is printed.",
         f"  {COMPARE} before.json after.json --fail-if-slower 1.10",
     )
     result.add_argument("before", type=Path, help="a report of yolox-bench --json")
-    result.add_argument("after", type=Path, help="another one, of the same models")
+    result.add_argument("after", type=Path, help="a later report of the same models")
     result.add_argument(
         "--fail-if-slower",
         type=float,
         metavar="FACTOR",
-        help="exit with 10 where something is surely slower, and by more than this, as 1.10",
+        help="exit with code 10 if a system is surely slower, and by more than this factor, for "
+        "example 1.10",
     )
     return result
 
 
 def show_parser() -> argparse.ArgumentParser:
     """Return the parser of ``show``."""
-    from yolox_deploy.cli.bench import add_output_arguments
-
     result = make_parser(
         SHOW,
-        "Show a stored report again, or write it in another form.",
+        "Print a stored report again, or write it as Markdown or as a chart.",
         f"  {SHOW} nano.json --markdown nano.md --plot nano.png",
     )
     result.add_argument("report", type=Path, help="a report of yolox-bench --json")
@@ -61,11 +64,9 @@ def show(argv: Sequence[str]) -> int:
 def _compare(arguments: argparse.Namespace) -> int:
     factor = arguments.fail_if_slower
     if factor is not None and not (math.isfinite(factor) and factor >= 1):
-        raise UsageError(f"--fail-if-slower takes a factor of 1 or more, as 1.10, got {factor:g}")
-    from yolox_deploy.benchmarks import compare as comparing
-    from yolox_deploy.benchmarks.report.report import Report
-    from yolox_deploy.progress import print_table
-
+        raise UsageError(
+            f"--fail-if-slower takes a factor of 1 or more, for example 1.10, got {factor:g}"
+        )
     before, after = Report.read(arguments.before), Report.read(arguments.after)
     found = comparing.compare(before, after)
     shown = comparing.table(found, comparing.margin_of(before, after))
@@ -84,8 +85,5 @@ def _compare(arguments: argparse.Namespace) -> int:
 
 
 def _show(arguments: argparse.Namespace) -> int:
-    from yolox_deploy.benchmarks.report.report import Report
-    from yolox_deploy.cli.bench import deliver
-
     deliver(Report.read(arguments.report), arguments)
     return 0

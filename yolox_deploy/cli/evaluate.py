@@ -10,14 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from yolox_deploy.benchmarks.accuracy import (
-    IOU_THRESHOLD,
-    SCORE_THRESHOLD,
-    CocoDataset,
-    detect_dataset,
-    evaluation_detector,
-    write_results,
-)
+from yolox_deploy.benchmarks.accuracy import detect_dataset, evaluation_detector, write_results
 from yolox_deploy.cli.common import (
     add_model_hints,
     add_thresholds,
@@ -25,7 +18,9 @@ from yolox_deploy.cli.common import (
     model_hints,
     run,
 )
+from yolox_deploy.data.ap import CocoDataset
 from yolox_deploy.files import write_atomically
+from yolox_deploy.postprocess import EVALUATION
 from yolox_deploy.progress import print_table, say, track
 from yolox_deploy.runtimes import CHECKPOINT_SUFFIXES
 from yolox_deploy.tasks import task_of
@@ -68,7 +63,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="folder with the pictures that the annotations name",
     )
-    add_thresholds(result, SCORE_THRESHOLD, IOU_THRESHOLD)
+    add_thresholds(result, EVALUATION.score, EVALUATION.iou)
     result.add_argument(
         "--clip",
         action="store_true",

@@ -1,4 +1,4 @@
-"""The machine a figure was measured on, and whether it was quiet enough for the figure to count."""
+"""The machine that was measured on, and whether it was quiet enough for the figures to count."""
 
 from __future__ import annotations
 
@@ -6,95 +6,105 @@ import functools
 import os
 import platform
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yolox_deploy
-from yolox_deploy.benchmarks.machine.gpu import gpu_doubts, gpu_facts, output_of
+from yolox_deploy.benchmarks.machine.exchange import changes, exchange_seconds
+from yolox_deploy.benchmarks.machine.gpu import CHANGING, FIXED, gpu_doubts, gpu_facts, output_of
+from yolox_deploy.benchmarks.records import Amount, Record, Share
 from yolox_deploy.errors import MissingPackageError
 from yolox_deploy.processors import allowed_cores
 
-# What decides how fast a network computes; the rest of the flags is noise in a report.
+# What decides how fast a network computes; a report does not need the other flags.
 INSTRUCTION_SETS = (
     *("sse4_2", "avx", "avx2", "fma", "f16c", "avx512f", "avx512_vnni", "avx512_bf16"),
     *("avx512_fp16", "avx_vnni", "amx_tile", "amx_bf16", "amx_int8", "asimd", "asimddp", "sve"),
 )
-# Shares of the allowed processor time, and of a pulse, that make a result doubtful.
+# What changes how engines use the processors.
+VARIABLES = ("OMP_", "KMP_", "MKL_", "OPENBLAS_", "ONEDNN_", "ORT_", "OV_", "CUDA_")
+GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
+# Shares of the allowed processor time, and the change of a pulse, that make a result doubtful.
 BUSY_SHARE = 0.05
 STOLEN_SHARE = 0.02
 PULSE_CHANGE = 0.05
 
 
 @dataclass(frozen=True)
-class Environment:
+class Environment(Record):
     """A machine during a measurement; ``doubts`` are sentences why the figures may be wrong.
 
-    ``machine`` holds what does not change, ``start`` and ``end`` what does, as shown to a person.
-    ``lost`` is the share of the processors' time (0..1) that others had meanwhile, on this machine
-    or its host.
+    ``machine`` holds what does not change, ``start`` and ``end`` what does, in words.  ``lost`` is
+    the share of the processors' time (0..1) that other programs had meanwhile, on this machine or
+    on its host.  ``exchange`` are the seconds of
+    :func:`~yolox_deploy.benchmarks.machine.exchange.exchange_seconds` at the start and at the end,
+    if they can be measured.
     """
 
-    machine: dict[str, str]
-    start: dict[str, str]
-    end: dict[str, str]
-    lost: float = 0.0
-    doubts: list[str] = field(default_factory=list)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the fields."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, content: dict[str, Any]) -> Environment:
-        """Return what :meth:`to_json` wrote; the content was checked against the schema."""
-        return cls(**{row.name: content[row.name] for row in fields(cls)})
+    machine: Mapping[str, str]
+    start: Mapping[str, str]
+    end: Mapping[str, str]
+    lost: Share
+    doubts: Sequence[str]
+    exchange: Sequence[Amount] = ()
 
 
 class Watch:
-    """Looks at the machine from its making to :meth:`finish`."""
+    """Watches the machine from its construction until :meth:`finish`."""
 
     def __init__(self) -> None:
         self.psutil = require_psutil()
         self.machine = machine()
         self.start = self._moment()
-        self.cpu = self.psutil.cpu_times()
-        self.own = _own_seconds()
+        self.exchange = exchange_seconds()
+        self.cpu = self._processors()
+        self.own = own_seconds()
         self.clock = time.perf_counter()
         self.pulse = pulse()
 
     def finish(self) -> Environment:
         """Return what was seen."""
-        elapsed = time.perf_counter() - self.clock
-        before, after = self.cpu, self.psutil.cpu_times()
-        own = _own_seconds() - self.own
-        capacity = elapsed * (self.psutil.cpu_count() or 1)
-        busy = (sum(after) - after.idle - getattr(after, "iowait", 0)) - (
-            sum(before) - before.idle - getattr(before, "iowait", 0)
-        )
-        stolen = getattr(after, "steal", 0.0) - getattr(before, "steal", 0.0)
-        # Guest time is part of user time already.
-        guest = getattr(after, "guest", 0.0) - getattr(before, "guest", 0.0)
-        others = max(0.0, busy - guest - own - stolen) / capacity
+        capacity = (time.perf_counter() - self.clock) * (self.psutil.cpu_count() or 1)
+        busy, stolen = (b - a for a, b in zip(self.cpu, self._processors(), strict=True))
+        others = max(0.0, busy - (own_seconds() - self.own)) / capacity
         end = self._moment()
         last = pulse()
-        end["others used"] = f"{others:.1%} of the processors"
+        end["other programs"] = f"{others:.1%} of the processors"
         end["pulse"] = f"{last * 1e6:.0f} us (at the start {self.pulse * 1e6:.0f} us)"
-        doubts = [*_doubts(others, stolen / capacity, last / self.pulse), *gpu_doubts(end)]
-        lost = min(others + stolen / capacity, 1.0)
-        return Environment(self.machine, self.start, end, round(lost, 6), doubts)
+        exchange = (self.exchange, exchange_seconds())
+        moved = changes(exchange)
+        doubts = (
+            *machine_doubts(others, stolen / capacity, last / self.pulse),
+            *([moved] if moved else []),
+            *gpu_doubts(end),
+        )
+        return Environment(
+            self.machine,
+            self.start,
+            end,
+            round(min(others + stolen / capacity, 1.0), 6),
+            doubts,
+            tuple(seconds for seconds in exchange if seconds is not None),
+        )
+
+    def _processors(self) -> tuple[float, float]:
+        """Return the seconds that processors worked here, and that the host gave away."""
+        times = self.psutil.cpu_times()
+        idle, stolen = times.idle + getattr(times, "iowait", 0.0), getattr(times, "steal", 0.0)
+        # Guest time is part of user time already.
+        return sum(times) - idle - stolen - getattr(times, "guest", 0.0), stolen
 
     def _moment(self) -> dict[str, str]:
         memory = self.psutil.virtual_memory()
         found = {"memory free": f"{memory.available / 2**30:.1f} GiB"}
         if hasattr(os, "getloadavg"):
             found["load"] = " ".join(f"{value:.2f}" for value in os.getloadavg())
-        frequency = _quietly(lambda: self.psutil.cpu_freq())
+        frequency = _or_none(lambda: self.psutil.cpu_freq())
         if frequency and frequency.current:
             found["frequency"] = f"{frequency.current:.0f} MHz"
-        found.update({f"GPU {key}": value for key, value in gpu_facts("now").items()})
-        return found
+        return {**found, **gpu_facts(CHANGING)}
 
 
 @functools.cache
@@ -105,23 +115,28 @@ def machine() -> dict[str, str]:
     found = {
         "CPU": model,
         "instruction sets": " ".join(name for name in INSTRUCTION_SETS if name in flags),
-        "cores": _cores(psutil),
-        "governor": _governor(),
+        "cores": f"{allowed_cores():g} allowed of {psutil.cpu_count()} "
+        f"({psutil.cpu_count(logical=False) or '?'} physical)",
+        "governor": _or_none(GOVERNOR.read_text) or "not shown by the system",
         "memory": f"{psutil.virtual_memory().total / 2**30:.1f} GiB",
         "system": f"{platform.system()} {platform.release()}",
         "Python": platform.python_version(),
         "yolox_deploy": yolox_deploy.__version__,
         "commit": commit(),
-        "environment variables": _variables(),
+        "environment variables": " ".join(
+            f"{key}={value}"
+            for key, value in sorted(os.environ.items())
+            if key.startswith(VARIABLES)
+        ),
+        **gpu_facts(FIXED),
     }
-    found.update({f"GPU {key}": value for key, value in gpu_facts("fixed").items()})
-    return {key: value for key, value in found.items() if value}
+    return {key: value.strip() for key, value in found.items() if value}
 
 
 def pulse(repeats: int = 20) -> float:
-    """Return the seconds that a fixed piece of one-thread work takes at best.
+    """Return the seconds that a fixed piece of work on one thread takes at best.
 
-    It changes with the clock of the processor and with nothing of ours.
+    Only the clock of the processor changes this time.
     """
     best = float("inf")
     for _ in range(repeats):
@@ -147,21 +162,26 @@ def require_psutil() -> Any:
         import psutil
     except ImportError as error:
         raise MissingPackageError(
-            'benchmarks look at the machine with psutil: pip install "yolox-deploy[bench]"'
+            'benchmarks watch the machine with psutil: pip install "yolox-deploy[bench]"'
         ) from error
     return psutil
 
 
-def _doubts(others: float, stolen: float, change: float) -> list[str]:
+def machine_doubts(others: float, stolen: float, change: float) -> list[str]:
+    """Return sentences why the machine makes figures doubtful.
+
+    ``others`` and ``stolen`` are shares of the processors that other programs and other machines
+    had, ``change`` is the pulse at the end divided by the pulse at the start.
+    """
     doubts = []
     if others > BUSY_SHARE:
-        doubts.append(f"other processes used {others:.0%} of the processors")
+        doubts.append(f"other programs used {others:.0%} of the processors")
     if stolen > STOLEN_SHARE:
         doubts.append(f"the host gave {stolen:.0%} of the processors' time to other machines")
     if not 1 / (1 + PULSE_CHANGE) < change < 1 + PULSE_CHANGE:
         doubts.append(
-            f"the processor's clock moved: fixed work took {change:.2f} times as long at the end "
-            "as at the start"
+            f"the processor's clock changed: the same work took {change:.2f} times as long at the "
+            "end as at the start"
         )
     return doubts
 
@@ -173,36 +193,17 @@ def _cpu() -> tuple[str, set[str]]:
         raise MissingPackageError(
             'benchmarks name the processor with py-cpuinfo: pip install "yolox-deploy[bench]"'
         ) from error
-    about = _quietly(cpuinfo.get_cpu_info) or {}
+    about = _or_none(cpuinfo.get_cpu_info) or {}
     return about.get("brand_raw") or platform.machine(), set(about.get("flags", ()))
 
 
-def _cores(psutil: Any) -> str:
-    return (
-        f"{allowed_cores():g} allowed of {psutil.cpu_count()} "
-        f"({psutil.cpu_count(logical=False) or '?'} physical)"
-    )
-
-
-def _governor() -> str:
-    path = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
-    return _quietly(lambda: path.read_text().strip()) or "not shown by the system"
-
-
-def _variables() -> str:
-    prefixes = ("OMP_", "KMP_", "MKL_", "OPENBLAS_", "ONEDNN_", "ORT_", "OV_", "CUDA_")
-    chosen = sorted(item for item in os.environ.items() if item[0].startswith(prefixes))
-    return " ".join(f"{key}={value}" for key, value in chosen)
-
-
-def _own_seconds() -> float:
+def own_seconds() -> float:
     """Return the processor time of this process and its ended children."""
-    times = os.times()
-    return sum(times[:4])
+    return sum(os.times()[:4])
 
 
-def _quietly(ask: Callable[[], Any]) -> Any:
-    """Return what ``ask`` gives, ``None`` where this system does not show it."""
+def _or_none(ask: Callable[[], Any]) -> Any:
+    """Return what ``ask`` gives, ``None`` if this system does not show it."""
     try:
         return ask()
     except Exception:

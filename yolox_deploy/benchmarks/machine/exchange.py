@@ -1,9 +1,8 @@
-"""How fast two processors hand each other data, on which the worth of a second thread hangs.
+"""How fast two processors pass data to each other, timed at the start and at the end of a run.
 
-Processors that share a cache pass data on twice as fast as processors that do not, and a network on
-two threads is half as fast again with them.  In a virtual machine the host moves the processors
-about, for seconds or for minutes, and nothing else shows it: neither load, nor stolen time, nor
-work on one thread.
+Processors that share a cache do it about twice as fast, and then a network on two threads is up to
+half as fast again.  The host of a virtual machine may move its processors, and nothing else shows
+that: no load, no stolen time, no work on one thread.
 """
 
 from __future__ import annotations
@@ -15,24 +14,18 @@ from time import perf_counter
 
 import numpy as np
 
-from yolox_deploy.benchmarks.measure.statistics import Floats, Integers
-
-# Fits into any processor's second cache, and is large against the clock's steps.
-BYTES = 256 << 10
-# One number of each cache line: adding is little beside fetching, so a slower clock alone is not
-# taken for another place.
-LINE = 16
-REPEATS = 4
-# Of a round that began and ended differently.
-CHANGING = -1
+# Fits into the second cache of any processor, and takes long against the steps of the clock.  One
+# number of each cache line is read: then fetching takes the time, and not adding.
+BYTES, LINE, REPEATS = 256 << 10, 16, 4
+# Processors that are placed differently differ by a factor of 2; this is halfway.
+CHANGED = 2**0.5
 
 
 def exchange_seconds() -> float | None:
-    """Return how long one processor takes to read 256 KiB that another one has just written.
+    """Return how long one processor takes to read 256 KiB that another has just written.
 
-    The best of some times, between the first and the last processor that this thread may use;
-    ``None`` where there is only one, or where the system does not let a thread choose (only Linux
-    does).
+    The best of some times, between the first and the last processor that this thread may use.
+    ``None`` if there is only one, or if the system (any but Linux) does not let a thread choose.
     """
     if not hasattr(os, "sched_setaffinity"):
         return None
@@ -58,23 +51,13 @@ def exchange_seconds() -> float | None:
     return best
 
 
-def fastest(*runs: Sequence[float]) -> float:
-    """Return what a fast exchange takes in these runs; a single lucky one is none."""
-    return float(np.percentile(np.concatenate(runs), 10))
-
-
-def levels(seconds: Sequence[float], fast: float) -> Integers:
-    """Return how many times slower than ``fast`` each round's exchange was, in powers of two.
-
-    ``seconds`` (n + 1,) were measured around n rounds; the result (n,) is 0 for about as fast, 1
-    for half as fast, and so on, and :data:`CHANGING` where a round began and ended differently.
-    """
-    times: Floats = np.asarray(seconds, np.float64)
-    steps = np.rint(np.log2(times / fast)).astype(np.int64).clip(0)
-    return np.where(steps[:-1] == steps[1:], steps[:-1], CHANGING)
-
-
-def alike(seconds: Sequence[float | None]) -> bool:
-    """Whether the processors exchanged data equally fast at all times, as far as is known."""
+def changes(seconds: Sequence[float | None]) -> str:
+    """Return in words how much these times of an exchange differ, nothing if they are alike."""
     known = [value for value in seconds if value is not None]
-    return len(known) < 2 or not levels(known, min(known)).any()
+    if len(known) < 2 or max(known) <= CHANGED * min(known):
+        return ""
+    return (
+        f"the processors passed data to each other up to {max(known) / min(known):.1f} times as "
+        "slowly at one time as at another, which happens when the host of a virtual machine moves "
+        "them"
+    )

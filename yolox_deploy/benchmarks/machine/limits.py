@@ -1,20 +1,22 @@
-"""What the machine can do at all: a large matrix product and a memory copy, through libraries.
+"""What the machine can do at most: a large matrix product and a memory copy, through libraries.
 
 Measured in the same run as the models, in the same precision and with the same number of threads,
-so that a share of the limit is a share of this machine as it was at that moment.
+so that a share of the limit is a share of this machine at this time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-# 2 n^3 operations over 3 n^2 numbers: far on the computing side of any machine.
+from yolox_deploy.benchmarks.records import Amount, Record
+
+# 2 n^3 operations over 3 n^2 numbers: the processor's speed decides, and not the memory's.
 CPU_SIDE, GPU_SIDE = 1536, 8192
 # Several times the last-level cache of current processors.
 COPY_BYTES = 256 << 20
@@ -22,50 +24,45 @@ SECONDS = 1.0
 
 
 @dataclass(frozen=True)
-class Limit:
+class Limit(Record):
     """Peak GFLOP/s of one precision, and memory bandwidth in GB/s (read and written); 0: unknown.
 
-    ``library`` says through what the product was computed.
+    ``library`` is what computed the product.
     """
 
     device: str
     precision: str
     threads: int | None
-    gflops: float
-    gbytes: float
+    gflops: Amount
+    gbytes: Amount
     library: str
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the fields."""
-        return asdict(self)
+
+class Probe(NamedTuple):
+    """A library's matrix product of ``side`` rows and its memory copy, as functions to be timed."""
+
+    library: str
+    product: Callable[[], Any]
+    copy: Callable[[], Any]
+    side: int
 
 
 def measure_limit(
     device: str, precision: str, threads: int | None, seconds: float = SECONDS
 ) -> Limit:
-    """Return the limit: the best of all libraries that are installed and can do it."""
-    found: dict[str, float] = {}
-    copies: list[float] = []
-    for library, product, copy, side in _libraries(device, precision, threads):
+    """Return the limit: the best of all installed libraries that can measure it."""
+    found = {"": 0.0}
+    bandwidth = 0.0
+    for library, product, copy, side in _probes(device, precision, threads):
         found[library] = 2 * side**3 / _best(product, seconds) / 1e9
-        if copy is not None:
-            copies.append(2 * COPY_BYTES / _best(copy, seconds / 2) / 1e9)
-    library = max(found, key=lambda name: found[name]) if found else ""
-    return Limit(
-        device,
-        precision,
-        threads,
-        found.get(library, 0.0),
-        max(copies, default=0.0),
-        library or f"no installed library multiplies in {precision} on {device}",
-    )
+        bandwidth = max(bandwidth, 2 * COPY_BYTES / _best(copy, seconds / 2) / 1e9)
+    library = max(found, key=lambda name: found[name])
+    unknown = f"no installed library multiplies in {precision} on {device}"
+    return Limit(device, precision, threads, found[library], bandwidth, library or unknown)
 
 
-Probe = tuple[str, Callable[[], Any], Callable[[], Any] | None, int]
-
-
-def _libraries(device: str, precision: str, threads: int | None) -> Iterator[Probe]:
-    """Yield each library's product and copy, set up while it is being asked."""
+def _probes(device: str, precision: str, threads: int | None) -> Iterator[Probe]:
+    """Yield the probe of each library, which holds only until the next one is asked for."""
     kind = device.split(":")[0].split(".")[0]
     if kind == "cpu" and precision == "fp32":
         yield from _numpy(threads)
@@ -75,16 +72,14 @@ def _libraries(device: str, precision: str, threads: int | None) -> Iterator[Pro
 def _numpy(threads: int | None) -> Iterator[Probe]:
     try:
         from threadpoolctl import threadpool_limits
-
-        context: Any = threadpool_limits(threads)
     except ImportError:
-        context = nullcontext()
+        threadpool_limits = nullcontext
     a = np.random.default_rng(0).random((CPU_SIDE, CPU_SIDE), np.float32)
     result = np.empty_like(a)
     source = np.ones(COPY_BYTES // 8)
     target = np.empty_like(source)
-    with context:
-        yield (
+    with threadpool_limits(threads):
+        yield Probe(
             f"numpy {np.__version__}",
             lambda: np.matmul(a, a, out=result),
             lambda: np.copyto(target, source),
@@ -102,31 +97,22 @@ def _torch(kind: str, device: str, precision: str, threads: int | None) -> Itera
         return
     if kind == "cuda" and not torch.cuda.is_available():
         return
+    wait: Any = torch.cuda.synchronize if kind == "cuda" else lambda: None
+    side = GPU_SIDE if kind == "cuda" else CPU_SIDE
     before = torch.get_num_threads()
-    if threads:
-        torch.set_num_threads(threads)
     try:
-        side = GPU_SIDE if kind == "cuda" else CPU_SIDE
+        torch.set_num_threads(threads or before)
         a = torch.rand(side, side, device=device).to(types[precision])
         result = torch.empty_like(a)
         source = torch.ones(COPY_BYTES // 8, dtype=torch.float64, device=device)
         target = torch.empty_like(source)
-
-        def finished(work: Callable[[], Any]) -> Callable[[], Any]:
-            def run() -> None:
-                with torch.inference_mode():
-                    work()
-                if kind == "cuda":
-                    torch.cuda.synchronize()
-
-            return run
-
-        yield (
-            f"torch {torch.__version__}",
-            finished(lambda: torch.mm(a, a, out=result)),
-            finished(lambda: target.copy_(source)),
-            side,
-        )
+        with torch.inference_mode():
+            yield Probe(
+                f"torch {torch.__version__}",
+                lambda: (torch.mm(a, a, out=result), wait()),
+                lambda: (target.copy_(source), wait()),
+                side,
+            )
     finally:
         torch.set_num_threads(before)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def peak_bytes() -> int:
-    """Return the most memory (resident) that this process has held, 0 where nobody knows."""
+    """Return the most resident memory that this process has held, 0 if that is unknown."""
     status = Path("/proc/self/status")
     if status.is_file():
         # Not getrusage: its maximum is inherited from the process that started this one.

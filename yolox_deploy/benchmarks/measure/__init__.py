@@ -1,0 +1,1 @@
+"""Systems under test, the measuring loop, and what the times say."""

@@ -1,7 +1,7 @@
-"""What a model costs by its graph: operations of its convolutions, and bytes they touch.
+"""What a model costs by its graph: operations of its convolutions, and bytes they move.
 
-Convolutions (and matrix products) are all but the whole work of a YOLOX network; the published
-GFLOPs count the same, a multiplication and an addition as two.
+Convolutions are nearly all the work of a YOLOX network.  As in the published GFLOPs, a
+multiplication and an addition are two operations.
 """
 
 from __future__ import annotations
@@ -9,10 +9,11 @@ from __future__ import annotations
 import importlib.util
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from yolox_deploy.benchmarks.records import Amount, Count, Record
 from yolox_deploy.runtimes import CHECKPOINT_SUFFIXES
 from yolox_deploy.spec import ModelSpec
 
@@ -28,31 +29,27 @@ class Layer(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Cost:
-    """A model at one batch: ``gflops`` (10^9 operations), and elements of its layers.
+class Cost(Record):
+    """A model at one batch: ``gflops`` (10^9 operations), and the elements of its layers.
 
-    ``weights`` is the number of weights, ``activations`` what all layers read and write.
-    ``source`` says which graph was read.
+    ``weights`` is the number of weights, ``activations`` the number of elements that all layers
+    read and write.  ``source`` is the suffix of the file that was read.
     """
 
-    gflops: float
-    weights: int
-    activations: int
+    gflops: Amount
+    weights: Count
+    activations: Count
     source: str
 
     def gbytes(self, precision: str) -> float:
-        """Return the bytes (10^9) that layers touch if each reads and writes memory once."""
+        """Return the bytes (10^9) that layers move if each reads and writes memory once."""
         return (self.weights + self.activations) * ELEMENT_BYTES.get(precision, 4) / 1e9
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the fields."""
-        return asdict(self)
 
 
 def cost_of(artifact: Path, checkpoint: Path, spec: ModelSpec, batch: int) -> Cost | None:
     """Return the cost from the graph of ``artifact``, else from the network of ``checkpoint``.
 
-    ``None`` where neither can be read with the packages installed.
+    ``None`` if neither can be read with the packages that are installed.
     """
     for path in (artifact, checkpoint):
         read = READERS.get(path.suffix.lower())

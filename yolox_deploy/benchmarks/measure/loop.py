@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 from time import perf_counter
@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 
 from yolox_deploy.benchmarks.measure.statistics import Floats, Integers
-from yolox_deploy.benchmarks.measure.systems import Picture, Stages, System
-from yolox_deploy.tasks.detections import Detections
+from yolox_deploy.benchmarks.measure.systems import ImageArray, Stages, TimedDetector
+from yolox_deploy.benchmarks.records import Amount, Record, Schema
+from yolox_deploy.errors import InputFileError
+from yolox_deploy.tasks import Detections
 from yolox_deploy.timing import StageSeconds
 
 WARM_UP_CALLS, WARM_UP_SECONDS = 10, 1.0
@@ -20,17 +22,18 @@ WARM_UP_CALLS, WARM_UP_SECONDS = 10, 1.0
 # the drift of a machine.
 ROUND_SECONDS = 0.25
 FEWEST_ROUNDS, MOST_ROUNDS = 20, 1000
-# What a system does untimed when its turn comes, so that it meets its own caches and idle cores;
-# against calls as long as the second the few milliseconds are nothing.
+# How long a system runs untimed when its turn begins, so that it meets its own caches and idle
+# cores.  Systems slower than the second do not need it.
 SETTLE_SECONDS, SLOW_SECONDS = 0.01, 0.25
 STAGES = Stages._fields
+INFERENCE = STAGES.index("inference")
 
 
 @dataclass(frozen=True)
-class Series:
-    """Seconds a call: ``stages`` (n, 6) in the order of ``Stages`` and ``total`` (n,) around it.
+class Series(Record):
+    """Seconds per call: ``stages`` (n, 6) in the order of ``Stages``, and ``total`` (n,) of all.
 
-    ``rounds`` (n,) says in which round each call took place.  Copies that an engine does not make
+    ``rounds`` (n,) is the round that each call took place in.  Copies that an engine does not make
     are NaN.
     """
 
@@ -38,16 +41,21 @@ class Series:
     stages: Floats
     total: Floats
 
-    def within(self, chosen: Integers) -> Series:
-        """Return the calls of the chosen rounds only."""
-        kept = np.isin(self.rounds, chosen)
-        return Series(self.rounds[kept], self.stages[kept], self.total[kept])
+    @property
+    def median(self) -> float:
+        """The median of the seconds per call."""
+        return float(np.median(self.total))
 
     @property
     def other(self) -> Floats:
-        """Seconds of each call that no stage accounts for."""
+        """Seconds of each call that belong to no stage."""
         rest: Floats = self.total - np.nansum(self.stages, 1)
         return rest
+
+    def columns(self) -> dict[str, Floats]:
+        """Return the seconds by stage, then what belongs to no stage, and the whole."""
+        stages = dict(zip(STAGES, self.stages.T, strict=True))
+        return {**stages, "other": self.other, "end to end": self.total}
 
     def to_json(self) -> dict[str, Any]:
         """Return nanoseconds by stage, ``None`` for a stage that does not exist."""
@@ -55,15 +63,11 @@ class Series:
             name: None if np.isnan(column).any() else _nanoseconds(column)
             for name, column in zip(STAGES, self.stages.T, strict=True)
         }
-        return {
-            "rounds": self.rounds.tolist(),
-            **columns,
-            "total": _nanoseconds(self.total),
-        }
+        return {"rounds": self.rounds.tolist(), **columns, "total": _nanoseconds(self.total)}
 
     @classmethod
-    def from_json(cls, content: dict[str, Any]) -> Series:
-        """Return what :meth:`to_json` gave; raises ``ValueError`` for columns of other lengths."""
+    def from_json(cls, content: Mapping[str, Any]) -> Series:
+        """Return what :meth:`to_json` gave; raises :class:`InputFileError` for uneven columns."""
         total = np.array(content["total"], np.float64) / 1e9
         columns = [
             np.full(len(total), np.nan)
@@ -73,20 +77,28 @@ class Series:
         ]
         rounds = np.array(content["rounds"], np.int64)
         if {len(column) for column in (*columns, rounds)} != {len(total)}:
-            raise ValueError("its columns differ in length")
+            raise InputFileError("the report is damaged: the columns of a series differ in length")
         return cls(rounds, np.stack(columns, 1), total)
+
+    @classmethod
+    def schema(cls) -> Schema:
+        """Return the schema of what :meth:`to_json` gives."""
+        numbers = {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1}
+        stages = {name: {"anyOf": [numbers, {"type": "null"}]} for name in STAGES}
+        properties = {"rounds": numbers, **stages, "total": numbers}
+        return {"type": "object", "properties": properties, "required": list(properties)}
 
 
 @dataclass(frozen=True)
-class HarnessCost:
-    """Seconds that measuring adds to each call: inside its time, and between two calls."""
+class HarnessCost(Record):
+    """Seconds that measuring adds to each call: inside the measured time, and between two calls."""
 
-    inside: float
-    between: float
+    inside: Amount
+    between: Amount
 
 
 def measure(
-    systems: Sequence[System],
+    systems: Sequence[TimedDetector],
     seconds: float,
     min_count: int,
     advance: Callable[[int, int], None] | None = None,
@@ -94,9 +106,9 @@ def measure(
     """Call every system until both ``seconds`` and ``min_count`` calls of it have been timed.
 
     Systems take turns in rounds, in an order that changes from round to round (seeded).
-    ``advance`` is told the rounds done, and how many there are, between two rounds.  Where another
-    system or ``advance`` has run before, a fast system begins its turn with an untimed moment;
-    nothing timed is dropped.
+    ``advance`` is told the rounds done, and how many there are, between two rounds.  If another
+    system or ``advance`` ran before, a fast system begins its turn with some untimed calls.  No
+    timed call is dropped.
     """
     usual = [warm_up(system) for system in systems]
     count = min(max(ceil(seconds / ROUND_SECONDS), FEWEST_ROUNDS), MOST_ROUNDS)
@@ -113,8 +125,8 @@ def measure(
     return [turn.series() for turn in turns]
 
 
-def warm_up(system: System) -> float:
-    """Call a system until nothing happens for the first time any more; return its last seconds."""
+def warm_up(system: TimedDetector) -> float:
+    """Call a system until its first calls are over; return the seconds of the last call."""
     start, last = perf_counter(), 0.0
     for call in range(WARM_UP_CALLS):
         last = system.run(range(system.batch)).seconds
@@ -124,9 +136,9 @@ def warm_up(system: System) -> float:
 
 
 class Turns:
-    """One system's calls, turn by turn."""
+    """The calls of one system, turn by turn."""
 
-    def __init__(self, system: System, seconds: float, calls: int) -> None:
+    def __init__(self, system: TimedDetector, seconds: float, calls: int) -> None:
         self.system = system
         self.seconds = seconds
         self.calls = calls
@@ -167,24 +179,19 @@ class Turns:
 
 
 class IdleDetector:
-    """Stands where a detector does and does nothing, so that what remains is the harness."""
+    """Does nothing in a detector's place, so that only the harness remains to be measured."""
 
-    runtime = type("Idle", (), {"engine_seconds": None})
+    nothing = Detections.empty().timed(StageSeconds(0, 0, 0, 0))
 
-    def __call__(self, image: Picture) -> Detections:
+    def __call__(self, image: ImageArray, thresholds: object = None) -> Detections:
         """Return no detections."""
-        return NOTHING
+        return self.nothing
 
 
-NOTHING = Detections.empty().timed(StageSeconds(0, 0, 0, 0))
-
-
-def harness_cost(pictures: Sequence[Picture], calls: int = 2000) -> HarnessCost:
-    """Return what the very loop that measures costs around a detector that does nothing."""
-    idle: Any = object.__new__(System)
-    idle.detector, idle.batch, idle.pictures = IdleDetector(), 1, list(pictures)
-    turns = Turns(idle, 0, calls)
-    turns.take(0)
+def harness_cost(pictures: Sequence[ImageArray], calls: int = 2000) -> HarnessCost:
+    """Return what the measuring loop itself costs, around a detector that does nothing."""
+    idle = TimedDetector(IdleDetector(), pictures)
+    Turns(idle, 0, calls).take(0)
     turns = Turns(idle, 0, calls)
     start = perf_counter()
     turns.take(0)

@@ -1,4 +1,4 @@
-"""From what a person asks for to opened systems: all combinations, noting what cannot be."""
+"""From the options of the command to opened systems: every combination that can run here."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from yolox_deploy.benchmarks.measure.artifacts import concrete_backend, find_checkpoint_or_artifact
-from yolox_deploy.benchmarks.measure.systems import Picture, Request, System
-from yolox_deploy.errors import UsageError
-from yolox_deploy.runtimes import BACKENDS, CHECKPOINT_SUFFIXES
+from yolox_deploy.benchmarks.measure.random_weights import random_checkpoint
+from yolox_deploy.benchmarks.measure.systems import ImageArray, System, SystemRequest
+from yolox_deploy.errors import MissingPackageError, UsageError
+from yolox_deploy.runtimes import BACKENDS, CHECKPOINT_SUFFIXES, backend, backend_for
+from yolox_deploy.weights import find_model
+
+Opener = Callable[[SystemRequest, Sequence[ImageArray]], System]
 
 
 def requests(
@@ -20,32 +23,51 @@ def requests(
     *,
     random_weights: bool = False,
     **options: Any,
-) -> list[Request]:
-    """Return every combination: ``all`` stands for all backends that run, or all precisions.
+) -> list[SystemRequest]:
+    """Return every combination; ``all`` means all backends that can run, or all precisions.
 
-    ``options`` are further fields of :class:`Request`.  Raises :class:`UsageError` for an unknown
-    backend.
+    ``options`` are further fields of :class:`SystemRequest`.  Raises :class:`UsageError` for an
+    unknown backend, and what :func:`~yolox_deploy.weights.find_model` raises.
     """
-    result: dict[Request, None] = {}
+    result: dict[SystemRequest, None] = {}
     for model in models:
-        path = find_checkpoint_or_artifact(model, random=random_weights)
+        if random_weights and model is None:
+            raise UsageError("--random-weights needs an architecture: --model yolox_l")
+        path = random_checkpoint(str(model)) if random_weights else find_model(model)
         for name in _expand_backends(path, backends):
             for precision in _expand_precisions(name, precisions):
-                request = Request(
+                request = SystemRequest(
                     path, name, precision=precision, random_weights=random_weights, **options
                 )
                 result[request] = None
     return list(result)
 
 
+def concrete_backend(path: Path, name: str) -> str:
+    """Return the backend that ``auto`` means for this file, or ``name`` itself, checked.
+
+    Raises :class:`UsageError` for an unknown backend, :class:`MissingPackageError` if no backend
+    can run here.
+    """
+    if name != "auto":
+        return backend(name).name
+    if path.suffix.lower() not in CHECKPOINT_SUFFIXES:
+        return backend_for(path).name
+    for row in BACKENDS.values():
+        if row.availability().ok:
+            return row.name
+    first = next(iter(BACKENDS.values()))
+    raise MissingPackageError(f"no engine is installed: {first.install}")
+
+
 def _expand_backends(path: Path, names: Sequence[str]) -> list[str]:
     if list(names) != ["all"]:
         return [concrete_backend(path, name) for name in names]
-    checkpoint = path.suffix.lower() in CHECKPOINT_SUFFIXES
+    suffix = path.suffix.lower()
     return [
         row.name
         for row in BACKENDS.values()
-        if row.availability().ok and (checkpoint or path.suffix.lower() in row.suffixes)
+        if row.availability().ok and (suffix in CHECKPOINT_SUFFIXES or suffix in row.suffixes)
     ]
 
 
@@ -56,15 +78,16 @@ def _expand_precisions(name: str, precisions: Sequence[str | None]) -> Sequence[
 
 
 def open_systems(
-    wanted: Sequence[Request],
-    pictures: Sequence[Picture],
+    wanted: Sequence[SystemRequest],
+    pictures: Sequence[ImageArray],
     begin: Callable[[str], None] = lambda stage: None,
+    opener: Opener = System,
 ) -> tuple[list[System], list[str]]:
-    """Open every request; returns the systems and a note for each that was left out.
+    """Open every request; return the systems, and a note for each request that was left out.
 
-    With several requests one that its engine cannot serve (:class:`UsageError`), or whose engine
-    really computes like one that is already open, is left out with a note.  Raises the error where
-    nothing remains.
+    A request is left out if its engine cannot serve it (:class:`UsageError`), or if the engine
+    computes in the precision of a system that is open already.  Raises the error if no system
+    remains.
     """
     systems: list[System] = []
     notes: list[str] = []
@@ -73,12 +96,12 @@ def open_systems(
         for request in wanted:
             begin(f"opening {request.text}")
             try:
-                system = System(request, pictures)
+                system = opener(request, pictures)
             except UsageError as error:
                 refused = error
                 notes.append(f"{request.text} was left out: {error}")
                 continue
-            if any(_same(system, other) for other in systems):
+            if _key(system) in map(_key, systems):
                 notes.append(
                     f"{request.text} was left out: the engine computes in {system.info.precision}, "
                     "which is measured already"
@@ -86,7 +109,7 @@ def open_systems(
                 system.close()
                 continue
             labels = [other.info.label for other in systems]
-            if system.info.label in labels:  # yolox_s.onnx and yolox_s.xml on one engine
+            if system.info.label in labels:  # yolox_s.onnx and yolox_s.xml on the same engine
                 system.info = replace(system.info, label=f"{system.info.label} {len(labels) + 1}")
             systems.append(system)
     except BaseException:
@@ -98,10 +121,5 @@ def open_systems(
     return systems, notes
 
 
-def _same(one: System, other: System) -> bool:
-    """Whether both would measure the same file on the same engine in the same precision."""
-    return (one.request.path, one.info.backend, one.info.precision) == (
-        other.request.path,
-        other.info.backend,
-        other.info.precision,
-    )
+def _key(system: System) -> tuple[object, ...]:
+    return system.request.path, system.info.backend, system.info.precision

@@ -1,15 +1,14 @@
-"""What a series of times says, and how surely, when neighbouring times resemble each other.
+"""Medians and percentiles of a series of times, with confidence intervals that allow for drift.
 
-A machine drifts, so times are not independent and the usual interval of a median is far too
-narrow.  Times are therefore taken together in rounds; rounds are merged until neighbours no longer
-correlate (batch means, Law, "Simulation Modeling and Analysis"), and whole batches are resampled
-(bootstrap, by SciPy).
+The speed of a machine drifts, so neighbouring times are similar, and the usual confidence interval
+of a median would be far too narrow.  Here times are grouped by rounds, rounds are merged until
+neighbours no longer correlate (batch means, Law, "Simulation Modeling and Analysis"), and whole
+batches are resampled (bootstrap, by SciPy).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,7 +21,7 @@ Integers = NDArray[np.int64]
 
 CONFIDENCE = 0.95
 RESAMPLES = 999
-# Fewer say too little about their own scatter.
+# From fewer batches their scatter cannot be estimated.
 FEWEST_BATCHES = 10
 SEED = 0
 
@@ -34,11 +33,9 @@ class Interval(NamedTuple):
     high: float
 
 
-@dataclass(frozen=True)
-class Summary:
-    """The figures of one series, in its own unit; ``cv`` is the sd in shares of the mean."""
+class Summary(NamedTuple):
+    """The figures of one series, in its own unit; ``cv`` is ``sd`` divided by the mean."""
 
-    count: int
     minimum: float
     p50: float
     p90: float
@@ -52,12 +49,10 @@ class Summary:
 
 def summarize(values: Floats) -> Summary:
     """Return the figures of a series of at least one value, none of them left out."""
-    p50, p90, p95, p99 = (float(p) for p in np.percentile(values, (50, 90, 95, 99)))
+    least, p50, p90, p95, p99, most = map(float, np.percentile(values, (0, 50, 90, 95, 99, 100)))
     mean = float(values.mean())
     sd = float(values.std(ddof=1)) if len(values) > 1 else 0.0
-    cv = sd / mean if mean else 0.0
-    least, most = float(values.min()), float(values.max())
-    return Summary(len(values), least, p50, p90, p95, p99, most, mean, sd, cv)
+    return Summary(least, p50, p90, p95, p99, most, mean, sd, sd / mean if mean else 0.0)
 
 
 def batches(values: Floats, rounds: Integers) -> list[Floats]:

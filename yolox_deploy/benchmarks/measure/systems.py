@@ -1,13 +1,13 @@
-"""The system under test: an opened detector with its pictures in memory.
+"""A system under test: a detector, opened as requested, with its pictures in memory.
 
-Every scenario drives the same object, so that their figures can be compared.
+Every scenario calls the same object, so the figures of different scenarios can be compared.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any, NamedTuple
@@ -15,18 +15,21 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from yolox_deploy.benchmarks.measure.artifacts import artifact_for
+from yolox_deploy.benchmarks.records import Record, Side
 from yolox_deploy.detector import LARGEST_CHUNK, Detector
 from yolox_deploy.errors import UsageError
+from yolox_deploy.export.cache import exported
+from yolox_deploy.postprocess import EVALUATION, Thresholds
 from yolox_deploy.runtimes import BACKENDS
 from yolox_deploy.spec import SpecHints
-from yolox_deploy.tasks.detections import Detections
+from yolox_deploy.tasks import Detections
 
-Picture = NDArray[np.uint8]
+# A picture in memory, (h, w, 3) BGR.
+ImageArray = NDArray[np.uint8]
 
 
 class Stages(NamedTuple):
-    """Seconds of one call by stage; the copies are NaN where the engine copies nothing (CPU)."""
+    """Seconds of one call by stage; the copies are NaN for an engine that copies nothing (CPU)."""
 
     letterbox: float
     copy_in: float
@@ -37,7 +40,7 @@ class Stages(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What one call gave: detections a picture, seconds by stage, and seconds around the call."""
+    """What one call gave: detections per picture, seconds by stage, and seconds of all."""
 
     detections: list[Detections]
     stages: Stages
@@ -45,7 +48,7 @@ class Outcome(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Request:
+class SystemRequest:
     """One system that shall be measured; ``None`` is the default everywhere.
 
     ``backend`` is never ``auto``; ``path`` is a checkpoint or an artifact.
@@ -67,11 +70,11 @@ class Request:
 
 
 @dataclass(frozen=True)
-class SystemInfo:
-    """What was measured, as it goes into a result file.
+class SystemInfo(Record):
+    """What was measured, as a report stores it.
 
-    ``precision`` and ``threads`` are what the engine says it uses; ``asked_precision`` what it was
-    asked for, ``artifact_precision`` that of the file.
+    ``precision`` and ``threads`` are what the engine says it uses; ``asked_precision`` is what it
+    was asked for, ``artifact_precision`` that of the file.
     """
 
     label: str
@@ -85,43 +88,95 @@ class SystemInfo:
     asked_precision: str
     artifact_precision: str
     threads: int | None
-    batch: int
-    height: int
-    width: int
-    num_classes: int
+    batch: Side
+    height: Side
+    width: Side
+    num_classes: Side
     verification: str
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the fields."""
-        return asdict(self)
+    def cells(self) -> dict[str, str]:
+        """Return the row of a report's table by the names of its columns."""
+        return {
+            "system": self.label,
+            "model": self.model + (" (random weights)" if self.random_weights else ""),
+            "input": f"{self.height}x{self.width}",
+            "batch": str(self.batch),
+            "engine": f"{self.backend} {self.engine_version}",
+            "device": self.device,
+            "precision used": self.precision,
+            "asked for": self.asked_precision,
+            "of the file": self.artifact_precision,
+            "threads": str(self.threads or "-"),
+            "verification": self.verification,
+        }
 
-    @classmethod
-    def from_json(cls, content: dict[str, Any]) -> SystemInfo:
-        """Return what :meth:`to_json` wrote; the content was checked against the schema."""
-        return cls(**{field.name: content[field.name] for field in fields(cls)})
 
+class TimedDetector:
+    """A detector and its pictures, as the measuring loop calls them."""
 
-class System:
-    """A detector, opened as requested, and the pictures it is given.
-
-    ``pictures`` are (h, w, 3) uint8 BGR.  ``detector`` may be used directly, and its thresholds
-    be set (``score_threshold``, ``iou_threshold``, ``max_detections``, ``clip``), before a run.
-    """
-
-    def __init__(self, request: Request, pictures: Sequence[Picture]) -> None:
+    def __init__(self, detector: Any, pictures: Sequence[ImageArray], batch: int = 1) -> None:
         if not pictures:
             raise UsageError("nothing to measure with: no picture")
-        self.request = request
+        self.detector = detector
         self.pictures = list(pictures)
-        self.artifact = artifact_for(
-            request.path,
-            request.backend,
-            request.batch,
-            request.hints,
-            verify=not request.random_weights,
+        self.batch = batch
+
+    def thresholds(self, *, for_ap: bool = False) -> Thresholds:
+        """Return the detector's thresholds, or those that AP is computed with.
+
+        A model with its NMS in the graph has only the thresholds of that.
+        """
+        in_graph = self.detector.spec.output == "detections"
+        own: Thresholds = self.detector.thresholds
+        return EVALUATION if for_ap and not in_graph else own
+
+    def detect(
+        self, pictures: Sequence[ImageArray], thresholds: Thresholds | None = None
+    ) -> list[Detections]:
+        """Call the detector once."""
+        if len(pictures) == 1:
+            return [self.detector(pictures[0], thresholds)]
+        found: list[Detections] = self.detector.batch(pictures, thresholds)
+        return found
+
+    def run(self, indices: Sequence[int]) -> Outcome:
+        """Detect in the pictures of these indices (taken modulo their number), in this order.
+
+        More than ``batch`` pictures take several calls of the detector, whose stages are summed.
+        """
+        pictures = [self.pictures[i % len(self.pictures)] for i in indices]
+        found, parts, seconds = [], [], 0.0
+        for first in range(0, len(pictures), self.batch):
+            part = pictures[first : first + self.batch]
+            start = perf_counter()
+            found += self.detect(part)
+            seconds += perf_counter() - start
+            parts.append(_stages(found[-1]))
+        if len(parts) == 1:
+            return Outcome(found, parts[0], seconds)
+        return Outcome(found, Stages(*map(math.fsum, zip(*parts, strict=True))), seconds)
+
+
+def _stages(found: Detections) -> Stages:
+    """Return the stages of a result's call, by the device's clock if it has one."""
+    host = found.seconds
+    assert host is not None, "the detector times every call"
+    engine = host.engine or (math.nan, host.inference, math.nan)
+    return Stages(host.letterbox, *engine, host.decode, host.nms)
+
+
+class System(TimedDetector):
+    """A detector that was opened as requested; ``pictures`` are (h, w, 3) uint8 BGR."""
+
+    def __init__(self, request: SystemRequest, pictures: Sequence[ImageArray]) -> None:
+        self.request = request
+        verify = not request.random_weights
+        # For exactly this batch: who needs low latency deploys such a file.
+        self.artifact = exported(
+            request.path, request.backend, request.hints, batch=request.batch, verify=verify
         )
+        super().__init__(None, pictures, request.batch)
         self.detector = Detector(self.artifact, **self.detector_arguments())
-        self.batch = request.batch
         try:
             self._check_batch()
             self.info = self._describe()
@@ -130,46 +185,19 @@ class System:
             raise
 
     def detector_arguments(self) -> dict[str, Any]:
-        """Return the arguments of ``Detector`` beside the model, such as JSON can hold."""
-        request, hints = self.request, {}
-        # An export of ours states everything; a file that came as it is may need the hints.
-        if self.artifact == request.path:
-            given = request.hints
-            hints = {k: getattr(given, k) for k in ("imgsz", "names", "legacy", "architecture")}
-        return {
-            "backend": request.backend,
-            "device": request.device,
-            "threads": request.threads,
-            "precision": request.precision,
-            **hints,
-        }
-
-    def run(self, indices: Sequence[int]) -> Outcome:
-        """Detect in the pictures of these indices (taken modulo their number), in this order.
-
-        More than ``batch`` of them pass in several calls of the detector; stages are their sums.
-        """
-        pictures = [self.pictures[i % len(self.pictures)] for i in indices]
-        if len(pictures) == 1:
-            start = perf_counter()
-            found = [self.detector(pictures[0])]
-            seconds = perf_counter() - start
-            return Outcome(found, _stages(found[0]), seconds)
-        found, parts, seconds = [], [], 0.0
-        for first in range(0, len(pictures), self.batch):
-            part = pictures[first : first + self.batch]
-            start = perf_counter()
-            found += self.detector.batch(part)
-            seconds += perf_counter() - start
-            parts.append(_stages(found[-1]))
-        return Outcome(found, Stages(*map(math.fsum, zip(*parts, strict=True))), seconds)
+        """Return the arguments of ``Detector`` beside the model, as JSON can hold them."""
+        request = self.request
+        # An export of ours states everything; any other file may need the hints.
+        hints = asdict(request.hints) if self.artifact == request.path else {}
+        fields = ("backend", "device", "threads", "precision")
+        return {**{name: getattr(request, name) for name in fields}, **hints}
 
     def close(self) -> None:
         """Free the engine's memory."""
         self.detector.close()
 
     def _check_batch(self) -> None:
-        """Refuse a batch that would silently be cut into several calls of the engine."""
+        """Refuse a batch that ``Detector`` would divide into several calls of the engine."""
         allowed = self.detector.spec.batch
         name = self.request.path.name
         if allowed is not None and self.batch > allowed:
@@ -185,9 +213,8 @@ class System:
             )
 
     def _describe(self) -> SystemInfo:
-        request, spec = self.request, self.detector.spec
-        facts = self.detector.runtime.facts()
-        row = BACKENDS[request.backend]
+        request, spec, runtime = self.request, self.detector.spec, self.detector.runtime
+        facts = runtime.facts()
         parts = (request.path.stem, request.backend, facts.precision)
         return SystemInfo(
             label=" ".join(parts) + (f" batch {self.batch}" if self.batch > 1 else ""),
@@ -195,10 +222,10 @@ class System:
             architecture=spec.architecture,
             random_weights=request.random_weights,
             backend=request.backend,
-            engine_version=row.availability().version or "unknown",
-            device=self.detector.runtime.device,
+            engine_version=BACKENDS[request.backend].availability().version or "unknown",
+            device=runtime.device,
             precision=facts.precision,
-            asked_precision=self.detector.runtime.precision,
+            asked_precision=runtime.precision,
             artifact_precision=spec.precision,
             threads=facts.threads,
             batch=self.batch,
@@ -207,12 +234,3 @@ class System:
             num_classes=spec.num_classes,
             verification=str((spec.verification or {}).get("status", "not run")),
         )
-
-
-def _stages(found: Detections) -> Stages:
-    """Return the stages of a result's call, on the device's clock where it has one."""
-    host = found.seconds
-    assert host is not None, "the detector times every call"
-    if host.engine is None:
-        return Stages(host.letterbox, math.nan, host.inference, math.nan, host.decode, host.nms)
-    return Stages(host.letterbox, *host.engine, host.decode, host.nms)

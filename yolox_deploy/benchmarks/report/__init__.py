@@ -1,0 +1,1 @@
+"""Reports: storing, showing and comparing them."""

@@ -1,29 +1,33 @@
-"""One run of ``yolox-bench``: kept as JSON, shown on a terminal, as Markdown and as a chart.
+"""One run of ``yolox-bench``: stored as JSON, shown on a terminal, as Markdown and as a chart.
 
-Everything shown is made from what the JSON keeps, so that a file read back gives the same report.
+Everything shown is made from what the JSON holds, so a stored file gives the same report.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from yolox_deploy.benchmarks.machine.environment import Environment
-from yolox_deploy.benchmarks.scenarios.base import SCENARIOS, Result, Table
-from yolox_deploy.benchmarks.report.schema import FORMAT, SCHEMA_VERSION, check
 from yolox_deploy.benchmarks.measure.systems import SystemInfo
-from yolox_deploy.errors import InputFileError
+from yolox_deploy.benchmarks.records import Record, Schema, Words
+from yolox_deploy.benchmarks.scenarios import SCENARIOS
+from yolox_deploy.benchmarks.scenarios.base import Table
+from yolox_deploy.errors import InputFileError, MissingPackageError
 from yolox_deploy.files import write_atomically
 from yolox_deploy.progress import print_table
 
+FORMAT = "yolox-bench"
+# Rises when a reader of an older version would misunderstand the file.
+VERSION = 1
 LARGEST_FILE = 1 << 30
 
 
 @dataclass(frozen=True)
-class Report:
+class Report(Record):
     """What was measured (``systems``), how (``scenario``, ``command``), where, and the result.
 
     ``created`` is a time in ISO 8601; ``notes`` say what was left out.
@@ -33,38 +37,41 @@ class Report:
     command: str
     created: str
     environment: Environment
-    systems: Sequence[SystemInfo]
+    systems: Annotated[Sequence[SystemInfo], Words(minItems=1, maxItems=10_000)]
     notes: Sequence[str]
-    result: Result
+    # A Result of scenarios.base; its schema depends on the scenario.
+    result: Any
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as the schema describes it."""
-        return {
-            "format": FORMAT,
-            "version": SCHEMA_VERSION,
-            "scenario": self.scenario,
-            "command": self.command,
-            "created": self.created,
-            "environment": self.environment.to_json(),
-            "systems": [system.to_json() for system in self.systems],
-            "notes": list(self.notes),
-            "result": self.result.to_json(),
-        }
+        return {"format": FORMAT, "version": VERSION, **super().to_json()}
 
     @classmethod
-    def from_json(cls, content: Any, where: str = "report") -> Report:
+    def from_json(cls, content: Mapping[str, Any], where: str = "report") -> Report:
         """Return what :meth:`to_json` gave; raises :class:`InputFileError` for anything else."""
         check(content, where)
-        result_class = SCENARIOS[content["scenario"]].load().RESULT
-        return cls(
-            content["scenario"],
-            content["command"],
-            content["created"],
-            Environment.from_json(content["environment"]),
-            [SystemInfo.from_json(system) for system in content["systems"]],
-            content["notes"],
-            result_class.from_json(content["result"]),
-        )
+        result = SCENARIOS[content["scenario"]].load().RESULT.from_json(content["result"])
+        return super().from_json({**content, "result": result})
+
+    @classmethod
+    def schema(cls) -> Schema:
+        """Return the schema of the whole file, with that of each scenario's result."""
+        plain = super().schema()
+        plain["properties"] |= {
+            "format": {"const": FORMAT},
+            "version": {"const": VERSION},
+            "scenario": {"enum": list(SCENARIOS)},
+        }
+        results = [
+            {
+                "if": {"properties": {"scenario": {"const": name}}},
+                "then": {"properties": {"result": row.load().RESULT.schema()}},
+            }
+            for name, row in SCENARIOS.items()
+        ]
+        draft = "https://json-schema.org/draft/2020-12/schema"
+        required = ["format", "version", *plain["required"]]
+        return {"$schema": draft, **plain, "required": required, "allOf": results}
 
     def write(self, path: Path) -> None:
         """Write the report as JSON; raises :class:`OutputError`."""
@@ -80,7 +87,7 @@ class Report:
         except OSError as error:
             raise InputFileError(f"{path}: {error.strerror}") from error
         except (ValueError, RecursionError) as error:
-            raise InputFileError(f"{path}: no JSON ({str(error)[:100]})") from error
+            raise InputFileError(f"{path}: not a JSON file ({str(error)[:100]})") from error
         return cls.from_json(content, str(path))
 
     def lines(self) -> list[str]:
@@ -88,8 +95,8 @@ class Report:
         return [
             f"{self.scenario}: {SCENARIOS[self.scenario].question}",
             *(
-                f"note: {model} has random weights: decode and NMS have next to nothing to do, the "
-                "rest is as with trained ones"
+                f"note: {model} has random weights: decode and NMS have hardly anything to do, the "
+                "other stages are as with trained weights"
                 for model in dict.fromkeys(s.model for s in self.systems if s.random_weights)
             ),
             *(f"note: {note}" for note in self.notes),
@@ -97,42 +104,16 @@ class Report:
 
     def tables(self) -> list[Table]:
         """Return every table, the environment last."""
-        return [*self.result.tables(self.systems), self._systems(), self._environment()]
-
-    @property
-    def doubts(self) -> list[str]:
-        """Sentences why the figures may be wrong."""
-        return [*self.environment.doubts, *self.result.doubts(self.systems)]
+        cells = [system.cells() for system in self.systems]
+        measured = Table("What was measured", list(cells[0]), [list(c.values()) for c in cells])
+        return [*self.result.tables(self.systems), measured, self._environment()]
 
     def verdicts(self) -> list[str]:
         """Return the sentences below the tables: advice, and doubts if there are any."""
         return [
             *(f"advice: {text}" for text in self.result.advice(self.systems)),
-            *(f"doubtful, because {text}" for text in self.doubts),
+            *(f"doubtful, because {text}" for text in self.environment.doubts),
         ]
-
-    def _systems(self) -> Table:
-        headers = (
-            *("what", "model", "input", "batch", "engine", "device"),
-            *("precision used", "asked", "artifact", "threads", "verification"),
-        )
-        rows = [
-            [
-                s.label,
-                s.model + (" (random weights)" if s.random_weights else ""),
-                f"{s.height}x{s.width}",
-                str(s.batch),
-                f"{s.backend} {s.engine_version}",
-                s.device,
-                s.precision,
-                s.asked_precision,
-                s.artifact_precision,
-                str(s.threads or "-"),
-                s.verification,
-            ]
-            for s in self.systems
-        ]
-        return Table("What was measured", headers, rows)
 
     def _environment(self) -> Table:
         about = self.environment
@@ -143,7 +124,29 @@ class Report:
             ["measured", self.created, ""],
             ["command", self.command, ""],
         ]
-        return Table("Where", ("", "at the start", "at the end"), rows)
+        return Table("Machine", ("", "at the start", "at the end"), rows)
+
+
+def check(content: Any, where: str) -> None:
+    """Raise :class:`InputFileError` unless ``content`` is a report of this version."""
+    try:
+        import jsonschema
+    except ImportError as error:
+        raise MissingPackageError(
+            'reports are checked by jsonschema: pip install "yolox-deploy[bench]"'
+        ) from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise InputFileError(f"{where}: not a report of yolox-bench --json")
+    if content.get("version") != VERSION:
+        raise InputFileError(
+            f"{where}: a report of version {content.get('version')!r:.20}, this yolox_deploy reads "
+            f"version {VERSION}: measure again"
+        )
+    errors = jsonschema.Draft202012Validator(Report.schema()).iter_errors(content)
+    wrong = jsonschema.exceptions.best_match(errors)
+    if wrong is not None:
+        place = "/".join(map(str, wrong.absolute_path)) or "the file"
+        raise InputFileError(f"{where}: damaged at {place}: {wrong.message[:200]}")
 
 
 def print_report(report: Report) -> None:

@@ -1,30 +1,33 @@
-"""The scenarios of ``yolox-bench``, and what each has to offer.
-
-A scenario is a module with two functions and a result class::
-
-    def add_arguments(group) -> None            # its own arguments, if any
-    def measure(context: Context) -> Result     # for the systems that were opened
-    RESULT: type[Result]                        # for reading a stored result
-    SCHEMA: dict                                # JSON schema of what RESULT.to_json gives
-
-Modules are imported when the command starts, so what is heavy is imported inside ``measure``.
-"""
+"""What a scenario is made of: its row, what it is given, and the result that it returns."""
 
 from __future__ import annotations
 
 import argparse
 import importlib
-from collections.abc import Callable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, Self
+from typing import Annotated, Any, ClassVar, Protocol
 
 from yolox_deploy.benchmarks.measure.systems import System, SystemInfo
+from yolox_deploy.benchmarks.records import Record, Share, Words
+
+# COCO's AP figures (0..1), and what a table calls them.
+AP_HEADERS = {
+    "ap": "AP",
+    "ap50": "AP50",
+    "ap75": "AP75",
+    "ap_small": "APs",
+    "ap_medium": "APm",
+    "ap_large": "APl",
+}
+ApFigures = Annotated[Mapping[str, Share], Words(required=list(AP_HEADERS))]
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table of a report: cells are texts, a note stands below."""
+    """A table of a report: every cell is text, the note stands below the table."""
 
     title: str
     headers: Sequence[str]
@@ -32,41 +35,31 @@ class Table:
     note: str = ""
 
 
-class Result(Protocol):
-    """What a scenario found.  Everything shown is made from what ``to_json`` keeps."""
+class Result(Record, ABC):
+    """What a scenario found, a dataclass.
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the result as JSON can hold it (no NaN), in keeping with the schema."""
-        ...
+    Only its fields are stored, so tables, advice and charts must be made from the fields alone.
+    """
 
-    @classmethod
-    def from_json(cls, content: dict[str, Any]) -> Self:
-        """Return what :meth:`to_json` gave; the content was checked against the schema."""
-        ...
-
+    @abstractmethod
     def tables(self, systems: Sequence[SystemInfo]) -> list[Table]:
-        """Return the tables of the report, terminal and Markdown alike."""
-        ...
+        """Return the tables of the report, the same for terminal and Markdown."""
 
     def advice(self, systems: Sequence[SystemInfo]) -> list[str]:
-        """Return sentences that the numbers carry."""
-        ...
+        """Return sentences of advice that the numbers justify."""
+        return []
 
-    def doubts(self, systems: Sequence[SystemInfo]) -> list[str]:
-        """Return sentences why the numbers may be wrong, beside those about the machine."""
-        ...
-
+    @abstractmethod
     def plot(self, systems: Sequence[SystemInfo], path: Path) -> None:
-        """Write a chart to ``path`` (the suffix says which format); raises ``OutputError``."""
-        ...
+        """Write a chart to ``path`` with :func:`scenarios.charts.chart`."""
 
 
 @dataclass
 class Context:
-    """What a scenario gets: opened systems, its limits, its arguments, and whom to tell.
+    """What ``measure`` is given: the opened systems, how long to measure, and the options.
 
-    ``begin`` is told each stage, ``advance`` how many steps of it are done, of how many.  Both draw
-    at once and by no thread: call them between measurements only.
+    ``begin`` is told the name of each stage, ``advance`` how many steps of the stage are done and
+    how many there are.  Both draw on the terminal at once: call them only between measurements.
     """
 
     scenario: str
@@ -75,27 +68,28 @@ class Context:
     min_count: int
     arguments: argparse.Namespace
     begin: Callable[[str], None] = lambda stage: None
-    advance: Callable[[int, int], None] = lambda done, of: None
+    advance: Callable[[int, int], None] = lambda done, total: None
 
 
 class Module(Protocol):
-    """A scenario's module."""
+    """The module of a scenario."""
 
     RESULT: ClassVar[type[Result]]
-    SCHEMA: ClassVar[dict[str, Any]]
 
     def add_arguments(self, group: Any) -> None:
-        """Add the scenario's own arguments to an ``argparse`` group."""
-        ...
+        """Add the scenario's own options to a group of ``argparse``."""
+
+    def check(self, arguments: argparse.Namespace) -> None:
+        """Raise :class:`UsageError` for options that cannot be measured."""
 
     def measure(self, context: Context) -> Result:
-        """Measure and return the result."""
+        """Measure the systems."""
         ...
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """One row: the name, what it answers, and the module that measures it."""
+    """A row of the table: a name, the question that the scenario answers, and its module."""
 
     name: str
     question: str
@@ -103,19 +97,6 @@ class Scenario:
 
     def load(self) -> Module:
         """Import the module."""
-        found: Any = importlib.import_module(f"yolox_deploy.benchmarks.{self.module}")
-        module: Module = found
-        return module
-
-
-SCENARIOS: dict[str, Scenario] = {
-    row.name: row
-    for row in (
-        Scenario("latency", "how long does a picture take, stage by stage?", "scenarios.latency.scenario"),
-        Scenario("single-stream", "MLPerf: one query after the other", "scenarios.loadgen.scenario"),
-        Scenario("multi-stream", "MLPerf: queries of several pictures", "scenarios.loadgen.scenario"),
-        Scenario("server", "MLPerf: random arrivals under a latency bound", "scenarios.loadgen.scenario"),
-        Scenario("offline", "MLPerf: all pictures at once", "scenarios.loadgen.scenario"),
-        Scenario("streaming", "AP when the world does not wait (sAP)", "scenarios.streaming.scenario"),
-    )
-}
+        module: Any = importlib.import_module(self.module)
+        loaded: Module = module
+        return loaded

@@ -1,4 +1,4 @@
-"""Where every chart comes from: one figure, drawn without a display, written in one step."""
+"""A figure drawn without a display, and written to its file in one step."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ FORMATS = ("png", "svg", "pdf")
 def chart(path: Path, size: tuple[float, float] = (9, 5)) -> Iterator[Any]:
     """Give the axes of a figure of ``size`` inches, written to ``path`` when the block ends.
 
-    Raises :class:`UsageError` for a suffix other than .png, .svg and .pdf, :class:`OutputError`
-    where it cannot be written, and :class:`MissingPackageError` without matplotlib.
+    Raises what :func:`check_chart` raises, and :class:`OutputError` for a path that cannot be
+    written.
     """
     kind = check_chart(path)
     from matplotlib.figure import Figure
@@ -33,9 +33,10 @@ def chart(path: Path, size: tuple[float, float] = (9, 5)) -> Iterator[Any]:
 
 
 def check_chart(path: Path) -> str:
-    """Return the format that ``path``'s suffix names, if it can be drawn.
+    """Return the format that the suffix of ``path`` names.
 
-    Raises :class:`UsageError` for another suffix, :class:`MissingPackageError` without matplotlib.
+    Raises :class:`UsageError` for any other suffix, and :class:`MissingPackageError` without
+    matplotlib.
     """
     kind = path.suffix.lower().lstrip(".")
     if kind not in FORMATS:

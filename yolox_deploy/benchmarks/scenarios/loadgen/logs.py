@@ -1,4 +1,4 @@
-"""What MLPerf LoadGen wrote down, and how many queries it wants to see before it is sure."""
+"""MLPerf LoadGen's logs, and how many queries it needs before it is sure of a percentile."""
 
 from __future__ import annotations
 
@@ -38,18 +38,18 @@ class Log:
         return " ".join(" ".join([*texts, *self.errors]).replace(" * ", " ").split()).rstrip(".")
 
     def seconds(self, key: str) -> float | None:
-        """Return a time that the log states in nanoseconds; ``None`` where it does not, or 0."""
+        """Return a time that the log states in nanoseconds, ``None`` if it states none or 0."""
         value = self.values.get(key)
         return value / 1e9 if value else None
 
-    def percentile(self, percent: float, *, queries: bool = False) -> float | None:
-        """Return a percentile of latency in seconds, of samples or of whole queries."""
-        kind = "per_query_latency" if queries else "latency"
+    def percentile(self, percent: float, kind: str = "latency") -> float | None:
+        """Return a percentile of latency in seconds, ``query_latency`` that of whole queries."""
+        kind = "per_query_latency" if kind == "query_latency" else kind
         return self.seconds(f"result_{percent:.2f}_percentile_{kind}_ns")
 
 
 def read_log(folder: Path) -> Log:
-    """Return what LoadGen logged; raises :class:`InputFileError` where it is incomplete."""
+    """Return what LoadGen logged; raises :class:`InputFileError` if it is incomplete."""
     path = folder / "mlperf_log_detail.txt"
     values: dict[str, Any] = {}
     errors = []
@@ -81,10 +81,10 @@ def read_accuracy(folder: Path) -> Iterator[tuple[int, bytes]]:
 
 
 def queries_needed(percent: float, over: int = 1) -> int:
-    """Return how many queries LoadGen's early stopping needs to speak about a percentile.
+    """Return how many queries LoadGen's early stopping needs to be sure of a percentile.
 
-    The fewest n for which, were ``percent`` not held, at most ``over`` of n queries beyond it had a
-    chance under 1 %: 64 for a 90th percentile, 662 for a 99th.
+    The smallest n for which at most ``over`` of n queries exceed the bound with a chance under 1 %
+    if the percentile does not hold: 64 for the 90th percentile, 662 for the 99th.
     """
     share = 1 - percent / 100
     count = over + 1

@@ -1,106 +1,108 @@
 """``--scenario streaming``: streaming accuracy (sAP) of the systems, in real time and simulated.
 
-First every frame is detected in for its own sake, which gives AP at zero latency.  Then the frames
-pass in real time, as a camera would show them; then again on a clock that only counts, for either
-schedule and for faster or slower hardware, with latencies drawn from those of the real run (like
-the paper's runtime profiles), or of the first pass where there was no real run.
+First the system detects in every frame, however long that takes, which gives AP at zero latency.
+Then the frames are played in real time, as a camera would show them.  Then they are played again on
+a simulated clock, for both schedules and for faster or slower hardware, with latencies drawn from
+those of real time (like the paper's runtime profiles), or of the first pass with ``--simulate``.
 
-Without annotations there is no AP: then the truth is what the same detector finds with zero
-latency, and what is missing to 1 is the streaming penalty.
+Without annotations the truth is what the same detector finds at zero latency; what is missing to an
+AP of 1 is the streaming penalty.
 """
 
 from __future__ import annotations
 
 import argparse
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from yolox_deploy.benchmarks.accuracy import evaluation_thresholds, require_pycocotools
 from yolox_deploy.benchmarks.scenarios.base import Context
-from yolox_deploy.benchmarks.scenarios.streaming.result import SCHEMA, StreamingResult
-from yolox_deploy.benchmarks.scenarios.streaming.source import DEFAULT_FPS, open_source
+from yolox_deploy.benchmarks.scenarios.streaming.footage import open_pictures, open_video
+from yolox_deploy.benchmarks.scenarios.streaming.result import StreamingResult
 from yolox_deploy.benchmarks.scenarios.streaming.streamer import Streamer
 from yolox_deploy.benchmarks.scenarios.streaming.streams import SCHEDULES
+from yolox_deploy.data.ap import require_pycocotools
 from yolox_deploy.errors import UsageError
-
-__all__ = ["RESULT", "SCHEMA", "add_arguments", "measure"]
 
 RESULT = StreamingResult
 
 
 def add_arguments(group: Any) -> None:
-    """Add the arguments of streaming accuracy."""
+    """Add the options of streaming accuracy."""
     group.add_argument(
-        "--video", type=Path, metavar="FILE", help="frames, with --data COCO_JSON their boxes"
-    )
-    group.add_argument(
-        "--fps",
-        type=float,
-        metavar="F",
-        help=f"frames a second (default: the video's, {DEFAULT_FPS:g} for pictures)",
+        "--video",
+        type=Path,
+        metavar="FILE",
+        help="the frames; with --data COCO_JSON also their true boxes",
     )
     group.add_argument(
         "--frames",
         type=int,
         metavar="N",
-        help="the first N frames of each sequence (all, whatever --duration says)",
+        help="only the first N frames of each sequence (default: all; --duration has no effect)",
     )
     group.add_argument(
         "--schedule",
         choices=SCHEDULES,
         default="naive",
-        help="in real time: naive starts whenever there is a frame, dynamic waits where the "
-        "paper's shrinking tail says so (naive); both are simulated",
+        help="when a free detector starts in real time: naive starts on any new frame, dynamic "
+        "waits for the next frame where that gives a fresher result (default: naive); both are "
+        "simulated",
     )
     group.add_argument(
-        "--simulate", action="store_true", help="do not let the frames pass in real time"
+        "--simulate", action="store_true", help="do not play the frames in real time"
     )
     group.add_argument(
         "--speed",
         default="1",
         metavar="X[,Y]",
-        help="simulate hardware X times as fast (1)",
+        help="simulate hardware that is X times as fast, for example 0.5,2 (default: 1)",
     )
 
 
-def measure(context: Context) -> StreamingResult:
-    """Stream every sequence past every system."""
+def check(arguments: argparse.Namespace) -> None:
+    """Raise :class:`UsageError` for options that cannot be measured."""
     require_pycocotools()
-    arguments = context.arguments
-    speeds = check(arguments)
-    if arguments.images and len(arguments.images) > 1:
-        raise UsageError(f"--images takes one folder here, got {len(arguments.images)} names")
-    folder = Path(arguments.images[0]) if arguments.images else None
-    source = open_source(arguments.video, arguments.data, folder, arguments.fps, arguments.frames)
-    systems, thresholds = [], ""
-    for system in context.systems:
-        detector = system.detector
-        with evaluation_thresholds(detector) if source.truth else nullcontext():
-            thresholds = f"score {detector.thresholds.score:g}, IoU {detector.thresholds.iou:g}"
-            systems.append(Streamer(context, system, source).measure(speeds))
-    count = sum(map(len, source.sequences))
-    return StreamingResult(
-        source.name,
-        source.fps,
-        count,
-        source.truth is not None,
-        thresholds,
-        arguments.seed,
-        tuple(systems),
-    )
-
-
-def check(arguments: argparse.Namespace) -> list[float]:
-    """Return the speeds; raises :class:`UsageError` for what cannot be streamed."""
-    if arguments.fps is not None and not 0 < arguments.fps <= 10_000:
-        raise UsageError(f"--fps takes more than 0 and at most 10000, got {arguments.fps:g}")
     if arguments.frames is not None and arguments.frames < 1:
         raise UsageError(f"--frames must be at least 1, got {arguments.frames}")
+    if not all(0 < speed <= 1e6 for speed in _speeds(arguments)):
+        raise UsageError(f"--speed must be more than 0, got {arguments.speed}")
+    if arguments.images and len(arguments.images) > 1:
+        raise UsageError(f"--images takes one folder here, got {len(arguments.images)} names")
+    if arguments.video and arguments.images:
+        raise UsageError("--video holds the frames: leave --images out")
+    if not arguments.video and not (arguments.data and arguments.images):
+        raise UsageError(
+            "streaming needs frames: --video FILE, or --data COCO_JSON --images DIR with pictures "
+            "in order"
+        )
+
+
+def _speeds(arguments: argparse.Namespace) -> list[float]:
     try:
         speeds = [float(word) for word in arguments.speed.split(",") if word.strip()]
     except ValueError as error:
         raise UsageError(f"--speed takes numbers with commas, got {arguments.speed}") from error
-    if not speeds or not all(0 < speed <= 1e6 for speed in speeds):
-        raise UsageError(f"--speed must be more than 0, got {arguments.speed}")
-    return speeds
+    return speeds or [0.0]
+
+
+def measure(context: Context) -> StreamingResult:
+    """Play every sequence to every system."""
+    arguments = context.arguments
+    rate, most = arguments.fps, arguments.frames
+    if arguments.video:
+        footage = open_video(arguments.video, arguments.data, rate, most)
+    else:
+        footage = open_pictures(arguments.data, Path(arguments.images[0]), rate, most)
+    systems = [
+        Streamer(context, system, footage).measure(_speeds(arguments)) for system in context.systems
+    ]
+    thresholds = context.systems[0].thresholds(for_ap=footage.truth is not None)
+    return StreamingResult(
+        source=footage.name,
+        fps=footage.fps,
+        frames=sum(map(len, footage.sequences)),
+        annotated=footage.truth is not None,
+        thresholds=f"score {thresholds.score:g}, IoU {thresholds.iou:g}",
+        seed=arguments.seed,
+        systems=systems,
+    )

@@ -1,4 +1,4 @@
-"""Streams past one system: every frame for its own sake, in real time, and simulated."""
+"""Frames played to one system: each in turn without a clock, in real time, and simulated."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from yolox_deploy.benchmarks.accuracy import average_precision, match_categories
+from yolox_deploy.benchmarks.measure.systems import ImageArray, System
 from yolox_deploy.benchmarks.scenarios.base import Context
-from yolox_deploy.benchmarks.scenarios.streaming.result import Run, Streamed
-from yolox_deploy.benchmarks.scenarios.streaming.source import Picture, Source
+from yolox_deploy.benchmarks.scenarios.streaming.footage import Footage
+from yolox_deploy.benchmarks.scenarios.streaming.result import Playing, Streamed
 from yolox_deploy.benchmarks.scenarios.streaming.streams import (
     SCHEDULES,
     Entries,
@@ -26,33 +26,34 @@ from yolox_deploy.benchmarks.scenarios.streaming.streams import (
     shown_entries,
     simulate,
 )
-from yolox_deploy.benchmarks.measure.systems import System
+from yolox_deploy.data.ap import average_precision, match_categories
 from yolox_deploy.data.categories import default_category_ids
 from yolox_deploy.errors import UsageError
 from yolox_deploy.tasks import Detections
 
 WARM_UP = 10
-# A simulation passes short sequences several times, so that chance does not decide what it says.
+# A simulation plays short sequences several times, so that its result does not depend on chance.
 SIMULATED_FRAMES = 1500
 MOST_PASSES = 20
-# One passing of all sequences: for each its stream, and the entries of the stream's outputs.
+# All sequences played once: for each its stream, and the entries of the stream's outputs.
 Passing = list[tuple[Stream, list[Entries]]]
 
 
 class Streamer:
-    """Streams the source past one system."""
+    """Plays the footage to one system."""
 
-    def __init__(self, context: Context, system: System, source: Source) -> None:
+    def __init__(self, context: Context, system: System, footage: Footage) -> None:
         self.context = context
         self.system = system
-        self.source = source
+        self.footage = footage
+        self.thresholds = system.thresholds(for_ap=footage.truth is not None)
         names = system.detector.names
-        if source.truth is None:
+        if footage.truth is None:
             self.category_ids: Sequence[int] = default_category_ids(names)
         else:
-            categories = {c["name"]: c["id"] for c in source.truth["categories"]}
+            categories = {c["name"]: c["id"] for c in footage.truth["categories"]}
             self.category_ids = match_categories(names, categories)
-        # By sequence: what is in each frame, and what the real run gave.
+        # By sequence: what is in each frame, and what came out in real time.
         self.cached: list[list[Entries]] = []
         self.real: Passing = []
         # Of every call, back to back and in real time.
@@ -60,16 +61,16 @@ class Streamer:
         self.real_seconds: list[float] = []
 
     def measure(self, speeds: Sequence[float]) -> Streamed:
-        """Return all runs of the system."""
+        """Return all playings of the system."""
         arguments, label = self.context.arguments, self.system.info.label
-        for number, sequence in enumerate(self.source.sequences, 1):
-            where = f"{label}, sequence {number} of {len(self.source.sequences)}"
+        for number, sequence in enumerate(self.footage.sequences, 1):
+            where = f"{label}, sequence {number} of {len(self.footage.sequences)}"
             self.context.begin(f"{where}: detecting in every frame")
-            frames = self.source.frames(sequence)
+            frames = self.footage.frames(sequence)
             self._detect_all(frames, sequence)
             if not arguments.simulate:
-                lasts = len(frames) / self.source.fps
-                self.context.begin(f"{where}: {lasts:.1f} s in real time")
+                lasts = len(frames) / self.footage.fps
+                self.context.begin(f"{where}: playing {lasts:.1f} s in real time")
                 self.real.append(self._in_real_time(frames, sequence))
         truth = self._truth()
         runs = [self._run("zero latency", "", 1.0, self._simulated("naive", None), truth)]
@@ -83,48 +84,51 @@ class Streamer:
             ]
         return Streamed(label, tuple(self.real_seconds or self.seconds), tuple(runs))
 
-    def _detect_all(self, frames: Sequence[Picture], sequence: Sequence[int]) -> None:
+    def _detect(self, frame: ImageArray) -> Detections:
+        (found,) = self.system.detect([frame], self.thresholds)
+        return found
+
+    def _detect_all(self, frames: Sequence[ImageArray], sequence: Sequence[int]) -> None:
         """Detect in every frame, back to back, and keep detections and latencies."""
-        detector = self.system.detector
         for frame in frames[:WARM_UP] if not self.cached else frames[:1]:
-            detector(frame)
+            self._detect(frame)
         found = []
         for frame in frames:
             start = perf_counter()
-            found.append(detector(frame))
+            found.append(self._detect(frame))
             self.seconds.append(perf_counter() - start)
         self.cached.append(self._entries(found, sequence))
 
     def _in_real_time(
-        self, frames: Sequence[Picture], sequence: Sequence[int]
+        self, frames: Sequence[ImageArray], sequence: Sequence[int]
     ) -> tuple[Stream, list[Entries]]:
-        """Let the frames pass, and return the stream and what came out."""
-        detector, found = self.system.detector, []
+        """Play the frames, and return the stream and what came out."""
+        found: list[Detections] = []
         latencies = Latencies(self.seconds[-len(frames) :])
         schedule = SCHEDULES[self.context.arguments.schedule](
-            latencies.median_frames(self.source.fps)
+            latencies.median_frames(self.footage.fps)
         )
 
         def detect(number: int) -> None:
             start = perf_counter()
-            found.append(detector(frames[number]))
+            found.append(self._detect(frames[number]))
             self.real_seconds.append(perf_counter() - start)
 
-        stream = run_stream(detect, len(frames), WallClock(self.source.fps), schedule)
+        stream = run_stream(detect, len(frames), WallClock(self.footage.fps), schedule)
         numbers = [sequence[frame] for frame in stream.frames]
         return stream, self._entries(found, numbers)
 
     def _simulated(self, schedule: str, speed: float | None) -> list[Passing]:
-        """Return passings with drawn latencies; ``speed`` is ``None`` for zero latency."""
-        latencies, fps = Latencies(self.real_seconds or self.seconds), self.source.fps
+        """Return passings with drawn latencies; without ``speed`` the latency is zero."""
+        latencies, fps = Latencies(self.real_seconds or self.seconds), self.footage.fps
         draw = latencies.draws(fps, speed, self.context.arguments.seed) if speed else lambda: 0.0
         runtime = latencies.median_frames(fps, speed) if speed else 0.0
-        frames = sum(map(len, self.source.sequences))
+        frames = sum(map(len, self.footage.sequences))
         passes = min(math.ceil(SIMULATED_FRAMES / frames), MOST_PASSES) if speed else 1
         return [
             [
                 self._simulate(len(sequence), entries, draw, SCHEDULES[schedule](runtime))
-                for sequence, entries in zip(self.source.sequences, self.cached, strict=True)
+                for sequence, entries in zip(self.footage.sequences, self.cached, strict=True)
             ]
             for _ in range(passes)
         ]
@@ -143,16 +147,16 @@ class Streamer:
         ]
 
     def _truth(self) -> dict[str, Any]:
-        """Return the annotations, or what the detector finds with zero latency."""
-        if self.source.truth is not None:
-            return self.source.truth
+        """Return the annotations, or what the detector finds at zero latency."""
+        if self.footage.truth is not None:
+            return self.footage.truth
         entries = [entry for frames in self.cached for frame in frames for entry in frame]
         if not entries:
             raise UsageError(
-                f"{self.system.info.label} finds nothing in {self.source.name}, so there is "
-                "nothing to be late with: choose other frames, or give --data"
+                f"{self.system.info.label} finds nothing in {self.footage.name}, so lateness "
+                "cannot be measured: choose other frames, or give annotations with --data"
             )
-        numbers = [number for sequence in self.source.sequences for number in sequence]
+        numbers = [number for sequence in self.footage.sequences for number in sequence]
         categories = dict(zip(self.category_ids, self.system.detector.names, strict=True))
         return entries_as_truth(entries, numbers, categories)
 
@@ -163,18 +167,18 @@ class Streamer:
         speed: float,
         passings: Sequence[Passing],
         truth: dict[str, Any],
-    ) -> Run:
+    ) -> Playing:
         """Return the mean figures of some passings."""
         figures = []
         for passing in passings:
             shown: Entries = []
-            for (stream, outputs), sequence in zip(passing, self.source.sequences, strict=True):
+            for (stream, outputs), sequence in zip(passing, self.footage.sequences, strict=True):
                 shown += shown_entries(stream, outputs, sequence)
             figures.append(average_precision(truth, shown).as_dict())
         streams = [stream for passing in passings for stream, _ in passing]
         lags = np.concatenate([stream.lags for stream in streams])
         count = len(passings)
-        return Run(
+        return Playing(
             mode,
             schedule,
             speed,

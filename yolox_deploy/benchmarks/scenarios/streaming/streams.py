@@ -1,12 +1,12 @@
-"""Streaming accuracy: what a detector is worth when the world does not wait for it.
+"""Streaming accuracy: how good a detector is while the video goes on and does not wait for it.
 
-Frames arrive at a fixed rate; a detector that is free takes the latest one; at the time of every
-frame, what the detector last finished is compared with that frame's ground truth.  A detector that
-is late answers with boxes of the past.  After Li, Wang and Ramanan, "Towards Streaming Perception"
+Frames arrive at a fixed rate, and a detector that is free takes the latest frame.  At the time of
+every frame, the last finished output is compared with that frame's ground truth: a slow detector
+answers with boxes of the past.  After Li, Wang and Ramanan, "Towards Streaming Perception"
 (ECCV 2020), the measure of the Streaming Perception Challenge.
 
-Time is counted in frames: frame k arrives at time k.  One loop serves the real run and the
-simulated one; only the clock differs.
+Time is counted in frames: frame k arrives at time k.  Real time and simulation use the same loop
+with different clocks.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import perf_counter, sleep
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,46 +25,34 @@ from yolox_deploy.errors import UsageError
 Entries = list[dict[str, Any]]
 
 
-class Clock(Protocol):
-    """Time in frames since the stream began."""
+class Clock:
+    """Time in frames since the stream began; here it passes only when somebody sets it."""
+
+    def __init__(self) -> None:
+        self.time = 0.0
 
     def now(self) -> float:
         """Return the time."""
+        return self.time
 
     def wait_until(self, time: float) -> None:
         """Return when ``now() >= time``."""
+        self.time = max(self.time, time)
 
 
-class WallClock:
-    """The real time at ``fps`` frames a second, from its construction on."""
+class WallClock(Clock):
+    """The real time at ``fps`` frames per second, from its construction on."""
 
     def __init__(self, fps: float) -> None:
         self.fps = fps
         self.start = perf_counter()
 
     def now(self) -> float:
-        """Return the time in frames."""
         return (perf_counter() - self.start) * self.fps
 
     def wait_until(self, time: float) -> None:
-        """Sleep until ``time``."""
         while (left := time - self.now()) > 0:
             sleep(left / self.fps)
-
-
-class VirtualClock:
-    """A time that passes only when it is told to."""
-
-    def __init__(self) -> None:
-        self.time = 0.0
-
-    def now(self) -> float:
-        """Return the time in frames."""
-        return self.time
-
-    def wait_until(self, time: float) -> None:
-        """Jump to ``time``."""
-        self.time = max(self.time, time)
 
 
 # Whether a detector that is free at this time leaves the latest frame and waits for the next one.
@@ -80,11 +68,10 @@ def naive(time: float) -> bool:
 class ShrinkingTail:
     """The paper's dynamic schedule for a detector that takes ``runtime`` frames.
 
-    The tail of a time is how long ago the latest frame arrived.  Where starting now would end with
-    a smaller tail than the present one, it is better to wait for the next frame: the result comes
-    in time for the same comparisons, and from a fresher picture (algorithm 1 of the appendix).
-    An end exactly at a frame's arrival still counts for that frame, so there the tail is a whole
-    frame, not nothing.
+    The tail of a time is how long ago the latest frame arrived.  If starting now would end with a
+    smaller tail than the present one, waiting for the next frame gives a result for the same
+    comparisons from a fresher picture (algorithm 1 of the appendix).  An end exactly at a frame's
+    arrival still counts for that frame: there the tail is a whole frame.
     """
 
     runtime: float
@@ -137,7 +124,7 @@ class Stream:
 
     @property
     def mean_lag(self) -> float:
-        """Mean age in frames of what was shown; NaN where nothing was."""
+        """Mean age in frames of what was shown; NaN if nothing was."""
         return float(self.lags.mean()) if self.lags.size else math.nan
 
 
@@ -165,7 +152,7 @@ def run_stream(
 
 def simulate(count: int, runtimes: Callable[[], float], schedule: Schedule = naive) -> Stream:
     """Return the stream of a detector whose every call takes ``runtimes()`` frames."""
-    clock = VirtualClock()
+    clock = Clock()
 
     def detect(frame: int) -> None:
         clock.time += runtimes()
@@ -174,7 +161,7 @@ def simulate(count: int, runtimes: Callable[[], float], schedule: Schedule = nai
 
 
 class Latencies:
-    """Seconds that a detector's calls took, (n,) float64, to draw from again."""
+    """The seconds (n,) that a detector's calls took, to draw from again."""
 
     def __init__(self, seconds: Sequence[float] | NDArray[np.float64]) -> None:
         self.seconds = np.asarray(seconds, np.float64)
@@ -209,17 +196,11 @@ def entries_as_truth(
     entries: Sequence[dict[str, Any]], image_ids: Sequence[int], categories: dict[int, str]
 ) -> dict[str, Any]:
     """Return a COCO document in which result ``entries`` are the ground truth."""
-    annotations = [
-        {
-            "id": number,
-            "image_id": entry["image_id"],
-            "category_id": entry["category_id"],
-            "bbox": entry["bbox"],
-            "area": entry["bbox"][2] * entry["bbox"][3],
-            "iscrowd": 0,
-        }
-        for number, entry in enumerate(entries, 1)
-    ]
+    annotations = []
+    for number, entry in enumerate(entries, 1):
+        box = {key: entry[key] for key in ("image_id", "category_id", "bbox")}
+        area = box["bbox"][2] * box["bbox"][3]
+        annotations.append({"id": number, **box, "area": area, "iscrowd": 0})
     return {
         "images": [{"id": number} for number in image_ids],
         "annotations": annotations,

@@ -1,28 +1,28 @@
 """One test by MLPerf LoadGen: the system under test, its pictures, and the test itself.
 
-LoadGen decides when a query comes and measures; this side only answers.  Queries are answered in
-the thread that issues them, one after the other: LoadGen counts from the time a query was scheduled
-for, so the wait behind earlier ones is in its figures, as with a queue and one worker, but no
-second Python thread disturbs.
+LoadGen decides when a query comes, and measures; this side only answers.  The thread that issues a
+query answers it, one query after the other.  LoadGen counts from the time that a query was
+scheduled for, so its figures include the wait behind earlier queries, as with a queue and one
+worker, and no second Python thread disturbs the measurement.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from yolox_deploy.detector import Detector
+from yolox_deploy.benchmarks.measure.systems import ImageArray
 from yolox_deploy.errors import MissingPackageError, UsageError, YoloxDeployError
 from yolox_deploy.files import make_folder
 from yolox_deploy.pictures.images import read_image
 from yolox_deploy.tasks.detections import Detections
 
-Picture = NDArray[np.uint8]
+Detect = Callable[[Sequence[ImageArray]], list[Detections]]
+Encode = Callable[[int, Detections], bytes]
 # Pictures of a data set that are in memory at once.
 LOADED_AT_ONCE = 128
 
@@ -40,44 +40,31 @@ def require_loadgen() -> Any:
     return mlperf_loadgen
 
 
-class Library(Protocol):
-    """The pictures that queries ask for by number (LoadGen's query sample library)."""
+class Library:
+    """The pictures that queries ask for by number (LoadGen's query sample library), in memory."""
 
-    count: int
-
-    def load(self, numbers: Sequence[int]) -> None:
-        """Bring pictures into memory."""
-
-    def unload(self, numbers: Sequence[int]) -> None:
-        """Let them go."""
-
-    def __getitem__(self, number: int) -> Picture: ...
-
-
-class PicturesInMemory:
-    """Pictures that are there all the time."""
-
-    def __init__(self, pictures: Sequence[Picture]) -> None:
+    def __init__(self, pictures: Sequence[ImageArray]) -> None:
         self.pictures = pictures
         self.count = len(pictures)
 
     def load(self, numbers: Sequence[int]) -> None:
-        """Do nothing."""
+        """Bring pictures into memory before the part of the test that needs them."""
 
     def unload(self, numbers: Sequence[int]) -> None:
-        """Do nothing."""
+        """Forget pictures."""
 
-    def __getitem__(self, number: int) -> Picture:
+    def __getitem__(self, number: int) -> ImageArray:
         return self.pictures[number]
 
 
-class PicturesOnDisk:
-    """Pictures that are read before the part of the test that needs them."""
+class LibraryOnDisk(Library):
+    """Pictures that are read when they are needed."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
+        super().__init__(())
         self.paths = paths
         self.count = len(paths)
-        self.loaded: dict[int, Picture] = {}
+        self.loaded: dict[int, ImageArray] = {}
 
     def load(self, numbers: Sequence[int]) -> None:
         """Read pictures; raises :class:`ImageError`."""
@@ -85,61 +72,53 @@ class PicturesOnDisk:
             self.loaded[number] = read_image(self.paths[number])
 
     def unload(self, numbers: Sequence[int]) -> None:
-        """Forget pictures."""
         for number in numbers:
             self.loaded.pop(number, None)
 
-    def __getitem__(self, number: int) -> Picture:
+    def __getitem__(self, number: int) -> ImageArray:
         return self.loaded[number]
 
 
 class SystemUnderTest:
-    """Answers queries with a detector, ``batch`` pictures at a time.
+    """Answers queries by calling ``detect`` with up to ``batch`` pictures at a time.
 
-    An exception must not pass through LoadGen, which would end the process.  The first one is kept
-    in ``error``; from then on every query is answered at once and empty, so that the test ends.
+    ``encode`` makes an answer of a picture's number and result (``None``: answers are empty).  An
+    exception that passes through LoadGen would end the process.  So the first exception is kept in
+    ``error``, and all later queries are answered at once and empty until the test ends.
     """
 
     def __init__(
-        self, detector: Detector, library: Library, batch: int = 1, *, with_data: bool = False
+        self, detect: Detect, library: Library, batch: int = 1, encode: Encode | None = None
     ) -> None:
         self.loadgen = require_loadgen()
-        self.detector = detector
+        self.detect = detect
         self.library = library
         self.batch = batch
-        self.with_data = with_data
+        self.encode = encode
         self.error: BaseException | None = None
 
     def issue(self, queries: Sequence[Any]) -> None:
         """Answer ``queries``, LoadGen's ``QuerySample`` objects."""
+        response = self.loadgen.QuerySampleResponse
         for first in range(0, len(queries), self.batch):
             part = queries[first : first + self.batch]
-            arrays: list[NDArray[np.float32]] = []
+            answers = [np.empty(0, np.uint8)] * len(part)
             if self.error is None:
                 try:
-                    found = self._detect([self.library[query.index] for query in part])
-                    arrays = [as_rows(f) for f in found] if self.with_data else []
+                    numbers = [query.index for query in part]
+                    found = self.detect([self.library[number] for number in numbers])
+                    if self.encode:
+                        data = map(self.encode, numbers, found)
+                        answers = [np.frombuffer(bytes(one), np.uint8) for one in data]
                 except BaseException as error:
                     self.error = error
-                    arrays = []
-            self._complete(part, arrays)
-
-    def _detect(self, pictures: Sequence[Picture]) -> list[Detections]:
-        if len(pictures) == 1:
-            return [self.detector(pictures[0])]
-        return self.detector.batch(pictures)
-
-    def _complete(self, queries: Sequence[Any], arrays: Sequence[NDArray[np.float32]]) -> None:
-        response = self.loadgen.QuerySampleResponse
-        if arrays:
-            answers = [
-                response(query.id, array.ctypes.data, array.nbytes)
-                for query, array in zip(queries, arrays, strict=True)
-            ]
-        else:
-            answers = [response(query.id, 0, 0) for query in queries]
-        # LoadGen has copied the arrays when this returns.
-        self.loadgen.QuerySamplesComplete(answers)
+            # LoadGen has copied the answers when this returns.
+            self.loadgen.QuerySamplesComplete(
+                [
+                    response(query.id, answer.ctypes.data, answer.nbytes)
+                    for query, answer in zip(part, answers, strict=True)
+                ]
+            )
 
     def load(self, numbers: Sequence[int]) -> None:
         """Load pictures for LoadGen."""
@@ -147,23 +126,6 @@ class SystemUnderTest:
             self.library.load(numbers)
         except BaseException as error:
             self.error = self.error or error
-
-    def unload(self, numbers: Sequence[int]) -> None:
-        """Unload pictures for LoadGen."""
-        self.library.unload(numbers)
-
-
-def as_rows(found: Detections) -> NDArray[np.float32]:
-    """Return detections as (n, 6) float32: xyxy, score, class id."""
-    rows = np.empty((len(found), 6), np.float32)
-    rows[:, :4], rows[:, 4], rows[:, 5] = found.xyxy, found.scores, found.class_ids
-    return rows
-
-
-def from_rows(data: bytes, names: Sequence[str]) -> Detections:
-    """Return the detections of :func:`as_rows`."""
-    rows = np.frombuffer(data, np.float32).reshape(-1, 6)
-    return Detections(rows[:, :4], rows[:, 4], rows[:, 5].astype(np.int64), tuple(names))
 
 
 def run_test(sut: SystemUnderTest, settings: Any, folder: Path) -> None:
@@ -185,7 +147,7 @@ def run_test(sut: SystemUnderTest, settings: Any, folder: Path) -> None:
     def test() -> None:
         handle = loadgen.ConstructSUT(sut.issue, lambda: None)
         loaded = min(sut.library.count, LOADED_AT_ONCE)
-        library = loadgen.ConstructQSL(sut.library.count, loaded, sut.load, sut.unload)
+        library = loadgen.ConstructQSL(sut.library.count, loaded, sut.load, sut.library.unload)
         try:
             # The default would be an audit.config of whatever folder the command runs in.
             audit = str(folder / "audit.config")
