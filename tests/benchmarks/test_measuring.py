@@ -25,20 +25,20 @@ PICTURES = [read_image(path) for path in sorted(ASSETS.glob("digits_*.jpg"))]
 class Sleeper:
     """Detects nothing, in a time that is told; keeps a diary of who was called."""
 
-    runtime: Any = type("Runtime", (), {"engine_seconds": None})
+    engine: EngineSeconds | None = None
 
     def __init__(self, name: str, diary: list[str], seconds: float = 0) -> None:
         self.name, self.diary, self.seconds = name, diary, seconds
         self.slow_at: int | None = None
         self.pictures: list[int] = []
 
-    def __call__(self, picture: Any) -> Detections:
+    def __call__(self, picture: Any, thresholds: Any = None) -> Detections:
         self.pictures.append(id(picture))
         self.diary.append(self.name)
         time.sleep(0.05 if self.diary.count(self.name) == self.slow_at else self.seconds)
-        return Detections.empty().timed(StageSeconds(0.1, 0.2, 0.3, 0.4))
+        return Detections.empty().timed(StageSeconds(0.1, 0.2, 0.3, 0.4, self.engine))
 
-    def batch(self, pictures: Any) -> list[Detections]:
+    def batch(self, pictures: Any, thresholds: Any = None) -> list[Detections]:
         return [self(picture) for picture in pictures]
 
 
@@ -95,7 +95,7 @@ def test_an_engine_with_a_clock_of_its_own_is_asked() -> None:
     assert np.isnan(outcome.stages.copy_in)
     assert np.isnan(outcome.stages.copy_out)
     assert outcome.stages.inference == 0.2
-    sleeper.runtime = type("Runtime", (), {"engine_seconds": EngineSeconds(1, 2, 3)})
+    sleeper.engine = EngineSeconds(1, 2, 3)
     assert system(sleeper).run([0]).stages == (0.1, 1, 2, 3, 0.3, 0.4)
 
 

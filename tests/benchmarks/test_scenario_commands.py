@@ -66,7 +66,10 @@ def test_streaming(nano: tuple[object, ...], data_file: Any, tmp_path: Path, cap
         (("--fps", "nan"), "--fps takes more than 0"),
         (("--scenario", "latency", "--data", "x.json"), "--data is for"),
         (("--scenario", "server", "--data", "x.json"), "needs --images DIR"),
-        (("--scenario", "server", "--target-qps", 1e8), "cannot be reached"),
+        (
+            ("--scenario", "server", "--latency-bound", 1e6, "--target-qps", 1e8),
+            "cannot be reached",
+        ),
         (("--scenario", "offline", "--seed", -1), "--seed must not be negative"),
     ],
     ids=lambda value: " ".join(map(str, value[1:])) if isinstance(value, tuple) else None,

@@ -20,9 +20,7 @@ from yolox_deploy.benchmarks.measure.opening import requests
 from yolox_deploy.benchmarks.measure.systems import System, TimedDetector
 from yolox_deploy.benchmarks.scenarios.base import Context
 from yolox_deploy.benchmarks.scenarios.streaming import scenario as streaming
-from yolox_deploy.benchmarks.scenarios.streaming.footage import (
-    read_video,
-)
+from yolox_deploy.benchmarks.scenarios.streaming.footage import open_video, read_video
 from yolox_deploy.benchmarks.scenarios.streaming.streams import WallClock
 from yolox_deploy.errors import InputFileError, UsageError
 from yolox_deploy.postprocess import Thresholds
