@@ -163,8 +163,8 @@ def test_a_batch_that_the_artifact_cannot_take_is_refused(nano_onnx: Any) -> Non
 def test_random_weights_are_made_once_and_keep_numbers_usual() -> None:
     import torch
 
-    from yolox_deploy.benchmarks.measure.random_weights import bundled_pictures, random_checkpoint
     from yolox_deploy.models.checkpoint import load_checkpoint
+    from yolox_deploy.models.random_weights import bundled_pictures, random_checkpoint
 
     path = random_checkpoint("yolox_nano")
     assert random_checkpoint("nano") == path

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from yolox_deploy.benchmarks.measure.random_weights import random_checkpoint
 from yolox_deploy.benchmarks.measure.systems import ImageArray, System, SystemRequest
 from yolox_deploy.errors import MissingPackageError, UsageError
 from yolox_deploy.runtimes import BACKENDS, CHECKPOINT_SUFFIXES, backend, backend_for
-from yolox_deploy.weights import find_model
+from yolox_deploy.weights import NEEDS_TORCH, find_model
 
 Opener = Callable[[SystemRequest, Sequence[ImageArray]], System]
 
@@ -31,9 +31,7 @@ def requests(
     """
     result: dict[SystemRequest, None] = {}
     for model in models:
-        if random_weights and model is None:
-            raise UsageError("--random-weights needs an architecture: --model yolox_l")
-        path = random_checkpoint(str(model)) if random_weights else find_model(model)
+        path = _random_checkpoint(model) if random_weights else find_model(model)
         for name in _expand_backends(path, backends):
             for precision in _expand_precisions(name, precisions):
                 request = SystemRequest(
@@ -41,6 +39,16 @@ def requests(
                 )
                 result[request] = None
     return list(result)
+
+
+def _random_checkpoint(name: str | None) -> Path:
+    if name is None:
+        raise UsageError("--random-weights needs an architecture: --model yolox_l")
+    if importlib.util.find_spec("torch") is None:
+        raise MissingPackageError(f"random weights are made by PyTorch: {NEEDS_TORCH}")
+    from yolox_deploy.models.random_weights import random_checkpoint
+
+    return random_checkpoint(name)
 
 
 def concrete_backend(path: Path, name: str) -> str:

@@ -129,27 +129,23 @@ def _compared(
 
 def table(found: Sequence[SpeedChange], margin: float = MARGIN) -> Table:
     """Return the comparisons as a table."""
-    rows = [
-        [
-            c.label,
-            f"{c.before_s * 1e3:.2f}",
-            f"{c.after_s * 1e3:.2f}",
-            f"{c.ratio:.3f}",
-            f"{c.interval.low:.3f} .. {c.interval.high:.3f}",
-            c.verdict,
-        ]
+    cells = [
+        {
+            "end to end, median": c.label,
+            "before ms": f"{c.before_s * 1e3:.2f}",
+            "after ms": f"{c.after_s * 1e3:.2f}",
+            "after / before": f"{c.ratio:.3f}",
+            f"{CONFIDENCE:.0%} interval": f"{c.interval.low:.3f} .. {c.interval.high:.3f}",
+            "verdict": c.verdict,
+        }
         for c in found
     ]
-    headers = (
-        *("end to end, median", "before ms", "after ms", "after / before"),
-        *(f"{CONFIDENCE:.0%} interval", "verdict"),
-    )
     note = (
         f"Slower, faster: the whole interval lies beyond {margin:.0%}, which two runs of the same "
         f"program may differ by ({MARGIN:.0%}, more if others used the processors). No difference: "
         f"the interval lies within {TOO_WIDE:.0%}."
     )
-    return Table("Compared", headers, rows, note)
+    return Table.of("Compared", cells, note)
 
 
 def remarks(before: Report, after: Report, found: Sequence[SpeedChange]) -> list[str]:

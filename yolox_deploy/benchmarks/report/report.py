@@ -104,8 +104,7 @@ class Report(Record):
 
     def tables(self) -> list[Table]:
         """Return every table, the environment last."""
-        cells = [system.cells() for system in self.systems]
-        measured = Table("What was measured", list(cells[0]), [list(c.values()) for c in cells])
+        measured = Table.of("What was measured", [system.cells() for system in self.systems])
         return [*self.result.tables(self.systems), measured, self._environment()]
 
     def verdicts(self) -> list[str]:

@@ -34,6 +34,12 @@ class Table:
     rows: Sequence[Sequence[str]]
     note: str = ""
 
+    @classmethod
+    def of(cls, title: str, cells: Sequence[Mapping[str, str]], note: str = "") -> Table:
+        """Return a table of rows that map each header to a cell."""
+        headers = list(cells[0]) if cells else []
+        return cls(title, headers, [list(row.values()) for row in cells], note)
+
 
 class Result(Record, ABC):
     """What a scenario found, a dataclass.

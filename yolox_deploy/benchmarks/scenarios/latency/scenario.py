@@ -18,8 +18,7 @@ from yolox_deploy.benchmarks.measure.statistics import require_scipy_stats
 from yolox_deploy.benchmarks.measure.systems import SystemInfo
 from yolox_deploy.benchmarks.scenarios.base import Context, Result, Table
 from yolox_deploy.benchmarks.scenarios.latency.advice import latency_advice
-from yolox_deploy.benchmarks.scenarios.latency.chart import plot_stages
-from yolox_deploy.benchmarks.scenarios.latency.figures import LatencyFigures
+from yolox_deploy.benchmarks.scenarios.latency.figures import LatencyFigures, plot_stages
 from yolox_deploy.benchmarks.scenarios.latency.tables import latency_tables
 from yolox_deploy.errors import InputFileError, UsageError
 from yolox_deploy.processors import allowed_cores

@@ -111,25 +111,24 @@ class LoadgenResult(Result):
         return [table for table in tables if table.rows]
 
     def _verdicts(self) -> Table:
-        headers = (
-            *("system", "LoadGen says", "result", "p50 ms", "p90 ms", "p99 ms", "max ms"),
-            *("queries", "early-stopping estimate"),
-        )
-        rows = [
-            [
-                t.label,
-                t.verdict,
-                t.result(self.scenario),
-                *(f"{t.seconds[key] * 1e3:.2f}" for key in ("50.0", "90.0", "99.0", "max")),
-                str(t.queries),
-                "-" if t.estimate is None else f"p{t.percent:g} {t.estimate * 1e3:.2f} ms",
-            ]
+        shown = {"p50 ms": "50.0", "p90 ms": "90.0", "p99 ms": "99.0", "max ms": "max"}
+        cells = [
+            {
+                "system": t.label,
+                "LoadGen says": t.verdict,
+                "result": t.result(self.scenario),
+                **{name: f"{t.seconds[key] * 1e3:.2f}" for name, key in shown.items()},
+                "queries": str(t.queries),
+                "early-stopping estimate": "-"
+                if t.estimate is None
+                else f"p{t.percent:g} {t.estimate * 1e3:.2f} ms",
+            }
             for t in self.tests
         ]
         logs = "; ".join(f"{t.label}: {t.logs}" for t in self.tests)
         about = LATENCIES[self.scenario]
         note = f"Thresholds: {self.thresholds}. {about} LoadGen's logs: {logs}"
-        return Table(f"MLPerf LoadGen {self.version}", headers, rows, note)
+        return Table.of(f"MLPerf LoadGen {self.version}", cells, note)
 
     def advice(self, systems: Sequence[SystemInfo]) -> list[str]:
         return [
@@ -155,8 +154,12 @@ class LoadgenResult(Result):
 
 
 def _search(test: LoadgenTest) -> Table:
-    rows = [
-        [f"{t.rate:.1f}", f"{t.seconds * 1e3:.2f}", "yes" if t.held else "no"] for t in test.search
+    cells = [
+        {
+            "queries/s": f"{t.rate:.1f}",
+            f"p{test.percent:g} ms": f"{t.seconds * 1e3:.2f}",
+            "within the bound": "yes" if t.held else "no",
+        }
+        for t in test.search
     ]
-    headers = ("queries/s", f"p{test.percent:g} ms", "within the bound")
-    return Table(f"Search for the highest rate: {test.label}", headers, rows)
+    return Table.of(f"Search for the highest rate: {test.label}", cells)

@@ -79,24 +79,19 @@ class StreamingResult(Result):
     systems: Sequence[Streamed]
 
     def tables(self, systems: Sequence[SystemInfo]) -> list[Table]:
-        first = ("AP, sAP", "AP50", "AP75") if self.annotated else ("AP", "streaming penalty")
-        headers = (
-            *("system", "ms per call", "mode", "schedule", "hardware", *first),
-            *("missed", "in time", "mean lag", "frames seen"),
-        )
-        rows = [
-            [
-                s.label,
-                f"{median(s.seconds) * 1e3:.1f}",
-                run.mode,
-                run.schedule or "-",
-                f"{run.speed:g}x",
-                *self._figures(run),
-                f"{run.missed:.0f}",
-                f"{run.in_time:.0f}",
-                "-" if run.mean_lag is None else f"{run.mean_lag:.2f}",
-                f"{run.seen:.0f}",
-            ]
+        cells = [
+            {
+                "system": s.label,
+                "ms per call": f"{median(s.seconds) * 1e3:.1f}",
+                "mode": run.mode,
+                "schedule": run.schedule or "-",
+                "hardware": f"{run.speed:g}x",
+                **self._figures(run),
+                "missed": f"{run.missed:.0f}",
+                "in time": f"{run.in_time:.0f}",
+                "mean lag": "-" if run.mean_lag is None else f"{run.mean_lag:.2f}",
+                "frames seen": f"{run.seen:.0f}",
+            }
             for s in self.systems
             for run in s.runs
         ]
@@ -114,12 +109,13 @@ class StreamingResult(Result):
             f"most one frame old. Mean lag: in frames. Thresholds: {self.thresholds}. Simulated: "
             f"latencies are drawn from the measured ones, mean of {passes} passes, seed {self.seed}"
         )
-        return [Table(title, headers, rows, note)]
+        return [Table.of(title, cells, note)]
 
-    def _figures(self, run: Playing) -> list[str]:
+    def _figures(self, run: Playing) -> dict[str, str]:
         if self.annotated:
-            return [f"{run.ap[key]:.4f}" for key in ("ap", "ap50", "ap75")]
-        return [f"{run.ap['ap']:.4f}", f"{1 - run.ap['ap']:.4f}"]
+            names = {"AP, sAP": "ap", "AP50": "ap50", "AP75": "ap75"}
+            return {name: f"{run.ap[key]:.4f}" for name, key in names.items()}
+        return {"AP": f"{run.ap['ap']:.4f}", "streaming penalty": f"{1 - run.ap['ap']:.4f}"}
 
     def best(self) -> Streamed:
         """Return the system with the highest streaming AP."""

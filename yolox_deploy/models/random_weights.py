@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
+from torch import Tensor, nn
 
 from yolox_deploy.architectures import architecture
-from yolox_deploy.errors import MissingPackageError
 from yolox_deploy.files import ASSETS, cache_folder, make_folder, workplace
+from yolox_deploy.models.network import build_network
 from yolox_deploy.pictures.convention import RAW_INPUT
 from yolox_deploy.pictures.images import read_image
 from yolox_deploy.pictures.letterbox import Letterbox
-from yolox_deploy.weights import NEEDS_TORCH
-
-if TYPE_CHECKING:
-    import torch
 
 # Rises when the same random weights would come out differently.
 CACHE_VERSION = 1
@@ -31,14 +27,8 @@ SIDE = 416
 def random_checkpoint(name: str) -> Path:
     """Return a checkpoint of an architecture with random weights, made once in the cache folder.
 
-    Raises :class:`UsageError` for an unknown architecture, :class:`MissingPackageError` without
-    PyTorch.
+    Raises :class:`UsageError` for an unknown architecture.
     """
-    require_torch("random weights are made by PyTorch")
-    import torch
-
-    from yolox_deploy.models import build_network
-
     arch = architecture(name)
     path = cache_folder() / f"random_{CACHE_VERSION}" / f"yolox_{arch.name}.pth"
     if path.is_file():
@@ -49,7 +39,7 @@ def random_checkpoint(name: str) -> Path:
         # The statistics of real pictures keep activations in a usual range through all layers;
         # without them they shrink to subnormal numbers, which processors compute slowly.
         for module in network.modules():
-            if isinstance(module, torch.nn.BatchNorm2d):
+            if isinstance(module, nn.BatchNorm2d):
                 module.momentum = 1.0
         with torch.no_grad():
             network(bundled_pictures())
@@ -61,19 +51,11 @@ def random_checkpoint(name: str) -> Path:
     return path
 
 
-def bundled_pictures() -> torch.Tensor:
+def bundled_pictures() -> Tensor:
     """Return the pictures that ship with the package, (N, 3, 416, 416) as the network wants."""
-    import torch
-
     paths = sorted(ASSETS.glob("*.jpg"))
     pictures = np.empty((len(paths), 3, SIDE, SIDE), np.float32)
     letterbox = Letterbox(SIDE, SIDE, RAW_INPUT)
     for path, picture in zip(paths, pictures, strict=True):
         letterbox(read_image(path), picture)
     return torch.from_numpy(pictures)
-
-
-def require_torch(reason: str) -> None:
-    """Raise :class:`MissingPackageError`, which begins with ``reason``, without PyTorch."""
-    if importlib.util.find_spec("torch") is None:
-        raise MissingPackageError(f"{reason}: {NEEDS_TORCH}")
