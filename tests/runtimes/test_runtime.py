@@ -160,7 +160,6 @@ def test_onnxruntime_left_to_itself_takes_the_physical_cores(
         assert opened.facts() == EngineFacts("fp32", 32)
 
 
-@pytest.mark.xfail(reason="the export makes two of its own", strict=False)
 def test_there_is_one_core_of_openvino_in_the_process() -> None:
     """A second one would crash the process at the next Ctrl-C, see ``core``."""
     assert core() is core()
