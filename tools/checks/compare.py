@@ -24,7 +24,7 @@ from yolox_deploy.benchmarks.report.report import Report
 from yolox_deploy.cli import bench
 from yolox_deploy.cli.common import run
 from yolox_deploy.postprocess import Thresholds
-from yolox_deploy.progress import Still, print_table
+from yolox_deploy.progress import print_table, stages
 from yolox_deploy.tasks import Detections
 
 RIGHT_SHARE = 0.9
@@ -69,12 +69,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return worker(options.worker, [*shared, *rest])
     rows = []
     good = True
-    with tempfile.TemporaryDirectory() as folder, Still(MODULE) as still:
+    with tempfile.TemporaryDirectory() as folder, stages(MODULE, refresh=False) as begin:
         for name, factor, right in (
             ("equal", 1.0, "no difference"),
             (f"slowed by {options.factor - 1:.0%}", options.factor, "slower"),
         ):
-            still.begin(f"{options.pairs} pairs, {name}")
+            begin(f"{options.pairs} pairs, {name}")
             found: list[SpeedChange] = []
             again = 0
             for pair in range(options.pairs):
@@ -85,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                     if not any(c.verdict == NO_VERDICT and c.note for c in compared):
                         break
                 found += compared
-                still.advance(pair + 1, options.pairs)
+                begin.advance("", pair + 1, options.pairs)
             counts = Counter(str(c.verdict) for c in found)
             good &= counts[right] >= RIGHT_SHARE * len(found)
             ratios = " ".join(f"{c.ratio:.3f}" for c in found)

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from yolox_deploy.benchmarks.machine.environment import Watch
@@ -28,7 +29,7 @@ from yolox_deploy.cli.common import (
 from yolox_deploy.errors import UsageError
 from yolox_deploy.files import ASSETS, workplace, write_atomically
 from yolox_deploy.pictures.images import find_images, read_image
-from yolox_deploy.progress import Still, stages
+from yolox_deploy.progress import stages
 
 COMMAND = "yolox-bench"
 EXAMPLES = """\
@@ -197,11 +198,18 @@ def bench(arguments: argparse.Namespace, command: str, opener: Opener = System) 
             systems, notes = open_systems(wanted, pictures, begin, opener)
             for system in systems:
                 stack.callback(system.close)
-        with Still(COMMAND) as still:
+        with stages(COMMAND, refresh=False) as begin:
             watch = Watch()
             limits = (arguments.duration, arguments.min_count)
             result = scenario.measure(
-                Context(arguments.scenario, systems, *limits, arguments, still.begin, still.advance)
+                Context(
+                    arguments.scenario,
+                    systems,
+                    *limits,
+                    arguments,
+                    begin,
+                    partial(begin.advance, ""),
+                )
             )
             environment = watch.finish()
         report = Report(

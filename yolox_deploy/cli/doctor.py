@@ -34,7 +34,6 @@ PACKAGES = (
     ("onnxscript", "ONNX opset 18 and newer", "export"),
     ("onnxsim", "simplifying ONNX", "export"),
     ("pnnx", "writing NCNN", "ncnn"),
-    ("rich", "progress and tables", "export"),
     ("pycocotools", "AP", "eval"),
     ("scipy", "benchmarks", "bench"),
     ("psutil", "benchmarks", "bench"),
