@@ -63,7 +63,7 @@ def find_model(model: str | os.PathLike[str] | None) -> Path:
         return path
     if os.path.isdir(path):
         raise InputFileError(
-            f"{path}: a folder; a model is one file (.onnx, .xml, .param, .engine, .pth)"
+            f"{path}: a folder; a model is a file, for example model.onnx or model.pth"
         )
     word = str(model).lower().replace("-", "_").removesuffix(".pth")
     word = OTHER_NAMES.get(word, word)

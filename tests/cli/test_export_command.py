@@ -39,7 +39,7 @@ def test_one_command_exports_verifies_and_prints_a_table(
         assert f"{size:.2f} MB" in row
         assert re.search(r"yes: \d+ detections agree on \d+ pictures, scores within", row)
         with Detector(path, target.backend) as detector:
-            assert detector(dog_path)[0].scores[0] == pytest.approx(0.855, abs=0.002)
+            assert detector(dog_path)[0].score == pytest.approx(0.855, abs=0.002)
     stages = stages_of(found.err)
     assert stages[:3] == [
         "reading the checkpoint",

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from yolox_deploy.cli.common import (
     MODEL_HELP,
@@ -15,10 +14,10 @@ from yolox_deploy.cli.common import (
     add_thresholds,
     make_parser,
     model_hints,
-    run,
+    run_command,
 )
+from yolox_deploy.cli.settings import BATCH, add_settings, batch, batch_help, settings_of
 from yolox_deploy.errors import (
-    ExtensionWarning,
     InputFileError,
     MissingPackageError,
     UsageError,
@@ -26,7 +25,7 @@ from yolox_deploy.errors import (
 )
 from yolox_deploy.export.options import DEFAULT_OPSET, ExportOptions
 from yolox_deploy.export.results import ExportResult, NotBuiltError, UnverifiedError
-from yolox_deploy.export.targets import TARGETS, Setting, all_settings, takers, target_of
+from yolox_deploy.export.targets import TARGETS, target_of
 from yolox_deploy.postprocess import IOU_THRESHOLD, SCORE_THRESHOLD
 from yolox_deploy.progress import print_table, say, stages
 from yolox_deploy.runtimes import BACKENDS, CHECKPOINT_SUFFIXES, backend_for
@@ -37,7 +36,6 @@ if TYPE_CHECKING:
     from yolox_deploy.export.verify import Verification
 
 COMMAND = "yolox-export"
-BATCH = "--batch"
 EXAMPLES = """\
   yolox-export --model yolox_nano.pth --to onnx,openvino,ncnn
   yolox-export --model my7.pth --names names.txt --to ncnn --fp16 --verify my_pictures/
@@ -144,9 +142,14 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    arguments = parser().parse_args(argv)
-    work = describe if arguments.describe else check if arguments.verify_artifact else export
-    return run(COMMAND, lambda: work(arguments))
+    return run_command(COMMAND, parser, work, argv)
+
+
+def work(arguments: argparse.Namespace) -> int:
+    """Do what the arguments ask for; returns the exit code."""
+    if arguments.describe:
+        return describe(arguments)
+    return check(arguments) if arguments.verify_artifact else export(arguments)
 
 
 def list_of_targets() -> str:
@@ -154,83 +157,6 @@ def list_of_targets() -> str:
     width = max(map(len, TARGETS))
     lines = [f"  {name:<{width}}  {row.description}" for name, row in TARGETS.items()]
     return "\n".join(("targets:", *lines, ""))
-
-
-def batch_help() -> str:
-    """Return the help of ``--batch`` with the further forms that settings give it."""
-    forms = [
-        f"; for {takers_of(setting)} also {setting.metavar}: {escaped(setting.help)}"
-        for setting in all_settings().values()
-        if setting.option == BATCH
-    ]
-    return "".join(("number of pictures per inference call (default: 1)", *forms))
-
-
-def add_settings(parser: argparse.ArgumentParser) -> None:
-    """Add an option for each setting that some targets declare."""
-    group = parser.add_argument_group("settings of single targets")
-    for setting in all_settings().values():
-        if setting.option == BATCH:
-            continue
-        kind: dict[str, Any] = {"action": "store_true"}
-        if setting.metavar:
-            kind = {"metavar": setting.metavar, "type": reader(setting)}
-        try:
-            group.add_argument(
-                setting.option,
-                dest=f"setting_{setting.name}",
-                default=setting.default,
-                help=f"for {takers_of(setting)}: {escaped(setting.help)}",
-                **kind,
-            )
-        except argparse.ArgumentError as error:
-            warnings.warn(
-                f"the setting {setting.name!r} of target {takers(setting.name)[0]} has no option: "
-                f"{error}",
-                ExtensionWarning,
-                stacklevel=2,
-            )
-
-
-def takers_of(setting: Setting) -> str:
-    """Return which targets take a setting, in words."""
-    return " or ".join(takers(setting.name))
-
-
-def escaped(text: str) -> str:
-    """Return a text as argparse wants it, which formats its help with ``%``."""
-    return text.replace("%", "%%")
-
-
-def settings_of(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Return the settings that were given on the command line."""
-    given = dict(arguments.batch) if isinstance(arguments.batch, Mapping) else {}
-    for name, setting in all_settings().items():
-        value = getattr(arguments, f"setting_{name}", setting.default)
-        if value != setting.default:
-            given[name] = value
-    return given
-
-
-def reader(setting: Setting) -> Callable[[str], Any]:
-    """Return what reads a setting's text for argparse, which hides the text of other errors."""
-
-    def read(text: str) -> Any:
-        try:
-            return setting.parse(text)
-        except UsageError as error:
-            raise argparse.ArgumentTypeError(str(error)) from error
-
-    read.__name__ = setting.name
-    return read
-
-
-def batch(text: str) -> int | dict[str, Any]:
-    """Return ``--batch``: a number, or the value of a setting that has the same option."""
-    for setting in all_settings().values():
-        if setting.option == BATCH and not text.strip().lstrip("+-").isdigit():
-            return {setting.name: reader(setting)(text)}
-    return int(text)
 
 
 def describe(arguments: argparse.Namespace) -> int:

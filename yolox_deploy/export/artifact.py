@@ -1,6 +1,7 @@
 """Verify an artifact that is there already, and keep the result in it.
 
-For an engine that was built on a machine that cannot run it, and for whoever doubts a file.
+This is for an engine that was built on a machine that cannot run it, and for anybody who wants to
+check a file again.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from yolox_deploy.spec import ModelSpec, SpecHints
 
 
 class Verified(NamedTuple):
-    """What was found, the artifact's spec with it, and what else is worth knowing."""
+    """What verification found, the artifact's spec with that in it, and notes for the user."""
 
     verification: Verification
     spec: ModelSpec
@@ -38,15 +39,15 @@ def verify_artifact(
 ) -> Verified:
     """Run ``artifact`` on its engine, compare it with ``checkpoint``, write the result into it.
 
-    An artifact without a spec of ours is compared and left as it is.  ``pictures`` is a folder
-    (``None``: the drawn pictures that ship with the package).
+    An artifact without a spec of yolox_deploy is compared and left as it is.  ``pictures`` is a
+    folder (``None``: the drawn pictures that ship with the package).
 
-    Raises :class:`UsageError` where the two cannot be of one model, and what opening either may
-    raise; an artifact that fails is no error, its verification says so.  Nothing is written where
-    it fails beside another checkpoint than it was made from.
+    Raises :class:`UsageError` if the two cannot be of the same model, and what opening either of
+    them raises.  An artifact that fails raises nothing: its verification has the status "failed".
+    Nothing is written to an artifact that fails and was made from another checkpoint.
     """
     if artifact.suffix.lower() in CHECKPOINT_SUFFIXES:
-        raise UsageError(f"{artifact} is a checkpoint: --verify-artifact takes what came out of it")
+        raise UsageError(f"{artifact} is a checkpoint: --verify-artifact takes an artifact")
     if not artifact.is_file():
         raise InputFileError(f"{artifact}: no such file")
     report("reading the checkpoint")
@@ -70,7 +71,7 @@ def verify_artifact(
     notes = list(found.notes)
     other = spec.checkpoint_sha256 not in (None, loaded.sha256)
     if other and found.status == "failed":
-        # Says nothing about the artifact, whose own verdict stays.
+        # This says nothing about the artifact, which keeps the result of its own verification.
         reason = f"{artifact.name} was made from another checkpoint than {checkpoint}"
         found = replace(found, problems=(reason,))
         notes.append(f"nothing was written to {artifact.name}: give the checkpoint it came from")
@@ -86,7 +87,7 @@ def verify_artifact(
 
 
 def _rewrite(artifact: Path, spec: ModelSpec) -> None:
-    """Put the spec into a copy of the artifact's files, and rename those over it."""
+    """Put the spec into a copy of the artifact's files, and rename the copies over them."""
     row = target_of(artifact)
     with workplace(artifact.parent) as place, reported_as_output_error(artifact):
         for file in row.files(artifact):

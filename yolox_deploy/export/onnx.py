@@ -37,14 +37,14 @@ DYNAMO_OPSET = 18
 
 @dataclass(frozen=True)
 class Hub:
-    """An ONNX graph with raw output, and sentences about how it came to be."""
+    """An ONNX graph with raw output, and notes on how it was made."""
 
     model: onnx.ModelProto
     notes: tuple[str, ...]
 
 
 def check_opset(opset: int) -> None:
-    """Raise :class:`UsageError` for an opset that nobody here can write."""
+    """Raise :class:`UsageError` for an opset that PyTorch and the installed ONNX cannot write."""
     newest = onnx.defs.onnx_opset_version()
     if not OLDEST_OPSET <= opset <= newest:
         raise UsageError(f"opset must lie in {OLDEST_OPSET}..{newest}, got {opset}")
@@ -55,7 +55,7 @@ def make_hub(
 ) -> Hub:
     """Return the network as a checked ONNX graph of exactly the requested opset.
 
-    Raises :class:`ConversionError` where PyTorch's exporters cannot give that opset.
+    Raises :class:`ConversionError` if the exporters of PyTorch cannot write that opset.
     """
     model = _traced(network, spec, opset)
     written = next(entry.version for entry in model.opset_import if not entry.domain)
@@ -75,7 +75,7 @@ def make_hub(
 
 
 def _traced(network: PreparedNetwork, spec: ModelSpec, opset: int) -> onnx.ModelProto:
-    """Run the exporter that can write the opset; both are silenced, their errors are not."""
+    """Return the graph that the exporter of PyTorch writes which can write the opset."""
     images = torch.zeros(spec.batch or 2, 3, spec.height, spec.width)
     names: dict[str, Any] = {
         "input_names": [INPUT_NAME],
@@ -129,7 +129,9 @@ def _quiet() -> Iterator[None]:
 
 
 def simplified(model: onnx.ModelProto) -> tuple[onnx.ModelProto, str]:
-    """Return the graph with constants folded by onnxsim, or as it was and a sentence why.
+    """Return the graph with its constants folded by onnxsim, and an empty note.
+
+    Where that fails the graph is returned as it was, with a note that says why.
 
     onnxsim's fusions stay off: they would multiply the stem's scale back into its weights.
     """

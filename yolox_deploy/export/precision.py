@@ -1,7 +1,7 @@
 """FP16 inside the ONNX graph, float32 at its input and output.
 
 Strongly typed engines (TensorRT 10 and newer) take their precision from the graph alone, and FP16
-inputs of 0..255 pixels are a known source of NaN; so the graph is converted and its ends are not.
+inputs of 0..255 pixels are a known source of NaN.  So the graph is converted, but not its ends.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from onnx import numpy_helper
 
 from yolox_deploy.errors import MissingPackageError
 
-# Below these magnitudes FP16 has subnormal numbers, and none.
+# Below the first magnitude FP16 has only subnormal numbers, below the second none.
 SMALLEST_NORMAL = 2.0**-14
 SMALLEST_SUBNORMAL = 2.0**-24
 
@@ -45,7 +45,7 @@ class Underflow(NamedTuple):
 def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
     """Return a copy of a raw-output graph that computes in FP16 behind float32 input and output.
 
-    Raises :class:`MissingPackageError` where ONNX Runtime, whose converter this is, is missing.
+    Raises :class:`MissingPackageError` without ONNX Runtime, which brings the converter.
     """
     try:
         from onnxruntime.transformers.float16 import convert_float_to_float16
@@ -84,7 +84,7 @@ def underflow(model: onnx.ModelProto) -> Underflow:
 def flushed(model: onnx.ModelProto) -> onnx.ModelProto:
     """Return a copy of ``model`` whose convolutions' small weights are zero.
 
-    It is what an engine computes that flushes FP16's subnormal numbers.
+    An engine that flushes FP16's subnormal numbers to zero computes this.
     """
     copy = onnx.ModelProto()
     copy.CopyFrom(model)

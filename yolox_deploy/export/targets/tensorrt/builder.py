@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 MIB = 1 << 20
 QUANTIZED = {"QuantizeLinear", "DequantizeLinear"}
-# Nodes that export/onnx.py appends behind the network; they compute in FP32.
+# Nodes that export/tails.py appends to the network; they compute in FP32.
 TAIL = re.compile(r"(node_of_)?(decode|nms)/")
 
 
@@ -33,9 +33,9 @@ TAIL = re.compile(r"(node_of_)?(decode|nms)/")
 class BuildRequest:
     """What :func:`build_engine` needs beside the graph; ``workspace`` is in bytes.
 
-    ``profile`` has the input's smallest, preferred and largest shape, ``None`` for fixed ones.
-    ``timing_cache`` is a file in which measured kernel times outlive the process, where the
-    version measures any.
+    ``profile`` has the smallest, preferred and largest shape of the input, ``None`` if its shape is
+    fixed.  ``timing_cache`` is a file that keeps the measured times of kernels for later builds,
+    for versions that measure them.
     """
 
     precision: EnginePrecision = "fp32"
@@ -55,9 +55,9 @@ def build_engine(
 ) -> bytes:
     """Return the serialized engine of ``graph``; ``trt`` is the module that builds it.
 
-    ``advance`` is told the builder's phases, steps done and steps in all, where the version tells
-    them.  Raises :class:`UsageError` for a request that the version cannot serve and
-    :class:`ConversionError` where it fails.
+    ``advance`` is told the progress, if the version has a progress monitor.  Raises
+    :class:`UsageError` for a request that the version cannot serve, and :class:`ConversionError`
+    if the build fails.
     """
     check_request(trt, request)
     log = log_of(trt)
@@ -88,7 +88,7 @@ def build_engine(
 
 
 def check_request(trt: Any, request: BuildRequest) -> None:
-    """Raise :class:`UsageError` for what this version has no name for."""
+    """Raise :class:`UsageError` for what the installed version cannot build."""
     known = targets_of(trt)
     if request.targets and not known:
         raise UsageError(
@@ -102,7 +102,8 @@ def check_request(trt: Any, request: BuildRequest) -> None:
             )
     if len(set(request.targets)) != len(request.targets):
         raise UsageError(f"a target is named twice: {', '.join(request.targets)}")
-    # Engines of TensorRT-RTX name their GPUs; its builder ignores the one and fails at the other.
+    # TensorRT-RTX is given names of GPUs instead: its builder ignores one of these two requests and
+    # fails at the other.
     if request.hardware_compatible and (
         known or not _has(trt, "HardwareCompatibilityLevel.AMPERE_PLUS")
     ):
@@ -117,14 +118,14 @@ def check_request(trt: Any, request: BuildRequest) -> None:
 
 
 def targets_of(trt: Any) -> tuple[str, ...]:
-    """Return the names that ``--targets`` may have, none where a version knows no targets."""
+    """Return the names that ``--targets`` can have; TensorRT, unlike TensorRT-RTX, has none."""
     if not _has(trt, "ComputeCapability"):
         return ()
     return tuple(name.lower() for name in trt.ComputeCapability.__members__ if name[:2] == "SM")
 
 
 def network_flags(trt: Any) -> int:
-    """Return the flags of a network with explicit batch and, where there is such, strong typing."""
+    """Return the flags of a network: explicit batch and, if the version has it, strong typing."""
     kind = trt.NetworkDefinitionCreationFlag
     flags = 0
     for name in ("EXPLICIT_BATCH", "STRONGLY_TYPED"):
@@ -134,7 +135,7 @@ def network_flags(trt: Any) -> int:
 
 
 def is_quantized(graph: onnx.ModelProto) -> bool:
-    """Whether the graph says itself what is INT8, with nodes that quantize and dequantize."""
+    """Return whether the graph has nodes that quantize, which make an INT8 engine of it."""
     return any(node.op_type in QUANTIZED for node in graph.graph.node)
 
 
@@ -156,9 +157,9 @@ def _parse(trt: Any, network: Any, graph: onnx.ModelProto, log: Any) -> None:
 def _set_precision(
     trt: Any, config: Any, network: Any, precision: EnginePrecision, graph: onnx.ModelProto
 ) -> None:
-    """Say what a weakly typed network may compute in; a strongly typed one says it itself."""
+    """Allow a weakly typed network its precisions; a strongly typed one has them in its graph."""
     if precision == "fp32":
-        # TF32 has FP16's mantissa.
+        # TF32 is no FP32: it has the mantissa of FP16.
         config.clear_flag(trt.BuilderFlag.TF32)
     if not _has(trt, "BuilderFlag.FP16") or _has(
         trt, "NetworkDefinitionCreationFlag.STRONGLY_TYPED"
@@ -193,7 +194,7 @@ def _set_limits(trt: Any, config: Any, request: BuildRequest) -> None:
 
 
 def _attach_timing_cache(trt: Any, config: Any, file: Path | None) -> Any:
-    """Give the builder what earlier builds measured; returns the cache, which must stay alive."""
+    """Give the builder what earlier builds measured; return the cache, which must stay alive."""
     # TensorRT-RTX measures nothing; its timing cache is an empty, deprecated one.
     if file is None or _has(trt, "ComputeCapability"):
         return None
@@ -201,7 +202,7 @@ def _attach_timing_cache(trt: Any, config: Any, file: Path | None) -> Any:
         content = file.read_bytes()
     except OSError:
         content = b""
-    # What is damaged, or of another GPU or version, is refused: begin with nothing.
+    # TensorRT refuses a cache that is damaged, or of another GPU or version: then begin anew.
     for data in (content, b""):
         with contextlib.suppress(RuntimeError, TypeError, ValueError):
             cache = config.create_timing_cache(data)
@@ -217,7 +218,7 @@ def timing_cache_file(flavour: Flavour, version: str, gpu: str) -> Path:
 
 
 def _reason(log: Any, request: BuildRequest) -> str:
-    """Return in one sentence why a build failed, and what to do where that is known."""
+    """Return one sentence on why a build failed and, if that is known, on what to do."""
     text = _last(log) or "it gave no reason"
     lower = text.lower()
     if "workspace" in lower:
@@ -240,7 +241,7 @@ def _name(trt: Any) -> str:
 
 
 def _has(trt: Any, *names: str) -> bool:
-    """Whether the module has every dotted name."""
+    """Return whether the module has every dotted name."""
     for name in names:
         found = trt
         for part in name.split("."):

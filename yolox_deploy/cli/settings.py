@@ -1,0 +1,92 @@
+"""The options of ``yolox-export`` that come from the settings of the targets."""
+
+from __future__ import annotations
+
+import argparse
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from yolox_deploy.errors import ExtensionWarning, UsageError
+from yolox_deploy.export.targets import Setting, all_settings, takers
+
+# The option that settings may give further forms to.
+BATCH = "--batch"
+
+
+def batch_help() -> str:
+    """Return the help of ``--batch`` with the further forms that settings give it."""
+    forms = [
+        f"; for {takers_of(setting)} also {setting.metavar}: {escaped(setting.help)}"
+        for setting in all_settings().values()
+        if setting.option == BATCH
+    ]
+    return "".join(("number of pictures per inference call (default: 1)", *forms))
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """Add an option for each setting that some targets declare."""
+    group = parser.add_argument_group("settings of single targets")
+    for setting in all_settings().values():
+        if setting.option == BATCH:
+            continue
+        kind: dict[str, Any] = {"action": "store_true"}
+        if setting.metavar:
+            kind = {"metavar": setting.metavar, "type": reader(setting)}
+        try:
+            group.add_argument(
+                setting.option,
+                dest=f"setting_{setting.name}",
+                default=setting.default,
+                help=f"for {takers_of(setting)}: {escaped(setting.help)}",
+                **kind,
+            )
+        except argparse.ArgumentError as error:
+            warnings.warn(
+                f"the setting {setting.name!r} of target {takers(setting.name)[0]} has no option: "
+                f"{error}",
+                ExtensionWarning,
+                stacklevel=2,
+            )
+
+
+def takers_of(setting: Setting) -> str:
+    """Return which targets take a setting, in words."""
+    return " or ".join(takers(setting.name))
+
+
+def escaped(text: str) -> str:
+    """Return a text as argparse wants it, which formats its help with ``%``."""
+    return text.replace("%", "%%")
+
+
+def settings_of(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the settings that were given on the command line."""
+    given = dict(arguments.batch) if isinstance(arguments.batch, Mapping) else {}
+    for name, setting in all_settings().items():
+        value = getattr(arguments, f"setting_{name}", setting.default)
+        if value != setting.default:
+            given[name] = value
+    return given
+
+
+def reader(setting: Setting) -> Callable[[str], Any]:
+    """Return what reads a setting's text; argparse shows the text of one kind of error only."""
+
+    def read(text: str) -> Any:
+        try:
+            return setting.parse(text)
+        except UsageError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    # argparse puts this into "invalid ... value".
+    read.__name__ = setting.name
+    return read
+
+
+def batch(text: str) -> int | dict[str, Any]:
+    """Return ``--batch``: a number, or the value of a setting that has the same option."""
+    for setting in all_settings().values():
+        if setting.option == BATCH and not text.strip().lstrip("+-").isdigit():
+            return {setting.name: reader(setting)(text)}
+    return int(text)
