@@ -74,9 +74,14 @@ class Target(ABC):
     fp16_in_graph: ClassVar[bool] = False
     settings: ClassVar[tuple[Setting, ...]] = ()
 
-    # The values of the settings, and who is told how far the converter is.
-    values: Mapping[str, Any] = MappingProxyType({})
+    # What was asked for of the settings, and who is told how far the converter is.
+    given: Mapping[str, Any] = MappingProxyType({})
     advance: Advance = staticmethod(ignore_progress)
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The value of each setting: what was asked for, or its default."""
+        return {s.name: self.given.get(s.name, s.default) for s in self.settings}
 
     def with_settings(
         self, settings: Mapping[str, Any], advance: Advance = ignore_progress
@@ -86,7 +91,7 @@ class Target(ABC):
         Raises :class:`UsageError` for a value that makes no sense.
         """
         row = copy.copy(self)
-        row.values = {s.name: settings.get(s.name, s.default) for s in self.settings}
+        row.given = dict(settings)
         row.advance = advance
         return row
 
