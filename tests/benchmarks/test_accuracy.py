@@ -14,6 +14,7 @@ from yolox_deploy import Detections
 from yolox_deploy.benchmarks.accuracy import detect_dataset, evaluation_detector
 from yolox_deploy.data.ap import CocoDataset
 from yolox_deploy.errors import OutputError
+from yolox_deploy.postprocess import Thresholds
 
 pytest.importorskip("pycocotools")
 
@@ -48,12 +49,9 @@ def results(dataset: CocoDataset, boxes: list[list[float]], ids: list[int]) -> A
 
 def test_the_evaluation_detector_keeps_what_the_original_keeps(nano_onnx: Path) -> None:
     with evaluation_detector(nano_onnx) as detector:
-        assert (detector.score_threshold, detector.iou_threshold) == (0.001, 0.65)
-        assert detector.max_detections is None
-        assert not detector.clip
-        assert not detector.class_agnostic
+        assert detector.thresholds == Thresholds(0.001, 0.65, max_detections=None, clip=False)
     with evaluation_detector(nano_onnx, score_threshold=0.01, clip=True) as detector:
-        assert (detector.score_threshold, detector.clip) == (0.01, True)
+        assert detector.thresholds == Thresholds(0.01, 0.65, max_detections=None, clip=True)
 
 
 def test_every_picture_passes_the_tracker(nano_onnx: Path, tmp_path: Path) -> None:
