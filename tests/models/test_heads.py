@@ -27,10 +27,10 @@ class ScalesHead(YOLOXHead):
         hidden = int(256 * arch.width)
         self.scale_preds = nn.ModuleList(nn.Conv2d(hidden, more, 1) for _ in channels)
 
-    def forward(self, features: Sequence[Tensor]) -> Tensor:
+    def maps(self, features: Sequence[Tensor]) -> list[Tensor]:
         parts = zip(self.stems, self.reg_convs, self.scale_preds, features, strict=True)
         more = [last(convs(stem(feature))).flatten(2) for stem, convs, last, feature in parts]
-        return torch.cat((super().forward(features), torch.cat(more, 2).transpose(1, 2)), 2)
+        return [torch.cat(pair, 1) for pair in zip(super().maps(features), more, strict=True)]
 
 
 class Scales(TaskHead):

@@ -79,16 +79,22 @@ class YOLOXHead(nn.Module):
             )
         return result
 
+    def maps(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """Return per stride the columns of its rows, (N, 5 + C, h * w).
+
+        A head that predicts more overrides this method and adds columns after these.
+        """
+        return [
+            torch.cat((box, objectness.sigmoid(), classes.sigmoid()), 1).flatten(2)
+            for box, objectness, classes in self.levels(features)
+        ]
+
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         """Return the raw output (N, A, 5 + C): raw box, objectness and class scores in 0..1.
 
         Rows run stride by stride, within a stride row by row of the feature map.
         """
-        maps = [
-            torch.cat((box, objectness.sigmoid(), classes.sigmoid()), 1).flatten(2)
-            for box, objectness, classes in self.levels(features)
-        ]
-        return torch.cat(maps, 2).transpose(1, 2)
+        return torch.cat(self.maps(features), 2).transpose(1, 2)
 
 
 class TaskHead:
