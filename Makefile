@@ -6,7 +6,7 @@ PIP_ARGS ?=
 WEIGHTS ?=
 IMAGE ?=
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint docs clean
 
 demo: $(VENV)/installed
 	$(BIN)/python examples/demo.py $(if $(WEIGHTS),--model "$(WEIGHTS)") $(if $(IMAGE),--image "$(IMAGE)")
@@ -23,6 +23,12 @@ test: $(VENV)/installed
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo --no-cache
+
+# Into build/site_docs; a link or an anchor that leads nowhere is an error, which --quiet would hide.
+docs: $(VENV)/installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 # Without the warning that setuptools gives for every editable installation.
 $(VENV)/installed: pyproject.toml constraints.txt
