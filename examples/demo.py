@@ -41,7 +41,7 @@ def demo(arguments: argparse.Namespace) -> int:
     for result in results:
         with Detector(result.path) as detector:
             found = detector(image)
-            milliseconds = 1e3 * found.seconds.total
+            milliseconds = 1e3 * found.seconds.total if found.seconds else 0.0
         drawing = arguments.output / f"{checkpoint.stem}.{result.target}.jpg"
         good, data = cv2.imencode(".jpg", found.draw(image))
         if not good:

@@ -15,19 +15,20 @@ from pathlib import Path
 from yolox_deploy.benchmarks.machine.environment import Watch
 from yolox_deploy.benchmarks.measure.opening import Opener, open_systems, requests
 from yolox_deploy.benchmarks.measure.systems import System
-from yolox_deploy.benchmarks.report.report import Report, print_report, to_markdown
+from yolox_deploy.benchmarks.report.report import Report
 from yolox_deploy.benchmarks.scenarios import SCENARIOS
 from yolox_deploy.benchmarks.scenarios.base import Context, Scenario
 from yolox_deploy.benchmarks.scenarios.charts import check_chart
+from yolox_deploy.cli.bench_files import add_output_arguments, compare, deliver, show
 from yolox_deploy.cli.common import (
-    MODEL_HELP,
     add_model_hints,
     make_parser,
+    model_help,
     model_hints,
-    run,
+    run_command,
 )
 from yolox_deploy.errors import UsageError
-from yolox_deploy.files import ASSETS, workplace, write_atomically
+from yolox_deploy.files import ASSETS, workplace
 from yolox_deploy.pictures.images import find_images, read_image
 from yolox_deploy.progress import stages
 
@@ -55,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
         "--model",
         action="append",
         metavar="A[,B]",
-        help=MODEL_HELP.replace("%", "%%"),
+        help=model_help(),
     )
     result.add_argument(
         "--random-weights",
@@ -146,29 +147,15 @@ def parser() -> argparse.ArgumentParser:
     return result
 
 
-def add_output_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options for the files of a report."""
-    group = parser.add_argument_group("output")
-    group.add_argument("--json", type=Path, metavar="FILE", help="write all measurements as JSON")
-    group.add_argument("--markdown", type=Path, metavar="FILE", help="write the report as Markdown")
-    group.add_argument(
-        "--plot", type=Path, metavar="FILE", help="draw a chart (.png, .svg or .pdf)"
-    )
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
     if words[:1] == ["compare"]:
-        from yolox_deploy.cli.bench_files import compare
-
         return compare(words[1:])
     if words[:1] == ["show"]:
-        from yolox_deploy.cli.bench_files import show
-
         return show(words[1:])
-    arguments = parser().parse_args(words)
-    return run(COMMAND, lambda: bench(arguments, shlex.join([COMMAND, *words])))
+    command = shlex.join([COMMAND, *words])
+    return run_command(COMMAND, parser, lambda arguments: bench(arguments, command), words)
 
 
 def bench(arguments: argparse.Namespace, command: str, opener: Opener = System) -> int:
@@ -223,18 +210,6 @@ def bench(arguments: argparse.Namespace, command: str, opener: Opener = System) 
         )
     deliver(report, arguments)
     return 0
-
-
-def deliver(report: Report, arguments: argparse.Namespace) -> None:
-    """Write the files that were asked for, and print the report."""
-    if arguments.json:
-        report.write(arguments.json)
-    if arguments.markdown:
-        write_atomically(arguments.markdown, to_markdown(report))
-    if arguments.plot:
-        report.result.plot(report.systems, arguments.plot)
-    # Last, because the reader of a pipe may have enough of it.
-    print_report(report)
 
 
 def words(text: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""``yolox-bench compare`` and ``yolox-bench show``: commands on stored reports."""
+"""Where reports go, and the commands on stored reports: ``yolox-bench compare`` and ``show``."""
 
 from __future__ import annotations
 
@@ -8,13 +8,35 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from yolox_deploy.benchmarks.report import compare as comparing
-from yolox_deploy.benchmarks.report.report import Report
-from yolox_deploy.cli.bench import add_output_arguments, deliver
-from yolox_deploy.cli.common import make_parser, run
+from yolox_deploy.benchmarks.report.report import Report, print_report, to_markdown
+from yolox_deploy.cli.common import make_parser, run_command
 from yolox_deploy.errors import SlowerError, UsageError
+from yolox_deploy.files import write_atomically
 from yolox_deploy.progress import print_table
 
 COMPARE, SHOW = "yolox-bench compare", "yolox-bench show"
+
+
+def add_output_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options for the files of a report."""
+    group = parser.add_argument_group("output")
+    group.add_argument("--json", type=Path, metavar="FILE", help="write all measurements as JSON")
+    group.add_argument("--markdown", type=Path, metavar="FILE", help="write the report as Markdown")
+    group.add_argument(
+        "--plot", type=Path, metavar="FILE", help="draw a chart (.png, .svg or .pdf)"
+    )
+
+
+def deliver(report: Report, arguments: argparse.Namespace) -> None:
+    """Write the files that were asked for, and print the report."""
+    if arguments.json:
+        report.write(arguments.json)
+    if arguments.markdown:
+        write_atomically(arguments.markdown, to_markdown(report))
+    if arguments.plot:
+        report.result.plot(report.systems, arguments.plot)
+    # Last, because the reader of a pipe may have enough of it.
+    print_report(report)
 
 
 def compare_parser() -> argparse.ArgumentParser:
@@ -51,14 +73,12 @@ def show_parser() -> argparse.ArgumentParser:
 
 def compare(argv: Sequence[str]) -> int:
     """Run ``compare``; returns its exit code."""
-    arguments = compare_parser().parse_args(argv)
-    return run(COMPARE, lambda: _compare(arguments))
+    return run_command(COMPARE, compare_parser, _compare, argv)
 
 
 def show(argv: Sequence[str]) -> int:
     """Run ``show``; returns its exit code."""
-    arguments = show_parser().parse_args(argv)
-    return run(SHOW, lambda: _show(arguments))
+    return run_command(SHOW, show_parser, _show, argv)
 
 
 def _compare(arguments: argparse.Namespace) -> int:

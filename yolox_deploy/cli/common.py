@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import textwrap
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +17,7 @@ import yolox_deploy
 from yolox_deploy.errors import ExtensionWarning, ModelWarning, UsageError, YoloxDeployError
 from yolox_deploy.files import cache_folder
 from yolox_deploy.progress import say
-from yolox_deploy.runtimes import BACKENDS
+from yolox_deploy.runtimes import BACKENDS, CHECKPOINT_SUFFIXES
 from yolox_deploy.spec import SpecHints
 
 EXIT_CODES = """\
@@ -43,7 +44,7 @@ def make_parser(command: str, description: str, examples: str) -> argparse.Argum
     """Return a parser with the examples and exit codes at the end of its help."""
     parser = argparse.ArgumentParser(
         command,
-        description=description,
+        description=textwrap.fill(description, 79),
         epilog=f"examples:\n{examples}\n{EXIT_CODES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -241,8 +242,13 @@ def add_thresholds(parser: argparse.ArgumentParser, score: float, iou: float) ->
     )
 
 
-MODEL_HELP = (
-    "a checkpoint (.pth), an artifact (.onnx, .xml, .param, .engine) or published weights by "
-    f"name, such as yolox_s (kept in {cache_folder()}); default: the small model of digits in this "
-    "package"
-)
+def model_help() -> str:
+    """Return the help of ``--model``."""
+    suffixes = dict.fromkeys(suffix for row in BACKENDS.values() for suffix in row.suffixes)
+    artifacts = ", ".join(suffix for suffix in suffixes if suffix not in CHECKPOINT_SUFFIXES)
+    text = (
+        f"a checkpoint ({', '.join(CHECKPOINT_SUFFIXES)}), an artifact ({artifacts}), or the name "
+        f"of published weights such as yolox_s, which are kept in {cache_folder()} (default: the "
+        "small model of digits in this package)"
+    )
+    return text.replace("%", "%%")

@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yolox_deploy.cli.common import (
-    MODEL_HELP,
     SOME_UNREADABLE,
     add_engine_arguments,
     add_model_hints,
     add_thresholds,
     engine_settings,
     make_parser,
+    model_help,
     model_hints,
     run_command,
 )
@@ -44,7 +44,7 @@ def parser() -> argparse.ArgumentParser:
         COMMAND, "Detect objects in pictures, folders of pictures, and globs.", EXAMPLES
     )
     result.add_argument("sources", nargs="+", metavar="PICTURE", help="picture, folder or glob")
-    result.add_argument("--model", help=MODEL_HELP)
+    result.add_argument("--model", help=model_help())
     add_thresholds(result, SCORE_THRESHOLD, IOU_THRESHOLD)
     result.add_argument(
         "--class-agnostic", action="store_true", help="suppress over all classes, not within each"

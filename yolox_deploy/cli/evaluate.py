@@ -16,7 +16,7 @@ from yolox_deploy.cli.common import (
     add_thresholds,
     make_parser,
     model_hints,
-    run,
+    run_command,
 )
 from yolox_deploy.data.ap import CocoDataset
 from yolox_deploy.files import write_atomically
@@ -91,8 +91,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    arguments = parser().parse_args(argv)
-    return run(COMMAND, lambda: evaluate(arguments))
+    return run_command(COMMAND, parser, evaluate, argv)
 
 
 def evaluate(arguments: argparse.Namespace) -> int:

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from yolox_deploy.cli.common import (
-    MODEL_HELP,
     add_model_hints,
     add_thresholds,
     make_parser,
+    model_help,
     model_hints,
     run_command,
 )
@@ -56,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
         EXAMPLES,
     )
     result.epilog = f"{list_of_targets()}\n{result.epilog}"
-    result.add_argument("--model", help=MODEL_HELP)
+    result.add_argument("--model", help=model_help())
     result.add_argument(
         "--to",
         default="onnx",

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from yolox_deploy.architectures import ARCHITECTURES
-from yolox_deploy.cli.common import image_size, make_parser, run
+from yolox_deploy.cli.common import image_size, make_parser, run_command
 from yolox_deploy.errors import MissingPackageError, UsageError
 
 if TYPE_CHECKING:
@@ -133,8 +133,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    arguments = parser().parse_args(argv)
-    return run(COMMAND, lambda: train(arguments))
+    return run_command(COMMAND, parser, train, argv)
 
 
 def train(arguments: argparse.Namespace) -> int:
