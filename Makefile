@@ -11,12 +11,10 @@ IMAGE ?=
 demo: $(VENV)/installed
 	$(BIN)/python examples/demo.py $(if $(WEIGHTS),--model "$(WEIGHTS)") $(if $(IMAGE),--image "$(IMAGE)")
 
-# Two processes of one thread each are faster than one of two.  Training, which forks and counts on
-# its number of threads, is tested by itself.
+# Two processes of one thread each are faster than one of two.  tests/conftest.py says what begins first.
 test: $(VENV)/installed
 	$(BIN)/python -m coverage erase
-	OMP_NUM_THREADS=1 $(BIN)/python -m coverage run -m pytest --numprocesses 2 --dist loadfile --ignore=tests/training
-	$(BIN)/python -m coverage run -m pytest tests/training
+	OMP_NUM_THREADS=1 $(BIN)/python -m coverage run -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report
 

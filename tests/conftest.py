@@ -26,6 +26,13 @@ DATA = Path(os.environ.get("YOLOX_DEPLOY_TEST_DATA", ROOT.parent / "shared"))
 settings.register_profile("suite", deadline=None, derandomize=True, database=None)
 settings.load_profile("suite")
 
+# Threads that spin while they wait make two of them ten times slower than one on a busy machine.
+# PyTorch reads it when it is loaded, and so do the processes that tests start.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+# The files that take longest begin first, so that two processes end together.
+LONGEST = ("training/test_trainer", "benchmarks/test_average_precision", "cli/test_interrupt")
+
 DataFile = Callable[[str], Path]
 ALLOWED = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
 
@@ -40,6 +47,16 @@ def pytest_configure(config: pytest.Config) -> None:
         processors = sorted(ALLOWED)
         number = int(worker["workerid"].removeprefix("gw"))
         os.sched_setaffinity(0, {processors[number % len(processors)]})
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first."""
+
+    def place(item: pytest.Item) -> int:
+        name = item.path.with_suffix("").as_posix()
+        return next((i for i, end in enumerate(LONGEST) if name.endswith(end)), len(LONGEST))
+
+    items.sort(key=place)
 
 
 @pytest.fixture(scope="session")

@@ -53,7 +53,6 @@ def environment(tmp_path: Path) -> dict[str, str]:
     """The variables for a process of its own."""
     return {
         **os.environ,
-        "OMP_WAIT_POLICY": "PASSIVE",
         "PYTHONUNBUFFERED": "1",
         "YOLOX_DEPLOY_CACHE": str(tmp_path / "cache"),
     }
@@ -73,7 +72,7 @@ def process(environment: dict[str, str]) -> Command:
             env=environment,
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=600,
             **options,
         )
         return Ran(ended.returncode, ended.stdout, ended.stderr)

@@ -46,7 +46,7 @@ def test_an_export_that_is_interrupted_leaves_what_was_there(
         time.sleep(0.05)
         process.send_signal(signal.SIGINT)
         try:
-            printed, told = process.communicate(timeout=60)
+            printed, told = process.communicate(timeout=300)
         except subprocess.TimeoutExpired:
             process.kill()
             pytest.fail("it goes on, or hangs, after Ctrl-C")

@@ -20,17 +20,24 @@ OnTerminal = Callable[..., tuple[int, str]]
 
 @pytest.fixture
 def on_terminal(environment: dict[str, str]) -> OnTerminal:
-    """Run Python code with a terminal as its output; gives exit code and all that was shown."""
+    """Run Python code with a terminal as its output; gives exit code and all that was shown.
 
-    def run(code: str, *arguments: object) -> tuple[int, str]:
+    As soon as the text ``until`` was shown, the code's ``input()`` returns.
+    """
+
+    def run(code: str, *arguments: object, until: str = "") -> tuple[int, str]:
         ours, theirs = pty.openpty()
         shown: list[bytes] = []
 
         def read() -> None:
+            waiting = bool(until)
             # Linux ends a closed terminal with an error.
             try:
                 while data := os.read(ours, 65536):
                     shown.append(data)
+                    if waiting and until.encode() in b"".join(shown):
+                        waiting = False
+                        os.write(ours, b"\n")
             except OSError:
                 pass
 
@@ -45,7 +52,11 @@ def on_terminal(environment: dict[str, str]) -> OnTerminal:
         ) as process:
             os.close(theirs)
             reader.start()
-            code_of_process = process.wait(timeout=200)
+            try:
+                code_of_process = process.wait(timeout=600)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                pytest.fail(f"it hangs after {b''.join(shown).decode()!r}")
         reader.join()
         os.close(ours)
         return code_of_process, b"".join(shown).decode()
@@ -81,13 +92,12 @@ def test_a_download_in_a_pipe_is_one_line(capsys: pytest.CaptureFixture[str]) ->
 
 
 TERMINAL = """
-import time
 from yolox_deploy import progress
 with progress.stages("nano.pth") as begin:
     begin("first stage")
     begin("second stage")
     begin.advance("tactics", 3, 7)
-    time.sleep(0.3)
+    input()
 assert list(progress.track(range(3), 3)) == [0, 1, 2]
 with progress.download_progress("yolox_s") as report:
     report(10, None)
@@ -119,7 +129,7 @@ def test_a_still_display_has_no_thread_that_disturbs_what_is_measured(
 
 
 def test_a_terminal_shows_stages_bars_and_a_table(on_terminal: OnTerminal) -> None:
-    code, shown = on_terminal(TERMINAL)
+    code, shown = on_terminal(TERMINAL, until="second stage: tactics 3/7")
     assert code == 0, shown
     for text in (
         "first stage",

@@ -20,7 +20,7 @@ def run(code: str, *arguments: object, hidden: tuple[str, ...] = ()) -> str:
         [sys.executable, "-c", f"import sys\n{hide}{code}", *map(str, arguments)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -304,7 +304,7 @@ def test_settings_of_an_engine_are_checked(
         env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
     first, second = done.stdout.splitlines()

@@ -59,7 +59,7 @@ def test_the_layer_works_and_survives_every_refusal(binding: str, tmp_path: Path
         [sys.executable, FILES / "check_real.py", library, binding],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
     )
     assert run.returncode == 0, run.stderr[-2000:]
     rows = [json.loads(line) for line in run.stdout.splitlines()]

@@ -38,6 +38,6 @@ def test_an_interrupt_comes_through_after_two_detectors_were_closed(
         [sys.executable, "-c", PROGRAM, str(nano_onnx), name],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
     assert (run.returncode, run.stdout) == (0, "interrupted\n"), run.stderr
