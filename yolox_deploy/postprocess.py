@@ -11,9 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from yolox_deploy.errors import UsageError, suggest
+from yolox_deploy.errors import UsageError
 from yolox_deploy.spec import ModelSpec
 from yolox_deploy.tasks import Candidates, Detections, task_of
+from yolox_deploy.tasks.classes import Classes, class_ids_of, is_integer
 from yolox_deploy.tasks.nms import nms
 
 # Thresholds of the original's demo.
@@ -55,7 +56,8 @@ EVALUATION = Thresholds(0.001, 0.65, max_detections=None, clip=False)
 class Postprocess:
     """Turns the outputs of one model into results; holds constants only, so threads may share it.
 
-    ``classes`` (ids or names) restricts what is looked for (``None``: all classes).
+    ``classes`` (a name, an id, or a list of them) restricts what is looked for (``None``: all
+    classes).
 
     Raises :class:`UsageError` for a class that the model does not have, and for thresholds that
     differ from those of a suppression in the graph.
@@ -65,7 +67,7 @@ class Postprocess:
         self,
         spec: ModelSpec,
         thresholds: Thresholds,
-        classes: Sequence[int | str] | None = None,
+        classes: Classes | None = None,
     ) -> None:
         self.spec = spec
         self.thresholds = thresholds
@@ -143,27 +145,10 @@ def _check_thresholds_in_graph(spec: ModelSpec, thresholds: Thresholds) -> None:
         )
 
 
-def _wanted_classes(
-    spec: ModelSpec, classes: Sequence[int | str] | None
-) -> NDArray[np.bool_] | None:
+def _wanted_classes(spec: ModelSpec, classes: Classes | None) -> NDArray[np.bool_] | None:
     """Return a mask over class ids, ``None`` for all of them."""
     if classes is None:
         return None
     wanted = np.zeros(spec.num_classes, bool)
-    for item in classes:
-        if isinstance(item, str):
-            if item not in spec.class_names:
-                raise UsageError(
-                    f"the model has no class {item!r}" + suggest(item, spec.class_names)
-                )
-            wanted[spec.class_names.index(item)] = True
-        elif is_integer(item) and 0 <= item < len(wanted):
-            wanted[item] = True
-        else:
-            raise UsageError(f"class id {item!r} is not in 0..{len(wanted) - 1}")
+    wanted[class_ids_of(classes, spec.class_names, spec.num_classes)] = True
     return wanted
-
-
-def is_integer(value: object) -> bool:
-    """Whether a value is a whole number of Python or NumPy, and no truth value."""
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
