@@ -9,19 +9,20 @@ import threading
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from time import perf_counter
-from typing import Self
+from typing import Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from yolox_deploy import runtimes
-from yolox_deploy.errors import ModelWarning, UsageError, YoloxDeployError
-from yolox_deploy.pictures.images import ImageLike, as_bgr
+from yolox_deploy.errors import ImageError, ModelWarning, UsageError, YoloxDeployError
+from yolox_deploy.pictures.images import ImageLike, as_bgr, is_one_picture
 from yolox_deploy.pictures.letterbox import Letterbox
 from yolox_deploy.postprocess import IOU_THRESHOLD, SCORE_THRESHOLD, Postprocess, Thresholds
 from yolox_deploy.runtimes import Runtime
 from yolox_deploy.spec import ModelSpec, SpecHints
 from yolox_deploy.tasks import Detections
+from yolox_deploy.tasks.classes import Classes, as_list
 from yolox_deploy.timing import StageSeconds
 from yolox_deploy.weights import find_model
 
@@ -40,9 +41,9 @@ class Detector:
     ``backend`` is ``auto`` or one of ``yolox_deploy.runtimes.BACKENDS``.  A detection has a
     ``score >= score_threshold``; of two boxes whose IoU is above ``iou_threshold`` the better one
     stays, within a class or, if ``class_agnostic``, over all.  ``max_detections`` bounds their
-    number (``None``: no bound), ``classes`` (ids or names) restricts what is looked for.
-    ``device``, ``threads``, ``precision`` and ``settings`` (such as ``{"cuda_binding": "pycuda"}``)
-    are the runtime's.  With ``clip=False`` boxes may reach beyond the picture.
+    number (``None``: no bound).  ``classes`` (a name, an id, or a list of them) restricts what is
+    looked for.  With ``clip=False`` boxes may reach beyond the picture.  ``device``, ``threads``,
+    ``precision`` and ``settings`` (such as ``{"cuda_binding": "pycuda"}``) are the runtime's.
 
     ``imgsz`` (height, width), ``names``, ``legacy``, ``decoded`` and ``architecture`` are for
     models that do not state them, see :class:`~yolox_deploy.spec.SpecHints`.
@@ -68,7 +69,7 @@ class Detector:
         iou_threshold: float = IOU_THRESHOLD,
         class_agnostic: bool = False,
         max_detections: int | None = 300,
-        classes: Sequence[int | str] | None = None,
+        classes: Classes | None = None,
         device: str | None = None,
         threads: int | None = None,
         *,
@@ -76,7 +77,7 @@ class Detector:
         settings: Mapping[str, str] | None = None,
         clip: bool = True,
         imgsz: int | tuple[int, int] | None = None,
-        names: Sequence[str] | None = None,
+        names: str | Sequence[str] | None = None,
         legacy: bool | None = None,
         decoded: bool | None = None,
         architecture: str | None = None,
@@ -84,9 +85,10 @@ class Detector:
         thresholds = Thresholds(
             score_threshold, iou_threshold, class_agnostic, max_detections, clip
         )
+        wanted = as_list(classes)
         hints = SpecHints(
             None if imgsz is None else as_size(imgsz),
-            tuple(names) if names else None,
+            (names,) if isinstance(names, str) else tuple(names or ()) or None,
             legacy,
             decoded,
             architecture,
@@ -103,9 +105,9 @@ class Detector:
         for note in self.runtime.notes:
             warnings.warn(note, ModelWarning, stacklevel=2)
         spec = self.spec
-        self.classes = classes
+        self.classes = wanted
         try:
-            self.postprocess = Postprocess(spec, thresholds, classes)
+            self.postprocess = Postprocess(spec, thresholds, wanted)
         except YoloxDeployError:
             self.runtime.close()
             raise
@@ -141,18 +143,35 @@ class Detector:
 
         Raises :class:`~yolox_deploy.errors.ImageError` for anything that is no picture.
         """
+        _check_thresholds(thresholds)
         (result,) = self._detect([as_bgr(image)], thresholds)
         return result
 
     def batch(
-        self, images: Iterable[ImageLike], thresholds: Thresholds | None = None
+        self, images: ImageLike | Iterable[ImageLike], thresholds: Thresholds | None = None
     ) -> list[Detections]:
-        """Return what is in each of several pictures, which may differ in size."""
+        """Return what is in each of several pictures, which may differ in size.
+
+        ``images`` is any iterable of what a call of the detector takes, or an array (N, h, w, 3).
+        One picture gives a list of one result.
+
+        >>> results = detector.batch(["dog.jpg", array])  # doctest: +SKIP
+        >>> (result,) = detector.batch("dog.jpg")  # doctest: +SKIP
+
+        Raises :class:`~yolox_deploy.errors.ImageError` for anything that is no picture, with its
+        place in ``images``.
+        """
+        _check_thresholds(thresholds)
+        if is_one_picture(images):
+            return [self(cast("ImageLike", images), thresholds)]
         chunk_size = self.spec.batch or LARGEST_CHUNK
         results: list[Detections] = []
         chunk: list[NDArray[np.uint8]] = []
-        for image in images:
-            chunk.append(as_bgr(image))
+        for index, image in enumerate(cast("Iterable[ImageLike]", images)):
+            try:
+                chunk.append(as_bgr(image))
+            except ImageError as error:
+                raise ImageError(f"picture {index} (counted from 0): {error}") from error
             if len(chunk) == chunk_size:
                 results += self._detect(chunk, thresholds)
                 chunk = []
@@ -212,6 +231,17 @@ class Detector:
         if thresholds not in self._others:
             self._others[thresholds] = Postprocess(self.spec, thresholds, self.classes)
         return self._others[thresholds]
+
+
+def _check_thresholds(thresholds: object) -> None:
+    if thresholds is None or isinstance(thresholds, Thresholds):
+        return
+    if isinstance(thresholds, (str, os.PathLike, np.ndarray)):
+        raise UsageError("the detector takes one picture; for several use detector.batch([...])")
+    raise UsageError(
+        "thresholds are an object such as yolox_deploy.postprocess.Thresholds(score=0.5), "
+        f"got {thresholds!r}"
+    )
 
 
 def as_size(imgsz: int | Sequence[int]) -> tuple[int, int]:

@@ -32,7 +32,12 @@ def read_image(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
     try:
         data = np.fromfile(path, np.uint8)
     except FileNotFoundError as error:
-        raise ImageError(f"{path}: no such file") from error
+        raise ImageError(f"{path}: no such file{_hint(str(path))}") from error
+    except IsADirectoryError as error:
+        raise ImageError(
+            f"{str(path)[:200]}: cannot be read as a picture, it is a folder; pass its pictures: "
+            "detector.batch(sorted(pathlib.Path(folder).glob('*.jpg')))"
+        ) from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ImageError(f"{str(path)[:200]}: cannot be read ({reason})") from error
@@ -60,9 +65,69 @@ def as_bgr(image: ImageLike) -> NDArray[np.uint8]:
         return _array_as_bgr(image)
     if type(image).__module__.startswith("PIL."):
         return _pil_as_bgr(image)
-    raise ImageError(
-        f"a picture is a path, a NumPy array or a PIL image, got {type(image).__name__}"
+    raise ImageError(f"a picture is a path, a NumPy array or a PIL image, {_why_not(image)}")
+
+
+def is_one_picture(images: object) -> bool:
+    """Whether ``images`` is meant as one picture rather than as several.
+
+    That is everything that one picture may be, a tensor or an array of the wrong shape included:
+    it has an error of its own in :func:`as_bgr`.  An array of four dimensions, or of paths or
+    objects, is a sequence of pictures.
+    """
+    if isinstance(images, np.ndarray):
+        return images.ndim in (0, 2, 3) or (images.ndim == 1 and images.dtype.kind in "biuf")
+    return (
+        isinstance(images, (str, os.PathLike, bytes, bytearray))
+        or not isinstance(images, Iterable)
+        or type(images).__module__.startswith("PIL.")
+        or _is_tensor(images)
+        or hasattr(images, "read")
     )
+
+
+def _is_tensor(thing: object) -> bool:
+    package = type(thing).__module__.split(".")[0]
+    return package in ("torch", "tensorflow", "jax", "jaxlib", "cupy") and hasattr(thing, "shape")
+
+
+def _hint(path: str) -> str:
+    """Return what may be meant by the path of a file that is not there."""
+    if "://" in path or path.startswith(("http:/", "https:/")):
+        return " (an address: download the picture first)"
+    if path.startswith("~"):
+        return " (write out the home folder: os.path.expanduser)"
+    if any(sign in path for sign in "*?"):
+        return " (a pattern: pass the files that glob.glob gives to detector.batch)"
+    return ""
+
+
+def _why_not(image: Any) -> str:
+    """Return what was given in the place of a picture, and what to do instead."""
+    kind = f"got {type(image).__name__}"
+    if image is None:
+        return (
+            "got None (NoneType): cv2.imread returns None for a file that it cannot read; "
+            "pass the path itself, and the error names the reason"
+        )
+    if _is_tensor(image):
+        return (
+            f"{kind} of shape {tuple(image.shape)}: convert it to a NumPy array (h, w, 3) of uint8 "
+            "in the order blue, green, red; for a PyTorch tensor (3, h, w) of RGB in 0..1: "
+            "(tensor * 255).byte().permute(1, 2, 0).flip(2).cpu().numpy()"
+        )
+    if isinstance(image, (bytes, bytearray, memoryview)):
+        return f"{kind}: decode it with cv2.imdecode(numpy.frombuffer(data, 'uint8'), 1)"
+    if isinstance(image, tuple) and len(image) == 2 and isinstance(image[0], (bool, np.bool_)):
+        return (
+            f"{kind}: cv2.VideoCapture.read returns (success, picture); pass only the picture, "
+            "and only where success is true"
+        )
+    if hasattr(image, "read"):
+        return f"{kind}: pass the path, or open it with PIL.Image.open"
+    if isinstance(image, Iterable):
+        return f"{kind}: for several pictures use detector.batch"
+    return kind
 
 
 def _pil_as_bgr(image: PILImage) -> NDArray[np.uint8]:
@@ -86,11 +151,17 @@ def _array_as_bgr(image: NDArray[Any]) -> NDArray[np.uint8]:
     elif image.dtype != np.uint8:
         raise ImageError(
             f"an array of {image.dtype} is no picture: expected uint8 (0..255) or uint16"
+            f"{_how_to_convert(image)}"
         )
     if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (1, 3, 4)):
+        several = "for several pictures use detector.batch"
+        if image.ndim == 3:
+            several = "for a stack of grey pictures use detector.batch(list(array))"
+            if image.shape[0] in (1, 3, 4):
+                several = "if the channels come first, use array.transpose(1, 2, 0)"
         raise ImageError(
             f"an array of shape {image.shape} is no picture: expected (h, w), (h, w, 1), "
-            "(h, w, 3) or (h, w, 4); for several pictures use detector.batch"
+            f"(h, w, 3) or (h, w, 4); {several}"
         )
     if 0 in image.shape:
         raise ImageError(f"a picture of shape {image.shape} has no pixels")
@@ -99,6 +170,20 @@ def _array_as_bgr(image: NDArray[Any]) -> NDArray[np.uint8]:
     if image.shape[2] == 4:
         return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGRA2BGR), np.uint8)
     return image
+
+
+def _how_to_convert(image: NDArray[Any]) -> str:
+    """Return how pixels of another type become a picture, if their values tell."""
+    if image.dtype == bool:
+        return "; convert it with image.astype('uint8') * 255"
+    if image.dtype.kind not in "iuf" or not image.size:
+        return ""
+    low, high = image.min(), image.max()
+    if image.dtype.kind == "f" and low >= 0 and high <= 1:
+        return "; its values lie in 0..1: convert it with (image * 255).round().astype('uint8')"
+    if low >= 0 and high <= 255:
+        return "; its values lie in 0..255: convert it with image.astype('uint8')"
+    return f"; its values lie in {low:g}..{high:g}"
 
 
 def find_images(sources: Iterable[str | os.PathLike[str]]) -> list[Path]:
