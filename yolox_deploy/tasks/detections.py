@@ -5,17 +5,21 @@ The result of another task is a subclass that names its further arrays in ``colu
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, overload
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, Unpack, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from yolox_deploy.data.categories import default_category_ids
 from yolox_deploy.errors import MissingPackageError, UsageError
-from yolox_deploy.pictures.drawing import draw_boxes
-from yolox_deploy.pictures.images import ImageLike
+from yolox_deploy.pictures.drawing import Colour, DrawingOptions, draw_boxes
+from yolox_deploy.pictures.images import ImageLike, as_bgr
+from yolox_deploy.pictures.output import check_output, show_picture, write_picture
+from yolox_deploy.tasks.classes import Classes, class_ids_of
 from yolox_deploy.timing import StageSeconds
 
 if TYPE_CHECKING:
@@ -207,7 +211,6 @@ class Detections:
             raise UsageError(
                 f"class id {self.class_ids.max()} has no category: {len(ids)} category ids given"
             )
-        boxes = np.concatenate((self.xyxy[:, :2], self.xyxy[:, 2:] - self.xyxy[:, :2]), 1)
         return [
             {
                 "image_id": image_id,
@@ -216,7 +219,7 @@ class Detections:
                 "score": score,
             }
             for box, score, class_id in zip(
-                boxes.tolist(), self.scores.tolist(), self.class_ids.tolist(), strict=True
+                self.xywh.tolist(), self.scores.tolist(), self.class_ids.tolist(), strict=True
             )
         ]
 
@@ -254,10 +257,135 @@ class Detections:
             data={"class_name": names.astype(str) if len(names) else np.empty(0, str)},
         )
 
-    def draw(self, image: ImageLike) -> NDArray[np.uint8]:
-        """Return ``image`` as (h, w, 3) uint8 BGR with boxes, names and scores drawn in."""
-        return draw_boxes(image, self.xyxy, self.class_ids, self.labels())
+    @property
+    def xywh(self) -> NDArray[np.float32]:
+        """The boxes (N, 4) float32 as left, top, width and height, in pixels of the picture.
+
+        >>> Detections([[10, 20, 40, 25]], [0.9], [0]).xywh
+        array([[10., 20., 30.,  5.]], dtype=float32)
+        """
+        return np.concatenate((self.xyxy[:, :2], self.xyxy[:, 2:] - self.xyxy[:, :2]), 1)
+
+    def filter(
+        self,
+        classes: Classes | None = None,
+        *,
+        min_score: float | None = None,
+        min_area: float | None = None,
+        max_area: float | None = None,
+    ) -> Self:
+        """Return the detections that meet every condition, in the same order.
+
+        ``classes`` is a name, an id, or a list of them; ``min_score`` lies in 0..1; ``min_area``
+        and ``max_area`` bound a box's area in square pixels.  ``None`` sets no condition.
+
+        >>> found = Detections([[0, 0, 9, 9], [5, 5, 8, 8]], [0.9, 0.3], [1, 0], ("cat", "dog"))
+        >>> found.filter("dog")
+        Detections(1: dog 0.900)
+        >>> found.filter(["cat", "dog"], min_score=0.5, min_area=50)
+        Detections(1: dog 0.900)
+
+        Raises :class:`UsageError` for a class that there is not, and for bounds that make no sense.
+        """
+        kept = np.ones(len(self), bool)
+        if classes is not None:
+            kept &= np.isin(self.class_ids, class_ids_of(classes, self.names))
+        if min_score is not None:
+            kept &= self.scores >= _bound("min_score", min_score, 1)
+        if min_area is not None or max_area is not None:
+            areas = self.xywh[:, 2:].prod(1)
+            if min_area is not None:
+                kept &= areas >= _bound("min_area", min_area)
+            if max_area is not None:
+                kept &= areas <= _bound("max_area", max_area)
+        return self[kept]
+
+    def draw(
+        self,
+        image: ImageLike,
+        *,
+        thickness: int | None = None,
+        font_scale: float | None = None,
+        labels: bool = True,
+        colours: Colour | Mapping[int | str, Colour] | None = None,
+    ) -> NDArray[np.uint8]:
+        """Return ``image`` as (h, w, 3) uint8 BGR with boxes, names and scores drawn in.
+
+        ``image`` is the picture that was detected, of any kind that a detector takes; it is not
+        changed.  ``thickness`` is that of the lines in pixels, ``font_scale`` OpenCV's scale of the
+        text (1: capitals of about 21 pixels); by default both grow with the picture.  With
+        ``labels=False`` there are boxes only.  ``colours`` is one colour (blue, green, red in
+        0..255) for all, or a mapping of class names or ids to colours; every other class has its
+        own colour, always the same one.  Labels for which there is no room are left out.
+
+        >>> found = Detections([[20, 30, 60, 70]], [0.9], [0], ("dog",))
+        >>> found.draw(np.zeros((100, 120, 3), np.uint8), colours={"dog": (0, 255, 0)}).shape
+        (100, 120, 3)
+
+        Raises :class:`UsageError` for a picture of another size than the one that was detected, and
+        for options that make no sense.
+        """
+        canvas = as_bgr(image)
+        if len(self) and self.image_size not in (None, canvas.shape[:2]):
+            raise UsageError(
+                f"the detections are those of a picture of size {self.image_size} (height, width), "
+                f"this one is {canvas.shape[:2]}: draw on the picture that was detected"
+            )
+        chosen: Any = colours
+        if isinstance(colours, Mapping):
+            chosen = {class_ids_of(key, self.names)[0]: c for key, c in colours.items()}
+        return draw_boxes(
+            canvas,
+            self.xyxy,
+            self.class_ids,
+            self.labels() if labels else (),
+            thickness=thickness,
+            font_scale=font_scale,
+            colours=chosen,
+        )
+
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        image: ImageLike,
+        **options: Unpack[DrawingOptions],
+    ) -> Path:
+        """Draw into a copy of ``image``, write it to ``path``, and return the path.
+
+        The suffix decides the format: .jpg, .png, .webp, .bmp or .tif.  ``options`` are those of
+        :meth:`draw`.  What stood at ``path`` is replaced in one step or not at all.
+
+        >>> found.save("found.jpg", "street.jpg", thickness=3)  # doctest: +SKIP
+
+        Raises :class:`~yolox_deploy.errors.OutputError` for another suffix, where ``path`` is
+        ``image`` itself, and where the file cannot be written.
+        """
+        file = check_output(path, image)
+        return write_picture(file, self.draw(image, **options))
+
+    def show(self, image: ImageLike, **options: Unpack[DrawingOptions]) -> None:
+        """Draw into a copy of ``image`` and show it: in the notebook, else in a window.
+
+        A window closes with any key; until then the call does not return.  ``options`` are those of
+        :meth:`draw`.
+
+        Raises :class:`~yolox_deploy.errors.OutputError` where no window can be opened; ``save``
+        works everywhere.
+        """
+        show_picture(self.draw(image, **options))
 
     def labels(self) -> list[str]:
         """Return what is written beside each box: its name and its score."""
         return [f"{d.name} {d.score:.2f}" for d in self]
+
+
+def _bound(name: str, value: float, most: float = np.inf) -> np.float32:
+    """Return a bound of :meth:`Detections.filter`, checked."""
+    try:
+        good = 0 <= value <= most
+    except (TypeError, ValueError):
+        good = False
+    if not good:
+        where = f"in 0..{most}" if np.isfinite(most) else "0 or more"
+        raise UsageError(f"{name} must be {where}, got {value!r}")
+    return np.float32(value)
