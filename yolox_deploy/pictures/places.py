@@ -22,15 +22,15 @@ def places_for(
     boxes: Boxes,
     sizes: Mapping[int, tuple[int, int]],
     picture: tuple[int, int],
-    most_covered: float = 1.0,
+    most_covered: float = np.inf,
 ) -> dict[int, tuple[int, int]]:
     """Return the left and top edges of labels in pixels, the least important label first.
 
     ``boxes`` (N, 4) are the objects' xyxy with their lines, the most important object first;
     ``sizes`` are the labels' (width, height) by index of their box, none larger than ``picture``
     (height, width).  Labels lie inside the picture.  A label of which more important ones cover
-    more than the share ``most_covered`` (0..1) is left out.  The same input always gives the same
-    places.
+    more than the share ``most_covered`` is left out (default: none is).  The same input always
+    gives the same places.
     """
     limits = np.array((picture[1], picture[0]), np.float32)
     objects = np.clip(boxes, 0, np.tile(limits, 2)).astype(np.float32)

@@ -22,6 +22,8 @@ def as_list(classes: Classes | None) -> list[int | str] | None:
     """
     if classes is None:
         return None
+    if isinstance(classes, np.ndarray) and not classes.ndim:
+        classes = classes.item()
     if isinstance(classes, str) or is_integer(classes):
         return [classes]
     # The elements of bytes are integers, which would pass for class ids.
