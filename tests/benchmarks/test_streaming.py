@@ -145,14 +145,14 @@ def test_without_annotations_the_penalty_is_told(tmp_path: Path) -> None:
     assert float(table.rows[1][place]) == pytest.approx(
         1 - runs["simulated", "naive", 1].ap["ap"], abs=1e-4
     )
-    assert "own detections" in table.note
+    assert "against the detections of the same detector" in table.note
     assert not any("take" in line for line in result.advice([]))
 
 
 def test_a_slow_detector_is_told_to_be_slow_and_a_blind_one_refused(tmp_path: Path) -> None:
     words = (*data_set(tmp_path), "--fps", 500, "--simulate")
     result = measure(context([fake_system(FakeDetector(0.004))], *words))
-    assert "does not keep up with 500 FPS" in result.advice([])[1]
+    assert "does not keep up with 500 frames per second" in result.advice([])[1]
     slow = result.systems[0].simulated("naive", 1.0)
     assert slow is not None
     assert slow.mean_lag > 2
@@ -310,7 +310,8 @@ def test_highway_against_own_detections(data_file: Any, nano_onnx: Path) -> None
     (request,) = requests([str(nano_onnx)], ["onnxruntime"], [None], threads=1)
     with_system = System(request, [frame(1)])
     try:
-        words = ("--video", data_file("video/highway.mp4"), "--fps", 5, "--frames", 12)
+        # A rate at which even a busy machine keeps up: what is tested is not its speed.
+        words = ("--video", data_file("video/highway.mp4"), "--fps", 2, "--frames", 8)
         result = measure(context([with_system], *words))
     finally:
         with_system.close()
