@@ -144,8 +144,8 @@ TRUTH = entries_as_truth([e for f in range(len(IDS)) for e in moving(f)], IDS, C
 
 
 def ap(stream: Stream) -> float:
-    outputs = [moving(int(frame)) for frame in stream.frames]
-    return average_precision(TRUTH, shown_entries(stream, outputs, IDS)).ap
+    entries = [moving(frame) for frame in range(len(IDS))]
+    return average_precision(TRUTH, shown_entries(stream, entries, IDS)).ap
 
 
 def shifted_ap(frames: int) -> float:

@@ -14,9 +14,9 @@ from typing import Any
 import yolox_deploy
 from yolox_deploy.benchmarks.machine.exchange import changes, exchange_seconds
 from yolox_deploy.benchmarks.machine.gpu import CHANGING, FIXED, gpu_doubts, gpu_facts, output_of
-from yolox_deploy.benchmarks.records import Amount, Record, Share
-from yolox_deploy.errors import MissingPackageError
+from yolox_deploy.benchmarks.needs import require
 from yolox_deploy.processors import allowed_cores
+from yolox_deploy.records import Amount, Record, Share
 
 # What decides how fast a network computes; a report does not need the other flags.
 INSTRUCTION_SETS = (
@@ -111,9 +111,11 @@ class Watch:
 def machine() -> dict[str, str]:
     """Return what does not change while the machine runs."""
     psutil = require_psutil()
-    model, flags = _cpu()
+    cpuinfo = require("cpuinfo", "benchmarks name the processor with py-cpuinfo")
+    about = _or_none(cpuinfo.get_cpu_info) or {}
+    flags = about.get("flags", ())
     found = {
-        "CPU": model,
+        "CPU": about.get("brand_raw") or platform.machine(),
         "instruction sets": " ".join(name for name in INSTRUCTION_SETS if name in flags),
         "cores": f"{allowed_cores():g} allowed of {psutil.cpu_count()} "
         f"({psutil.cpu_count(logical=False) or '?'} physical)",
@@ -158,13 +160,7 @@ def commit() -> str:
 
 def require_psutil() -> Any:
     """Return ``psutil``; raises :class:`MissingPackageError`."""
-    try:
-        import psutil
-    except ImportError as error:
-        raise MissingPackageError(
-            'benchmarks watch the machine with psutil: pip install "yolox-deploy[bench]"'
-        ) from error
-    return psutil
+    return require("psutil", "benchmarks watch the machine with psutil")
 
 
 def machine_doubts(others: float, stolen: float, change: float) -> list[str]:
@@ -184,17 +180,6 @@ def machine_doubts(others: float, stolen: float, change: float) -> list[str]:
             "end as at the start"
         )
     return doubts
-
-
-def _cpu() -> tuple[str, set[str]]:
-    try:
-        import cpuinfo
-    except ImportError as error:
-        raise MissingPackageError(
-            'benchmarks name the processor with py-cpuinfo: pip install "yolox-deploy[bench]"'
-        ) from error
-    about = _or_none(cpuinfo.get_cpu_info) or {}
-    return about.get("brand_raw") or platform.machine(), set(about.get("flags", ()))
 
 
 def own_seconds() -> float:

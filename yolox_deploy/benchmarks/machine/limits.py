@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from yolox_deploy.benchmarks.records import Amount, Record
+from yolox_deploy.records import Amount, Record
 
 # 2 n^3 operations over 3 n^2 numbers: the processor's speed decides, and not the memory's.
 CPU_SIDE, GPU_SIDE = 1536, 8192

@@ -14,8 +14,8 @@ import numpy as np
 
 import yolox_deploy
 from yolox_deploy.benchmarks.measure.systems import System
-from yolox_deploy.benchmarks.records import Amount, Count, Record
 from yolox_deploy.errors import YoloxDeployError
+from yolox_deploy.records import Amount, Count, Record
 
 TIMEOUT_S = 600
 # Calls after the first, so that peak memory is that of detecting, and not of opening alone.

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from yolox_deploy.benchmarks.records import Amount, Count, Record
+from yolox_deploy.records import Amount, Count, Record
 from yolox_deploy.runtimes import CHECKPOINT_SUFFIXES
 from yolox_deploy.spec import ModelSpec
 

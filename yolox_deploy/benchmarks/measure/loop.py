@@ -12,8 +12,8 @@ import numpy as np
 
 from yolox_deploy.benchmarks.measure.statistics import Floats, Integers
 from yolox_deploy.benchmarks.measure.systems import ImageArray, Stages, TimedDetector
-from yolox_deploy.benchmarks.records import Amount, Record, Schema
 from yolox_deploy.errors import InputFileError
+from yolox_deploy.records import Amount, Record, Schema
 from yolox_deploy.tasks import Detections
 from yolox_deploy.timing import StageSeconds
 

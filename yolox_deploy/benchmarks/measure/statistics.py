@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from yolox_deploy.errors import MissingPackageError
+from yolox_deploy.benchmarks.needs import require
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -125,10 +125,4 @@ def _bootstrap(groups: list[list[Floats]], figure: Any) -> Interval:
 
 def require_scipy_stats() -> Any:
     """Return ``scipy.stats``; raises :class:`MissingPackageError`."""
-    try:
-        import scipy.stats
-    except ImportError as error:
-        raise MissingPackageError(
-            'confidence intervals are computed by SciPy: pip install "yolox-deploy[bench]"'
-        ) from error
-    return scipy.stats
+    return require("scipy.stats", "confidence intervals are computed by SciPy")

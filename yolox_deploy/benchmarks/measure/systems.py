@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from yolox_deploy.benchmarks.records import Record, Side
 from yolox_deploy.detector import LARGEST_CHUNK, Detector
 from yolox_deploy.errors import UsageError
 from yolox_deploy.export.cache import exported
 from yolox_deploy.postprocess import EVALUATION, Thresholds
+from yolox_deploy.records import Record, Side
 from yolox_deploy.runtimes import BACKENDS
 from yolox_deploy.spec import SpecHints
 from yolox_deploy.tasks import Detections

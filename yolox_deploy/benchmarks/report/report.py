@@ -13,12 +13,13 @@ from typing import Annotated, Any
 
 from yolox_deploy.benchmarks.machine.environment import Environment
 from yolox_deploy.benchmarks.measure.systems import SystemInfo
-from yolox_deploy.benchmarks.records import Record, Schema, Words
+from yolox_deploy.benchmarks.needs import require
 from yolox_deploy.benchmarks.scenarios import SCENARIOS
 from yolox_deploy.benchmarks.scenarios.base import Table
-from yolox_deploy.errors import InputFileError, MissingPackageError
+from yolox_deploy.errors import InputFileError
 from yolox_deploy.files import write_atomically
 from yolox_deploy.progress import print_table
+from yolox_deploy.records import Record, Schema, Words
 
 FORMAT = "yolox-bench"
 # Rises when a reader of an older version would misunderstand the file.
@@ -128,12 +129,7 @@ class Report(Record):
 
 def check(content: Any, where: str) -> None:
     """Raise :class:`InputFileError` unless ``content`` is a report of this version."""
-    try:
-        import jsonschema
-    except ImportError as error:
-        raise MissingPackageError(
-            'reports are checked by jsonschema: pip install "yolox-deploy[bench]"'
-        ) from error
+    jsonschema = require("jsonschema", "reports are checked by jsonschema")
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise InputFileError(f"{where}: not a report of yolox-bench --json")
     if content.get("version") != VERSION:

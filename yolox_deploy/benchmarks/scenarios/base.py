@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Protocol
 
 from yolox_deploy.benchmarks.measure.systems import System, SystemInfo
-from yolox_deploy.benchmarks.records import Record, Share, Words
+from yolox_deploy.records import Record, Share, Words
 
 # COCO's AP figures (0..1), and what a table calls them.
 AP_HEADERS = {

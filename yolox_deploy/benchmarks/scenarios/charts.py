@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from yolox_deploy.errors import MissingPackageError, UsageError
+from yolox_deploy.benchmarks.needs import require
+from yolox_deploy.errors import UsageError
 from yolox_deploy.files import write_atomically
 
 FORMATS = ("png", "svg", "pdf")
@@ -41,8 +41,5 @@ def check_chart(path: Path) -> str:
     kind = path.suffix.lower().lstrip(".")
     if kind not in FORMATS:
         raise UsageError(f"--plot {path}: a chart is a {', '.join(FORMATS)} file")
-    if importlib.util.find_spec("matplotlib") is None:
-        raise MissingPackageError(
-            'charts are drawn by matplotlib: pip install "yolox-deploy[bench]"'
-        )
+    require("matplotlib", "charts are drawn by matplotlib")
     return kind

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Annotated
 
 from yolox_deploy.benchmarks.measure.systems import SystemInfo
-from yolox_deploy.benchmarks.records import Amount, Count, Record, Side, Words
 from yolox_deploy.benchmarks.scenarios.base import AP_HEADERS, ApFigures, Result, Table
 from yolox_deploy.benchmarks.scenarios.charts import chart
+from yolox_deploy.records import Amount, Count, Record, Side, Words
 
 # The percentiles that LoadGen writes down, beside minimum, mean and maximum.
 PERCENTS = (50.0, 90.0, 95.0, 97.0, 99.0, 99.9)

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from yolox_deploy.benchmarks.measure.systems import ImageArray
-from yolox_deploy.errors import MissingPackageError, UsageError, YoloxDeployError
+from yolox_deploy.benchmarks.needs import require
+from yolox_deploy.errors import UsageError, YoloxDeployError
 from yolox_deploy.files import make_folder
 from yolox_deploy.pictures.images import read_image
 from yolox_deploy.tasks.detections import Detections
@@ -31,13 +32,7 @@ _one_at_a_time = threading.Lock()
 
 def require_loadgen() -> Any:
     """Return the module ``mlperf_loadgen``; raises :class:`MissingPackageError`."""
-    try:
-        import mlperf_loadgen
-    except ImportError as error:
-        raise MissingPackageError(
-            'this scenario is driven by MLPerf LoadGen: pip install "yolox-deploy[bench]"'
-        ) from error
-    return mlperf_loadgen
+    return require("mlperf_loadgen", "this scenario is driven by MLPerf LoadGen")
 
 
 class Library:

@@ -9,9 +9,9 @@ from statistics import median
 from typing import Annotated
 
 from yolox_deploy.benchmarks.measure.systems import SystemInfo
-from yolox_deploy.benchmarks.records import Amount, Count, Record, Side, Words
 from yolox_deploy.benchmarks.scenarios.base import ApFigures, Result, Table
 from yolox_deploy.benchmarks.scenarios.charts import chart
+from yolox_deploy.records import Amount, Count, Record, Side, Words
 
 # Advice is not given for a smaller difference in AP.
 WORTH_SAYING = 0.005

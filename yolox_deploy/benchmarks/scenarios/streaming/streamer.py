@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from statistics import fmean
 from time import perf_counter
 from typing import Any
@@ -18,7 +18,6 @@ from yolox_deploy.benchmarks.scenarios.streaming.streams import (
     SCHEDULES,
     Entries,
     Latencies,
-    Schedule,
     Stream,
     WallClock,
     entries_as_truth,
@@ -35,7 +34,7 @@ WARM_UP = 10
 # A simulation plays short sequences several times, so that its result does not depend on chance.
 SIMULATED_FRAMES = 1500
 MOST_PASSES = 20
-# All sequences played once: for each its stream, and the entries of the stream's outputs.
+# All sequences played once: for each its stream, and the entries of every frame.
 Passing = list[tuple[Stream, list[Entries]]]
 
 
@@ -103,7 +102,7 @@ class Streamer:
         self, frames: Sequence[ImageArray], sequence: Sequence[int]
     ) -> tuple[Stream, list[Entries]]:
         """Play the frames, and return the stream and what came out."""
-        found: list[Detections] = []
+        found = [Detections.empty(self.system.detector.names)] * len(frames)
         latencies = Latencies(self.seconds[-len(frames) :])
         schedule = SCHEDULES[self.context.arguments.schedule](
             latencies.median_frames(self.footage.fps)
@@ -111,12 +110,11 @@ class Streamer:
 
         def detect(number: int) -> None:
             start = perf_counter()
-            found.append(self._detect(frames[number]))
+            found[number] = self._detect(frames[number])
             self.real_seconds.append(perf_counter() - start)
 
         stream = run_stream(detect, len(frames), WallClock(self.footage.fps), schedule)
-        numbers = [sequence[frame] for frame in stream.frames]
-        return stream, self._entries(found, numbers)
+        return stream, self._entries(found, sequence)
 
     def _simulated(self, schedule: str, speed: float | None) -> list[Passing]:
         """Return passings with drawn latencies; without ``speed`` the latency is zero."""
@@ -125,20 +123,11 @@ class Streamer:
         runtime = latencies.median_frames(fps, speed) if speed else 0.0
         frames = sum(map(len, self.footage.sequences))
         passes = min(math.ceil(SIMULATED_FRAMES / frames), MOST_PASSES) if speed else 1
+        wait = SCHEDULES[schedule](runtime)
         return [
-            [
-                self._simulate(len(sequence), entries, draw, SCHEDULES[schedule](runtime))
-                for sequence, entries in zip(self.footage.sequences, self.cached, strict=True)
-            ]
+            [(simulate(len(entries), draw, wait), entries) for entries in self.cached]
             for _ in range(passes)
         ]
-
-    @staticmethod
-    def _simulate(
-        count: int, entries: list[Entries], draw: Callable[[], float], schedule: Schedule
-    ) -> tuple[Stream, list[Entries]]:
-        stream = simulate(count, draw, schedule)
-        return stream, [entries[frame] for frame in stream.frames]
 
     def _entries(self, found: Sequence[Detections], numbers: Sequence[int]) -> list[Entries]:
         return [
@@ -172,8 +161,8 @@ class Streamer:
         figures = []
         for passing in passings:
             shown: Entries = []
-            for (stream, outputs), sequence in zip(passing, self.footage.sequences, strict=True):
-                shown += shown_entries(stream, outputs, sequence)
+            for (stream, entries), sequence in zip(passing, self.footage.sequences, strict=True):
+                shown += shown_entries(stream, entries, sequence)
             figures.append(average_precision(truth, shown).as_dict())
         streams = [stream for passing in passings for stream, _ in passing]
         lags = np.concatenate([stream.lags for stream in streams])

@@ -179,16 +179,16 @@ class Latencies:
         return lambda: float(generator.choice(frames))
 
 
-def shown_entries(stream: Stream, outputs: Sequence[Entries], image_ids: Sequence[int]) -> Entries:
+def shown_entries(stream: Stream, entries: Sequence[Entries], image_ids: Sequence[int]) -> Entries:
     """Return COCO result entries of what stood at each frame's time.
 
-    ``outputs`` are the entries of each of the stream's outputs, ``image_ids`` those of its frames.
+    ``entries`` are what the detector gave for each frame, ``image_ids`` the ids of the frames.
     """
     return [
         {**entry, "image_id": number}
         for number, output in zip(image_ids, stream.shown, strict=True)
         if output >= 0
-        for entry in outputs[output]
+        for entry in entries[stream.frames[output]]
     ]
 
 

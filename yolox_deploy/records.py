@@ -1,4 +1,4 @@
-"""Dataclasses that a report stores as JSON: the fields and their types say how.
+"""Dataclasses that are stored as JSON: the fields and their types say how.
 
 A :class:`Record` is written, described by a JSON schema and read back from its fields alone, so
 nothing has to be declared twice.  Words of the schema that no Python type has are added with
@@ -10,7 +10,7 @@ nothing has to be declared twice.  Words of the schema that no Python type has a
         held: bool
 
 A field with a default value may be missing in a stored file, and a stored field that the class does
-not have is ignored: so reports of older versions can still be read.
+not have is ignored: so files of older versions can still be read.
 """
 
 from __future__ import annotations
