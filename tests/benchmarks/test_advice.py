@@ -10,10 +10,10 @@ import pytest
 
 from yolox_deploy.benchmarks.machine.limits import Limit
 from yolox_deploy.benchmarks.measure.cold_start import ColdStart
-from yolox_deploy.benchmarks.measure.costs import Cost
 from yolox_deploy.benchmarks.measure.loop import HarnessCost, Series
 from yolox_deploy.benchmarks.measure.systems import SystemInfo
 from yolox_deploy.benchmarks.scenarios.latency.scenario import LatencyResult
+from yolox_deploy.export.costs import Cost
 
 pytest.importorskip("scipy")
 

@@ -11,8 +11,8 @@ from yolox_deploy.architectures import ARCHITECTURES
 from yolox_deploy.benchmarks.machine import environment, gpu
 from yolox_deploy.benchmarks.machine.limits import measure_limit
 from yolox_deploy.benchmarks.machine.memory import peak_bytes
-from yolox_deploy.benchmarks.measure.costs import Cost, cost_of, network_layers, total_cost
 from yolox_deploy.export.cache import exported
+from yolox_deploy.export.costs import Cost, cost_of, network_layers, total_cost
 from yolox_deploy.models import build_network
 from yolox_deploy.runtimes import backend_for
 from yolox_deploy.spec import SpecHints

@@ -16,13 +16,9 @@ from yolox_deploy.postprocess import EVALUATION
 
 def evaluation_detector(model: str | Path, backend: str = "auto", **options: Any) -> Detector:
     """Return a detector with the thresholds of the original's evaluation, boxes not clipped."""
-    wanted = {
-        "score_threshold": EVALUATION.score,
-        "iou_threshold": EVALUATION.iou,
-        "max_detections": EVALUATION.max_detections,
-        "clip": EVALUATION.clip,
-    }
-    return Detector(model, backend, **{**wanted, **options})
+    wanted = {"score_threshold": EVALUATION.score, "iou_threshold": EVALUATION.iou}
+    bounds = {"max_detections": EVALUATION.max_detections, "clip": EVALUATION.clip}
+    return Detector(model, backend, **{**wanted, **bounds, **options})
 
 
 def detect_dataset(

@@ -93,9 +93,8 @@ def _torch(kind: str, device: str, precision: str, threads: int | None) -> Itera
     except ImportError:
         return
     types = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-    if precision not in types or kind not in ("cpu", "cuda"):
-        return
-    if kind == "cuda" and not torch.cuda.is_available():
+    ready = kind == "cpu" or (kind == "cuda" and torch.cuda.is_available())
+    if precision not in types or not ready:
         return
     wait: Any = torch.cuda.synchronize if kind == "cuda" else lambda: None
     side = GPU_SIDE if kind == "cuda" else CPU_SIDE

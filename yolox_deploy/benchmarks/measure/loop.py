@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from yolox_deploy.benchmarks.measure.statistics import Floats, Integers
-from yolox_deploy.benchmarks.measure.systems import ImageArray, Stages, TimedDetector
+from yolox_deploy.benchmarks.measure.systems import ImageArray, Outcome, Stages, TimedDetector
 from yolox_deploy.errors import InputFileError
 from yolox_deploy.records import Amount, Record, Schema
 from yolox_deploy.tasks import Detections
@@ -59,26 +59,19 @@ class Series(Record):
 
     def to_json(self) -> dict[str, Any]:
         """Return nanoseconds by stage, ``None`` for a stage that does not exist."""
-        columns: dict[str, Any] = {
-            name: None if np.isnan(column).any() else _nanoseconds(column)
-            for name, column in zip(STAGES, self.stages.T, strict=True)
-        }
-        return {"rounds": self.rounds.tolist(), **columns, "total": _nanoseconds(self.total)}
+        stages = map(_nanoseconds, self.stages.T)
+        columns = {**dict(zip(STAGES, stages, strict=True)), "total": _nanoseconds(self.total)}
+        return {"rounds": self.rounds.tolist(), **columns}
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Series:
         """Return what :meth:`to_json` gave; raises :class:`InputFileError` for uneven columns."""
-        total = np.array(content["total"], np.float64) / 1e9
-        columns = [
-            np.full(len(total), np.nan)
-            if content[name] is None
-            else np.array(content[name], np.float64) / 1e9
-            for name in STAGES
-        ]
-        rounds = np.array(content["rounds"], np.int64)
+        total, rounds = content["total"], np.array(content["rounds"], np.int64)
+        unknown = [np.nan] * len(total)
+        columns = [unknown if content[name] is None else content[name] for name in STAGES]
         if {len(column) for column in (*columns, rounds)} != {len(total)}:
             raise InputFileError("the report is damaged: the columns of a series differ in length")
-        return cls(rounds, np.stack(columns, 1), total)
+        return cls(rounds, np.array(columns, np.float64).T / 1e9, np.array(total, np.float64) / 1e9)
 
     @classmethod
     def schema(cls) -> Schema:
@@ -150,27 +143,24 @@ class Turns:
     def settle(self) -> None:
         """Call untimed for a moment."""
         end = perf_counter() + SETTLE_SECONDS
-        while True:
+        self.call()
+        while perf_counter() < end:
             self.call()
-            if perf_counter() >= end:
-                return
 
-    def call(self) -> tuple[Stages, float]:
+    def call(self) -> Outcome:
         """Call the system with the next pictures."""
-        batch = self.system.batch
-        _, stages, seconds = self.system.run(range(self.next, self.next + batch))
-        self.next += batch
-        return stages, seconds
+        first, self.next = self.next, self.next + self.system.batch
+        return self.system.run(range(first, self.next))
 
     def take(self, number: int) -> None:
         """Take one turn."""
         spent, calls = 0.0, 0
         while spent < self.seconds or calls < self.calls:
-            stages, seconds = self.call()
+            outcome = self.call()
             self.rounds.append(number)
-            self.stages.append(stages)
-            self.total.append(seconds)
-            spent += seconds
+            self.stages.append(outcome.stages)
+            self.total.append(outcome.seconds)
+            spent += outcome.seconds
             calls += 1
 
     def series(self) -> Series:
@@ -200,5 +190,5 @@ def harness_cost(pictures: Sequence[ImageArray], calls: int = 2000) -> HarnessCo
     return HarnessCost(inside, max(whole - inside, 0.0))
 
 
-def _nanoseconds(seconds: Floats) -> list[int]:
-    return [int(value) for value in np.rint(seconds * 1e9)]
+def _nanoseconds(seconds: Floats) -> list[int] | None:
+    return None if np.isnan(seconds).any() else [int(value) for value in np.rint(seconds * 1e9)]

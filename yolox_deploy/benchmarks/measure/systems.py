@@ -198,19 +198,19 @@ class System(TimedDetector):
 
     def _check_batch(self) -> None:
         """Refuse a batch that ``Detector`` would divide into several calls of the engine."""
-        allowed = self.detector.spec.batch
-        name = self.request.path.name
-        if allowed is not None and self.batch > allowed:
-            raise UsageError(
-                f"{name} on {self.request.backend} takes {allowed} picture"
-                f"{'s' * (allowed > 1)} at once, --batch {self.batch} is more: use an artifact "
-                f"exported with --batch {self.batch} or --dynamic, on a backend that has batches"
-            )
-        if allowed is None and self.batch > LARGEST_CHUNK:
+        allowed, name = self.detector.spec.batch, self.request.path.name
+        if self.batch <= (allowed or LARGEST_CHUNK):
+            return
+        if allowed is None:
             raise UsageError(
                 f"--batch {self.batch}: {name} has a dynamic batch, which Detector serves in "
                 f"parts of at most {LARGEST_CHUNK}; export it with a fixed --batch {self.batch}"
             )
+        raise UsageError(
+            f"{name} on {self.request.backend} takes {allowed} picture{'s' * (allowed > 1)} at "
+            f"once, --batch {self.batch} is more: use an artifact exported with --batch "
+            f"{self.batch} or --dynamic, on a backend that has batches"
+        )
 
     def _describe(self) -> SystemInfo:
         request, spec, runtime = self.request, self.detector.spec, self.detector.runtime

@@ -33,48 +33,46 @@ def latency_advice(result: LatencyFigures, systems: Sequence[SystemInfo]) -> lis
 
 
 def _on_one(result: LatencyFigures, i: int, system: SystemInfo) -> Iterator[str]:
-    label, series = system.label, result.series[i]
+    series, threads = result.series[i], max(int(result.cores), 1)
     median = series.median
     shares = np.nan_to_num(np.median(series.stages, 0)) / median
     by_stage = dict(zip(STAGES, shares, strict=True))
+    after = by_stage["decode"] + by_stage["nms"]
+    first = float(np.median([start.first_s for start in result.cold_starts[i]] or [0]))
+    cv = float(series.total.std() / series.total.mean())
+    speed = result.speed(i, system)
+    share = speed.share if speed else None
     if by_stage["letterbox"] > HOST_SHARE:
         yield (
-            f"{label}: the letterbox takes {by_stage['letterbox']:.0%} of the time: give pictures "
-            "that are hardly larger than the model's input, or let the camera or the video decoder "
-            "scale them"
+            f"{system.label}: the letterbox takes {by_stage['letterbox']:.0%} of the time: give "
+            "pictures that are hardly larger than the model's input, or let the camera or the "
+            "video decoder scale them"
         )
-    after = by_stage["decode"] + by_stage["nms"]
     if after > HOST_SHARE and not system.random_weights:
         yield (
-            f"{label}: decode and NMS take {after:.0%} of the time: a higher score threshold "
-            "leaves fewer boxes"
+            f"{system.label}: decode and NMS take {after:.0%} of the time: a higher score "
+            "threshold leaves fewer boxes"
         )
     if system.device == "cpu" and system.threads and system.threads > max(result.cores, 1):
         yield (
-            f"{label}: {system.threads} threads share {result.cores:g} allowed processors: try "
-            f"--threads {max(int(result.cores), 1)}"
+            f"{system.label}: {system.threads} threads share {result.cores:g} allowed processors: "
+            f"try --threads {threads}"
         )
-    if result.cold_starts[i]:
-        first = float(np.median([start.first_s for start in result.cold_starts[i]]))
-        if first > FIRST_CALL_FACTOR * median:
-            yield (
-                f"{label}: the first inference takes {first * 1e3:.0f} ms, {first / median:.0f} "
-                "times as long as a later one: detect in any picture once, before the first "
-                "picture that matters"
-            )
-    cv = float(series.total.std() / series.total.mean())
-    if cv > UNSTABLE_CV:
-        p99 = float(np.percentile(series.total, 99)) * 1e3
+    if first > FIRST_CALL_FACTOR * median:
         yield (
-            f"{label}: the times scatter by {cv:.0%}: choose a deadline by the p99, {p99:.1f} ms, "
-            "and not by the median"
+            f"{system.label}: the first inference takes {first * 1e3:.0f} ms, {first / median:.0f} "
+            "times as long as a later one: detect in any picture once, before the first picture "
+            "that matters"
         )
-    speed = result.speed(i, system)
-    share = speed.share if speed else None
+    if cv > UNSTABLE_CV:
+        yield (
+            f"{system.label}: the times scatter by {cv:.0%}: choose a deadline by the p99, "
+            f"{np.percentile(series.total, 99) * 1e3:.1f} ms, and not by the median"
+        )
     if share is not None and share < LOW_SHARE and system.batch == 1:
         yield (
-            f"{label}: one picture uses {share:.0%} of what the machine can compute: if pictures "
-            "per second matter more than latency, measure --batch 8"
+            f"{system.label}: one picture uses {share:.0%} of what the machine can compute: if "
+            "pictures per second matter more than latency, measure --batch 8"
         )
 
 

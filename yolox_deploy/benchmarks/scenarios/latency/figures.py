@@ -11,10 +11,10 @@ import numpy as np
 
 from yolox_deploy.benchmarks.machine.limits import Limit
 from yolox_deploy.benchmarks.measure.cold_start import ColdStart
-from yolox_deploy.benchmarks.measure.costs import Cost
 from yolox_deploy.benchmarks.measure.loop import INFERENCE, HarnessCost, Series
 from yolox_deploy.benchmarks.measure.systems import SystemInfo
 from yolox_deploy.benchmarks.scenarios.charts import chart
+from yolox_deploy.export.costs import Cost
 from yolox_deploy.records import Amount, Record
 
 # An NMS without candidates takes less, and zero has no place on a logarithmic axis.

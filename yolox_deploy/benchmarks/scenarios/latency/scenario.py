@@ -11,7 +11,6 @@ from typing import Any
 from yolox_deploy.benchmarks.machine.environment import machine
 from yolox_deploy.benchmarks.machine.limits import measure_limit
 from yolox_deploy.benchmarks.measure.cold_start import ColdStart, cold_starts
-from yolox_deploy.benchmarks.measure.costs import cost_of
 from yolox_deploy.benchmarks.measure.loop import harness_cost
 from yolox_deploy.benchmarks.measure.loop import measure as measure_series
 from yolox_deploy.benchmarks.measure.statistics import require_scipy_stats
@@ -21,6 +20,7 @@ from yolox_deploy.benchmarks.scenarios.latency.advice import latency_advice
 from yolox_deploy.benchmarks.scenarios.latency.figures import LatencyFigures, plot_stages
 from yolox_deploy.benchmarks.scenarios.latency.tables import latency_tables
 from yolox_deploy.errors import InputFileError, UsageError
+from yolox_deploy.export.costs import cost_of
 from yolox_deploy.processors import allowed_cores
 
 
