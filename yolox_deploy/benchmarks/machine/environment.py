@@ -80,14 +80,9 @@ class Watch:
             *([moved] if moved else []),
             *gpu_doubts(end),
         )
-        return Environment(
-            self.machine,
-            self.start,
-            end,
-            round(min(others + stolen / capacity, 1.0), 6),
-            doubts,
-            tuple(seconds for seconds in exchange if seconds is not None),
-        )
+        lost = round(min(others + stolen / capacity, 1.0), 6)
+        known = tuple(seconds for seconds in exchange if seconds is not None)
+        return Environment(self.machine, self.start, end, lost, doubts, known)
 
     def _processors(self) -> tuple[float, float]:
         """Return the seconds that processors worked here, and that the host gave away."""

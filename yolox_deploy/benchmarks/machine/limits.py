@@ -51,8 +51,7 @@ def measure_limit(
     device: str, precision: str, threads: int | None, seconds: float = SECONDS
 ) -> Limit:
     """Return the limit: the best of all installed libraries that can measure it."""
-    found = {"": 0.0}
-    bandwidth = 0.0
+    found, bandwidth = {"": 0.0}, 0.0
     for library, product, copy, side in _probes(device, precision, threads):
         found[library] = 2 * side**3 / _best(product, seconds) / 1e9
         bandwidth = max(bandwidth, 2 * COPY_BYTES / _best(copy, seconds / 2) / 1e9)
@@ -79,12 +78,8 @@ def _numpy(threads: int | None) -> Iterator[Probe]:
     source = np.ones(COPY_BYTES // 8)
     target = np.empty_like(source)
     with threadpool_limits(threads):
-        yield Probe(
-            f"numpy {np.__version__}",
-            lambda: np.matmul(a, a, out=result),
-            lambda: np.copyto(target, source),
-            CPU_SIDE,
-        )
+        product, copy = lambda: np.matmul(a, a, out=result), lambda: np.copyto(target, source)
+        yield Probe(f"numpy {np.__version__}", product, copy, CPU_SIDE)
 
 
 def _torch(kind: str, device: str, precision: str, threads: int | None) -> Iterator[Probe]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from yolox_deploy.benchmarks.measure.systems import ImageArray, System, SystemRequest
 from yolox_deploy.errors import MissingPackageError, UsageError
+from yolox_deploy.export.cache import target_for
 from yolox_deploy.runtimes import BACKENDS, CHECKPOINT_SUFFIXES, backend, backend_for
 from yolox_deploy.weights import NEEDS_TORCH, find_model
 
@@ -54,18 +55,12 @@ def _random_checkpoint(name: str | None) -> Path:
 def concrete_backend(path: Path, name: str) -> str:
     """Return the backend that ``auto`` means for this file, or ``name`` itself, checked.
 
-    Raises :class:`UsageError` for an unknown backend, :class:`MissingPackageError` if no backend
-    can run here.
+    Raises :class:`UsageError` for an unknown backend.
     """
     if name != "auto":
         return backend(name).name
-    if path.suffix.lower() not in CHECKPOINT_SUFFIXES:
-        return backend_for(path).name
-    for row in BACKENDS.values():
-        if row.availability().ok:
-            return row.name
-    first = next(iter(BACKENDS.values()))
-    raise MissingPackageError(f"no engine is installed: {first.install}")
+    target = target_for("auto") if path.suffix.lower() in CHECKPOINT_SUFFIXES else None
+    return target.backend if target else backend_for(path).name
 
 
 def _expand_backends(path: Path, names: Sequence[str]) -> list[str]:

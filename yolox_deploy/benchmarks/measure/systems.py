@@ -152,8 +152,6 @@ class TimedDetector:
             found += self.detect(part)
             seconds += perf_counter() - start
             parts.append(_stages(found[-1]))
-        if len(parts) == 1:
-            return Outcome(found, parts[0], seconds)
         return Outcome(found, Stages(*map(math.fsum, zip(*parts, strict=True))), seconds)
 
 

@@ -30,6 +30,7 @@ SAME_MACHINE = ("CPU", "cores")
 
 Verdict = Literal["slower", "faster", "no difference", "too noisy to say"]
 NO_VERDICT: Verdict = "too noisy to say"
+Measured = tuple[SystemInfo, Series]
 
 
 @dataclass(frozen=True)
@@ -76,15 +77,11 @@ def compare(before: Report, after: Report) -> list[SpeedChange]:
     """
     first, second = _by_key(before), _by_key(after)
     margin, moved = margin_of(before, after), _moved(before, after)
-    found = [
-        _compared((system, second[key][0]), (old, second[key][1]), margin, moved)
-        for key, (system, old) in first.items()
-        if key in second
-    ]
+    found = [_compared(first[key], second[key], margin, moved) for key in first if key in second]
     if not found:
+        labels = [", ".join(s.label for s in report.systems[:4]) for report in (before, after)]
         raise UsageError(
-            f"the runs have nothing in common: one measured {_labels(before)}, the other "
-            f"{_labels(after)}"
+            f"the runs have nothing in common: one measured {labels[0]}, the other {labels[1]}"
         )
     return found
 
@@ -97,34 +94,27 @@ def _moved(before: Report, after: Report) -> str:
     return changes((*first.exchange, *second.exchange))
 
 
-def _compared(
-    systems: tuple[SystemInfo, SystemInfo],
-    series: tuple[Series, Series],
-    margin: float,
-    moved: str,
-) -> SpeedChange:
+def _compared(before: Measured, after: Measured, margin: float, moved: str) -> SpeedChange:
     """Return one system's comparison."""
-    old, new = series
+    (system, old), (_, new) = before, after
     ratio, interval = ratio_interval((old.total, old.rounds), (new.total, new.rounds))
-    found = verdict(interval, margin)
-    note = ""
-    if moved and any(s.device == "cpu" and s.threads != 1 for s in systems):
-        found = NO_VERDICT
+    found, note = verdict(interval, margin), ""
+    if moved and any(s.device == "cpu" and s.threads != 1 for s, _ in (before, after)):
         note = f"{moved}: measure both again, or both with --threads 1, which does not depend on it"
-    elif min(len(batches(one.total, one.rounds)) for one in series) < FEWEST_BATCHES:
-        found = NO_VERDICT
+    elif min(len(batches(s.total, s.rounds)) for s in (old, new)) < FEWEST_BATCHES:
         note = (
             f"a run has fewer than {FEWEST_BATCHES} independent rounds: measure it again with a "
             "longer --duration"
         )
-    elif margin > TOO_WIDE and found == NO_VERDICT:
+    elif found == NO_VERDICT and margin > TOO_WIDE:
         note = (
             "other programs or machines had too much of the processors' time: measure again on a "
             "quiet machine"
         )
     elif found == NO_VERDICT:
         note = "the times scatter too much: measure both again with a longer --duration"
-    return SpeedChange(systems[0].label, old.median, new.median, ratio, interval, found, note)
+    word = NO_VERDICT if note else found
+    return SpeedChange(system.label, old.median, new.median, ratio, interval, word, note)
 
 
 def table(found: Sequence[SpeedChange], margin: float = MARGIN) -> Table:
@@ -172,16 +162,12 @@ def remarks(before: Report, after: Report, found: Sequence[SpeedChange]) -> list
     return lines
 
 
-def _by_key(report: Report) -> dict[tuple[object, ...], tuple[SystemInfo, Series]]:
+def _by_key(report: Report) -> dict[tuple[object, ...], Measured]:
     """Return systems and their times by what must agree; raises :class:`UsageError`."""
     result = report.result
     if not isinstance(result, LatencyResult):
         raise UsageError(f"compare takes two latency runs, one is of {report.scenario}")
     return {_key(s): (s, series) for s, series in result.each(report.systems)}
-
-
-def _labels(report: Report) -> str:
-    return ", ".join(system.label for system in report.systems[:4])
 
 
 def _key(s: SystemInfo) -> tuple[object, ...]:

@@ -25,6 +25,7 @@ FORMAT = "yolox-bench"
 # Rises when a reader of an older version would misunderstand the file.
 VERSION = 1
 LARGEST_FILE = 1 << 30
+DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
 
 @dataclass(frozen=True)
@@ -70,9 +71,8 @@ class Report(Record):
             }
             for name, row in SCENARIOS.items()
         ]
-        draft = "https://json-schema.org/draft/2020-12/schema"
         required = ["format", "version", *plain["required"]]
-        return {"$schema": draft, **plain, "required": required, "allOf": results}
+        return {"$schema": DRAFT, **plain, "required": required, "allOf": results}
 
     def write(self, path: Path) -> None:
         """Write the report as JSON; raises :class:`OutputError`."""
@@ -153,9 +153,7 @@ def print_report(report: Report) -> None:
         print_table(table.headers, table.rows)
         if table.note:
             print(table.note)
-    if report.verdicts():
-        print()
-    for line in report.verdicts():
+    for line in ["", *report.verdicts()] if report.verdicts() else []:
         print(line)
 
 
@@ -163,11 +161,9 @@ def to_markdown(report: Report) -> str:
     """Return the report as Markdown."""
     parts = [f"# yolox-bench: {report.scenario}", f"```\n{report.command}\n```", *report.lines()]
     for table in report.tables():
-        parts += [f"## {table.title}", "\n".join(_markdown_rows(table))]
-        if table.note:
-            parts.append(table.note)
+        parts += [f"## {table.title}", "\n".join(_markdown_rows(table)), table.note]
     parts += [f"- {line}" for line in report.verdicts()]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(filter(None, parts)) + "\n"
 
 
 def _markdown_rows(table: Table) -> Iterator[str]:

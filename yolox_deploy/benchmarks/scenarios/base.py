@@ -14,14 +14,8 @@ from yolox_deploy.benchmarks.measure.systems import System, SystemInfo
 from yolox_deploy.records import Record, Share, Words
 
 # COCO's AP figures (0..1), and what a table calls them.
-AP_HEADERS = {
-    "ap": "AP",
-    "ap50": "AP50",
-    "ap75": "AP75",
-    "ap_small": "APs",
-    "ap_medium": "APm",
-    "ap_large": "APl",
-}
+AP_HEADERS = {"ap": "AP", "ap50": "AP50", "ap75": "AP75"}
+AP_HEADERS |= {"ap_small": "APs", "ap_medium": "APm", "ap_large": "APl"}
 ApFigures = Annotated[Mapping[str, Share], Words(required=list(AP_HEADERS))]
 
 
@@ -37,8 +31,7 @@ class Table:
     @classmethod
     def of(cls, title: str, cells: Sequence[Mapping[str, str]], note: str = "") -> Table:
         """Return a table of rows that map each header to a cell."""
-        headers = list(cells[0]) if cells else []
-        return cls(title, headers, [list(row.values()) for row in cells], note)
+        return cls(title, list(*cells[:1]), [list(row.values()) for row in cells], note)
 
 
 class Result(Record, ABC):

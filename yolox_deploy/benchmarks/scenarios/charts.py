@@ -17,11 +17,7 @@ FORMATS = ("png", "svg", "pdf")
 
 @contextmanager
 def chart(path: Path, size: tuple[float, float] = (9, 5)) -> Iterator[Any]:
-    """Give the axes of a figure of ``size`` inches, written to ``path`` when the block ends.
-
-    Raises what :func:`check_chart` raises, and :class:`OutputError` for a path that cannot be
-    written.
-    """
+    """Give the axes of a figure of ``size`` inches, written to ``path`` when the block ends."""
     kind = check_chart(path)
     from matplotlib.figure import Figure
 
@@ -33,11 +29,7 @@ def chart(path: Path, size: tuple[float, float] = (9, 5)) -> Iterator[Any]:
 
 
 def check_chart(path: Path) -> str:
-    """Return the format that the suffix of ``path`` names.
-
-    Raises :class:`UsageError` for any other suffix, and :class:`MissingPackageError` without
-    matplotlib.
-    """
+    """Return the format that the suffix of ``path`` names; raises :class:`UsageError`."""
     kind = path.suffix.lower().lstrip(".")
     if kind not in FORMATS:
         raise UsageError(f"--plot {path}: a chart is a {', '.join(FORMATS)} file")

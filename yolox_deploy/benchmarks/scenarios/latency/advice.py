@@ -111,10 +111,9 @@ def _untried(result: LatencyFigures, systems: Sequence[SystemInfo]) -> Iterator[
     if not BF16_SETS & set(result.instruction_sets):
         return
     for base in systems:
-        kin = [s for s in systems if (s.model, s.backend) == (base.model, base.backend)]
-        if (base.backend, base.device) == ("openvino", "cpu") and all(
-            s.precision == "fp32" for s in kin
-        ):
+        key = (base.model, base.backend)
+        tried = {s.precision for s in systems if (s.model, s.backend) == key}
+        if (base.backend, base.device) == ("openvino", "cpu") and tried == {"fp32"}:
             yield f"{base.label}: this processor computes bf16: measure --precision fp32,bf16"
 
 

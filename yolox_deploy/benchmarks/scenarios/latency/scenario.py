@@ -55,13 +55,10 @@ def add_arguments(group: Any) -> None:
         type=int,
         default=3,
         metavar="N",
-        help="number of fresh processes per system, for cold start and peak memory; 0 skips this "
-        "(default: 3)",
+        help="number of fresh processes per system, for cold start and peak memory (default: 3)",
     )
     group.add_argument(
-        "--no-limit",
-        action="store_true",
-        help="skip the measurement of what the machine can do at most",
+        "--no-limit", action="store_true", help="do not measure what the machine can do at most"
     )
 
 
@@ -70,9 +67,7 @@ def check(arguments: argparse.Namespace) -> None:
     if not 0 <= arguments.cold_starts <= 1000:
         raise UsageError(f"--cold-starts must lie in 0..1000, got {arguments.cold_starts}")
     if arguments.data:
-        raise UsageError(
-            "--data is for MLPerf's scenarios and for streaming; yolox-eval measures AP alone"
-        )
+        raise UsageError("--data is for MLPerf and for streaming; yolox-eval measures AP alone")
     # The report needs it: better to miss it now than after ten minutes of measuring.
     require_scipy_stats()
 
@@ -85,8 +80,7 @@ def measure(context: Context) -> LatencyResult:
         if arguments.cold_starts:
             context.begin(f"cold start of {system.info.label}")
         starts.append(cold_starts(system, arguments.cold_starts))
-    turns = f"{len(systems)} systems in turn, " if len(systems) > 1 else ""
-    context.begin(f"measuring, {turns}at least {context.seconds * len(systems):.0f} s")
+    context.begin(f"measuring in turn, at least {context.seconds * len(systems):.0f} s")
     series = measure_series(systems, context.seconds, context.min_count, context.advance)
     limits = []
     keys = dict.fromkeys((s.info.device, s.info.precision, s.info.threads) for s in systems)

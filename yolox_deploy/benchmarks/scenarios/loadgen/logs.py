@@ -81,10 +81,9 @@ def read_accuracy(folder: Path) -> Iterator[tuple[int, bytes]]:
 
 
 def queries_needed(percent: float, over: int = 1) -> int:
-    """Return how many queries LoadGen's early stopping needs to be sure of a percentile.
+    """Return how many queries LoadGen's early stopping needs: 64 for p90, 662 for p99.
 
-    The smallest n for which at most ``over`` of n queries exceed the bound with a chance under 1 %
-    if the percentile does not hold: 64 for the 90th percentile, 662 for the 99th.
+    If the percentile does not hold, at most ``over`` of them lie beyond it with a chance under 1 %.
     """
     share = 1 - percent / 100
     count = over + 1

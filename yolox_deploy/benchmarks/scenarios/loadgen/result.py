@@ -53,7 +53,6 @@ class LoadgenTest(Record):
     label: str
     valid: bool
     why_not: str
-    early_stopping: str
     queries: Count
     pictures_per_query: Side
     percent: Annotated[float, Words(enum=list(PERCENTS))]

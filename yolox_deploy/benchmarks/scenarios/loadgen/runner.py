@@ -33,6 +33,8 @@ WARM_UP = 4
 LOOK_AT = 32
 LOOK_SECONDS = 2.0
 
+Data = CocoDataset | None
+
 
 class Tested(NamedTuple):
     """The log of the test that counts, in ``folder``, at ``rate`` queries per second (0: any)."""
@@ -100,30 +102,18 @@ class Runner:
     """Tests one system."""
 
     def __init__(
-        self,
-        context: Context,
-        system: System,
-        traffic: Traffic,
-        dataset: CocoDataset | None,
-        logs: Path,
+        self, context: Context, system: System, traffic: Traffic, data: Data, logs: Path
     ) -> None:
-        self.context = context
-        self.arguments = context.arguments
-        self.traffic = traffic
+        self.context, self.arguments = context, context.arguments
+        self.system, self.traffic, self.dataset, self.logs = system, traffic, data, logs
         self.percent: float = context.arguments.percentile or traffic.percent
         self.fewest = traffic.fewest(context.min_count, self.percent)
-        self.system = system
-        self.dataset = dataset
-        self.logs = logs
-        self.numbers = list(dataset.pictures) if dataset else []
+        self.numbers = list(data.pictures) if data else []
         # Now, not after the test: the classes may have nothing in common.
-        self.category_ids = dataset.category_ids(system.detector.names) if dataset else []
-        self.library = (
-            LibraryOnDisk([dataset.pictures[number] for number in self.numbers])
-            if dataset
-            else Library(system.pictures)
-        )
-        self.thresholds = system.thresholds(for_ap=dataset is not None)
+        self.category_ids = data.category_ids(system.detector.names) if data else []
+        paths = [data.pictures[number] for number in self.numbers] if data else []
+        self.library = LibraryOnDisk(paths) if data else Library(system.pictures)
+        self.thresholds = system.thresholds(for_ap=data is not None)
         self.per_query = traffic.pictures_per_query(context.arguments)
         self.picture_seconds = 0.0
 
@@ -143,10 +133,8 @@ class Runner:
         self.library.load(numbers)
         seconds: list[float] = []
         self.context.begin(f"warming up {self.system.info.label}")
-        begin = perf_counter()
-        while len(seconds) < WARM_UP or (
-            len(seconds) < LOOK_AT and perf_counter() - begin < LOOK_SECONDS
-        ):
+        end = perf_counter() + LOOK_SECONDS
+        while len(seconds) < WARM_UP or (len(seconds) < LOOK_AT and perf_counter() < end):
             first = len(seconds) * batch
             pictures = [self.library[(first + i) % len(numbers)] for i in range(batch)]
             start = perf_counter()
@@ -215,7 +203,6 @@ class Runner:
             label=self.system.info.label,
             valid=log.valid,
             why_not=log.why_not,
-            early_stopping=" ".join(str(log.values.get("early_stopping_result", "")).split()),
             queries=int(log.values["result_query_count"]),
             pictures_per_query=self.per_query,
             percent=self.percent,

@@ -107,8 +107,5 @@ def measure(context: Context) -> LoadgenResult:
 
 def log_folder(arguments: argparse.Namespace) -> Path:
     """Return the folder for LoadGen's logs."""
-    if arguments.logs:
-        return Path(arguments.logs)
-    if arguments.json:
-        return Path(arguments.json).with_name(f"{arguments.json.stem}_loadgen_logs")
-    return Path("loadgen_logs")
+    beside = arguments.json and arguments.json.with_name(f"{arguments.json.stem}_loadgen_logs")
+    return Path(arguments.logs or beside or "loadgen_logs")

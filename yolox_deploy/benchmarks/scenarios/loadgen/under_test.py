@@ -107,12 +107,10 @@ class SystemUnderTest:
                         answers = [np.frombuffer(bytes(one), np.uint8) for one in data]
                 except BaseException as error:
                     self.error = error
+            pairs = zip(part, answers, strict=True)
             # LoadGen has copied the answers when this returns.
             self.loadgen.QuerySamplesComplete(
-                [
-                    response(query.id, answer.ctypes.data, answer.nbytes)
-                    for query, answer in zip(part, answers, strict=True)
-                ]
+                [response(query.id, a.ctypes.data, a.nbytes) for query, a in pairs]
             )
 
     def load(self, numbers: Sequence[int]) -> None:
@@ -160,9 +158,9 @@ def run_test(sut: SystemUnderTest, settings: Any, folder: Path) -> None:
     except BaseException as error:
         sut.error = sut.error or error
         raise
+    if isinstance(sut.error, YoloxDeployError):
+        raise sut.error
     if sut.error is not None:
-        if isinstance(sut.error, YoloxDeployError):
-            raise sut.error
         text = " ".join(str(sut.error).split())
         raise YoloxDeployError(
             f"the system under test failed with {type(sut.error).__name__}: {text}; LoadGen's "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -91,16 +91,9 @@ def read_video(path: Path, most: int | None = None) -> tuple[list[ImageArray], f
     try:
         fps = float(capture.get(cv2.CAP_PROP_FPS)) if capture.isOpened() else 0.0
 
-        def frames() -> Iterator[ImageArray]:
-            count = 0
-            while most is None or count < most:
-                good, frame = capture.read()
-                if not good:
-                    return
-                yield np.asarray(frame, np.uint8)
-                count += 1
-
-        found = within_memory(frames(), path.name)
+        read = iter(lambda: capture.read()[1], None)
+        frames = (np.asarray(frame, np.uint8) for frame in islice(read, most))
+        found = within_memory(frames, path.name)
     finally:
         capture.release()
     if not found:

@@ -53,17 +53,13 @@ class Streamed(Record):
     @property
     def streaming(self) -> Playing:
         """The playing to judge by: in real time, else simulated."""
-        real = [run for run in self.runs if run.mode == "real time"]
-        simulated = [run for run in self.runs if run.mode == "simulated"]
-        same = [run for run in simulated if run.speed == 1]
-        return (real or same or simulated)[0]
+        order = (("real time", True), ("simulated", True), ("simulated", False))
+        return min(self.runs[1:], key=lambda run: order.index((run.mode, run.speed == 1)))
 
     def simulated(self, schedule: str, speed: float) -> Playing | None:
         """Return a simulated playing, if there is one."""
-        for run in self.runs:
-            if (run.mode, run.schedule, run.speed) == ("simulated", schedule, speed):
-                return run
-        return None
+        wanted = ("simulated", schedule, speed)
+        return next((r for r in self.runs if (r.mode, r.schedule, r.speed) == wanted), None)
 
 
 @dataclass(frozen=True)

@@ -44,13 +44,10 @@ def add_arguments(group: Any) -> None:
         "--schedule",
         choices=SCHEDULES,
         default="naive",
-        help="when a free detector starts in real time: naive starts on any new frame, dynamic "
-        "waits for the next frame where that gives a fresher result (default: naive); both are "
-        "simulated",
+        help="when a free detector starts: naive on any new frame, dynamic waits for the next "
+        "frame if that gives a fresher result (default: naive)",
     )
-    group.add_argument(
-        "--simulate", action="store_true", help="do not play the frames in real time"
-    )
+    group.add_argument("--simulate", action="store_true", help="do not play in real time")
     group.add_argument(
         "--speed",
         default="1",

@@ -103,10 +103,8 @@ class Streamer:
     ) -> tuple[Stream, list[Entries]]:
         """Play the frames, and return the stream and what came out."""
         found = [Detections.empty(self.system.detector.names)] * len(frames)
-        latencies = Latencies(self.seconds[-len(frames) :])
-        schedule = SCHEDULES[self.context.arguments.schedule](
-            latencies.median_frames(self.footage.fps)
-        )
+        runtime = Latencies(self.seconds[-len(frames) :]).median_frames(self.footage.fps)
+        schedule = SCHEDULES[self.context.arguments.schedule](runtime)
 
         def detect(number: int) -> None:
             start = perf_counter()
@@ -150,12 +148,7 @@ class Streamer:
         return entries_as_truth(entries, numbers, categories)
 
     def _run(
-        self,
-        mode: str,
-        schedule: str,
-        speed: float,
-        passings: Sequence[Passing],
-        truth: dict[str, Any],
+        self, mode: str, schedule: str, speed: float, passings: Sequence[Passing], truth: Any
     ) -> Playing:
         """Return the mean figures of some passings."""
         figures = []
