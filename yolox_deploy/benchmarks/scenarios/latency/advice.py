@@ -88,7 +88,7 @@ def _precisions(result: LatencyFigures, systems: Sequence[SystemInfo]) -> Iterat
             ratio, interval = ratio_interval((a.total, a.rounds), (b.total, b.rounds))
             if interval.high < FASTER:
                 verified = (
-                    f"the file was verified in fp32 ({other.verification}); check the AP with "
+                    f"verification of the file in fp32: {other.verification}; check the AP with "
                     f"yolox-eval --precision {other.asked_precision}"
                     if other.artifact_precision == "fp32"
                     else f"verification of the file: {other.verification}"
