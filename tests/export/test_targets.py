@@ -167,7 +167,7 @@ def test_the_dog_is_found_with_the_reference_scores(
     with opened(export(to, variant)) as detector:
         found = detector(dog)
         assert {d.name: d.score for d in found} == pytest.approx(DOG, abs=0.002)
-        np.testing.assert_allclose(found[0].xyxy, [[132.8, 206.6, 325.7, 543.1]], atol=0.2)
+        np.testing.assert_allclose(found[0].xyxy, [132.8, 206.6, 325.7, 543.1], atol=0.2)
         several = detector.batch([dog, dog[:300], dog, dog[:, :400]])
         assert [len(one) for one in several[:3:2]] == [5, 5]
         np.testing.assert_allclose(several[2].xyxy, found.xyxy, rtol=0, atol=0.01)
