@@ -297,7 +297,7 @@ def agreement(result: Any) -> float:
 def test_moving_digits_with_exact_truth(digits: System, moving_digits: Path) -> None:
     words = ("--data", moving_digits, "--images", moving_digits.parent / "frames")
     # A rate at which even a busy machine keeps up: what is tested is not its speed.
-    result = measure(context([digits], *words, "--fps", 4, "--frames", 10))
+    result = measure(context([digits], *words, "--fps", 2, "--frames", 10))
     runs = by_mode(result.systems[0].runs)
     offline, real = runs["zero latency", "", 1.0], runs["real time", "naive", 1.0]
     assert offline.ap["ap"] > 0.6

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain, count, islice, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -61,20 +61,20 @@ def open_video(video: Path, data: Path | None, fps: float | None, most: int | No
     not hold the frames.
     """
     frames, found = read_video(video, most)
-    count, rate = len(frames), fps or found
+    number, rate = len(frames), fps or found
     if not (math.isfinite(rate) and 0 < rate <= 10_000):
         raise UsageError(f"{video} does not say how many frames per second it has: give --fps")
-    sequences: Sequence[Sequence[int]] = [range(1, count + 1)]
+    sequences: Sequence[Sequence[int]] = [range(1, number + 1)]
     truth = None
     if data is not None:
         document = read_coco(data)
         sequences = document.sequences()
-        if len(sequences) != 1 or len(sequences[0]) < count:
+        if len(sequences) != 1 or len(sequences[0]) < number:
             raise InputFileError(
                 f"{data} has {sum(map(len, sequences))} images in {len(sequences)} sequences, "
-                f"{video} has {count} frames: each frame needs its image"
+                f"{video} has {number} frames: each frame needs its image"
             )
-        sequences = [sequences[0][:count]]
+        sequences = [sequences[0][:number]]
         truth = document.truth(sequences[0])
     return Footage(video.name, rate, sequences, truth, lambda ids: read_video(video, len(ids))[0])
 
@@ -91,8 +91,8 @@ def read_video(path: Path, most: int | None = None) -> tuple[list[ImageArray], f
     try:
         fps = float(capture.get(cv2.CAP_PROP_FPS)) if capture.isOpened() else 0.0
 
-        read = iter(lambda: capture.read()[1], None)
-        frames = (np.asarray(frame, np.uint8) for frame in islice(read, most))
+        read = (capture.read() for _ in islice(count(), most))
+        frames = (np.asarray(frame, np.uint8) for _, frame in takewhile(lambda r: r[0], read))
         found = within_memory(frames, path.name)
     finally:
         capture.release()
