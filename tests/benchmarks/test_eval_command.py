@@ -106,7 +106,8 @@ def test_a_data_set_of_other_things_is_refused(
 ) -> None:
     content = json.loads(few_pictures[0].read_text())
     content["categories"] = [{"id": 1, "name": "screw"}, {"id": 2, "name": "nail"}]
-    content["annotations"] = []
+    for annotation in content["annotations"]:
+        annotation["category_id"] = 1
     (tmp_path / "other.json").write_text(json.dumps(content))
     code = run("--model", nano_onnx, "--data", tmp_path / "other.json", "--images", few_pictures[1])
     last = capsys.readouterr().err.splitlines()[-1]
