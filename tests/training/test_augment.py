@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from yolox_deploy.training import Recipe
-from yolox_deploy.training.augment import PAD, Sample, augment, flip, jitter_colours, letterbox
+from yolox_deploy.training.data.augment import PAD, Sample, augment, flip, jitter_colours, letterbox
 
 RED = (0, 0, 255)
 RECIPE = Recipe(hsv_prob=0.0, mosaic_prob=1.0, mixup_prob=0.0)

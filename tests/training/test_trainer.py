@@ -30,7 +30,7 @@ from yolox_deploy.training import (
     Trainer,
     recipe,
 )
-from yolox_deploy.training.data import CocoPictures
+from yolox_deploy.training.data.pictures import CocoPictures
 from yolox_deploy.training.evaluation import evaluate_network
 
 DataFile = Callable[[str], Path]

@@ -17,9 +17,9 @@ from yolox_deploy.pictures.images import read_image
 from yolox_deploy.sinks import CocoSink
 from yolox_deploy.tasks.detections import Detections
 from yolox_deploy.training import CocoSource, Recipe
-from yolox_deploy.training.batches import EpochRequests, batch_loader, batches
-from yolox_deploy.training.data import CocoPictures
-from yolox_deploy.training.sources import data_files
+from yolox_deploy.training.data.batches import EpochRequests, batch_loader, batches
+from yolox_deploy.training.data.pictures import CocoPictures
+from yolox_deploy.training.data.sources import data_files
 
 Document = dict[str, Any]
 Draw = Callable[..., CocoSource]

@@ -15,8 +15,8 @@ from yolox_deploy.errors import MissingPackageError, UsageError
 
 if TYPE_CHECKING:
     from yolox_deploy.training import Recipe, Reporter, Settings, Trainer
+    from yolox_deploy.training.data.sources import DataFiles
     from yolox_deploy.training.distributed import Processes
-    from yolox_deploy.training.sources import DataFiles
 
 COMMAND = "yolox-train"
 EXAMPLES = """\
@@ -191,7 +191,7 @@ def _changes(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _data_files(arguments: argparse.Namespace) -> DataFiles:
-    from yolox_deploy.training.sources import data_files
+    from yolox_deploy.training.data.sources import data_files
 
     return data_files(arguments.data, arguments.val, arguments.images, arguments.val_images)
 

@@ -16,8 +16,8 @@ from yolox_deploy.pictures.convention import InputConvention
 from yolox_deploy.pictures.letterbox import Letterbox
 from yolox_deploy.postprocess import EVALUATION, Postprocess
 from yolox_deploy.spec import ModelSpec
-from yolox_deploy.training.augment import Size
-from yolox_deploy.training.data import AnnotatedPicture, CocoPictures
+from yolox_deploy.training.data.augment import Size
+from yolox_deploy.training.data.pictures import AnnotatedPicture, CocoPictures
 
 BATCH = 16
 

@@ -14,8 +14,8 @@ from yolox_deploy.errors import UsageError
 from yolox_deploy.models.checkpoint import Checkpoint, load_checkpoint
 from yolox_deploy.models.heads import DETECT
 from yolox_deploy.spec import check_size
-from yolox_deploy.training.augment import Size
-from yolox_deploy.training.data import CocoSource
+from yolox_deploy.training.data.augment import Size
+from yolox_deploy.training.data.pictures import CocoSource
 from yolox_deploy.training.recipes import Recipe, recipe
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}

@@ -26,9 +26,9 @@ from yolox_deploy.errors import OutputError, UsageError, YoloxDeployError
 from yolox_deploy.files import make_folder
 from yolox_deploy.models import YOLOX
 from yolox_deploy.pictures.convention import LEGACY_INPUT, RAW_INPUT
-from yolox_deploy.training.augment import Sample
-from yolox_deploy.training.batches import EpochRequests, batch_loader, batches
-from yolox_deploy.training.data import CocoPictures, CocoSource
+from yolox_deploy.training.data.augment import Sample
+from yolox_deploy.training.data.batches import EpochRequests, batch_loader, batches
+from yolox_deploy.training.data.pictures import CocoPictures, CocoSource
 from yolox_deploy.training.distributed import Processes
 from yolox_deploy.training.ema import WeightAverage
 from yolox_deploy.training.evaluation import evaluate_network

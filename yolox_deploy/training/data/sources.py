@@ -9,7 +9,7 @@ from typing import Any
 
 from yolox_deploy.data.coco import read_coco
 from yolox_deploy.errors import InputFileError, MissingPackageError, UsageError
-from yolox_deploy.training.data import CocoSource
+from yolox_deploy.training.data.pictures import CocoSource
 
 EXPECTED = "expected train: (and val:) with lists of {annotations: FILE.json, images: FOLDER}"
 
