@@ -13,8 +13,7 @@ import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from types import TracebackType
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +24,8 @@ from yolox_deploy.runtimes.gpu import Driver, Gpu
 NON_BLOCKING = 1
 
 AnyHandle = TypeVar("AnyHandle", bound="Handle")
+# Frees the object of a handle.
+Drop: TypeAlias = Callable[[Any], object]
 
 
 class CudaError(RuntimeError):
@@ -71,21 +72,11 @@ class HostBuffer(Handle):
 
     kind = "page-locked memory"
 
-    def __init__(self, value: Any, array: NDArray[Any]) -> None:
-        super().__init__(value)
-        self._array: NDArray[Any] | None = array
-
     @property
     def array(self) -> NDArray[Any]:
         """The memory as an array.  Copy what you keep: closing the layer frees the memory."""
-        self.get()
-        assert self._array is not None
-        return self._array
-
-    def take(self) -> Any:
-        """Return the binding's object and forget it and the array."""
-        self._array = None
-        return super().take()
+        array: NDArray[Any] = self.get()
+        return array
 
 
 class Cuda(ABC):
@@ -101,7 +92,7 @@ class Cuda(ABC):
     name: ClassVar[str]
     module: ClassVar[str]
     package: ClassVar[str]
-    graphs: ClassVar[bool]
+    graphs: ClassVar[bool] = False
 
     def __init__(self, index: int = 0) -> None:
         # Before the binding is imported: importing pycuda fails without a driver.
@@ -110,7 +101,7 @@ class Cuda(ABC):
         self.closed = False
         self.binding: Any = importlib.import_module(self.module)
         # The function that frees each handle, oldest handle first.
-        self._owned: dict[Handle, Callable[[Any], None]] = {}
+        self._owned: dict[Handle, Drop] = {}
         self._streams: list[Handle] = []
         self._context = self._retain(index)
 
@@ -127,21 +118,24 @@ class Cuda(ABC):
 
     def device_buffer(self, nbytes: int) -> DeviceBuffer:
         """Return ``nbytes`` bytes of the GPU's memory; the content is undefined."""
-        return self.own(DeviceBuffer(self._allocate(nbytes), nbytes), self._free)
+        value, drop = self._allocate(nbytes)
+        return self.own(DeviceBuffer(value, nbytes), drop)
 
     def host_buffer(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> HostBuffer:
         """Return page-locked memory for an array; the content is undefined."""
-        value, flat = self._allocate_host(int(np.prod(shape)) * dtype.itemsize)
-        return self.own(HostBuffer(value, flat.view(dtype).reshape(shape)), self._free_host)
+        flat, drop = self._allocate_host(int(np.prod(shape)) * dtype.itemsize)
+        return self.own(HostBuffer(flat.view(dtype).reshape(shape)), drop)
 
     def stream(self) -> Handle:
         """Return a stream, whose work waits for no other stream."""
-        self._streams.append(self.own(Handle(self._make_stream()), self._drop_stream))
+        value, drop = self._make_stream()
+        self._streams.append(self.own(Handle(value), drop))
         return self._streams[-1]
 
     def event(self) -> Handle:
         """Return an event, which notes a time."""
-        return self.own(Handle(self._make_event()), self._drop_event)
+        value, drop = self._make_event()
+        return self.own(Handle(value), drop)
 
     def copy_in(self, to: DeviceBuffer, array: NDArray[Any], stream: Handle) -> None:
         """Begin to copy ``array``, C-contiguous and page-locked, to the start of ``to``."""
@@ -158,26 +152,17 @@ class Cuda(ABC):
 
         Raises what ``work`` raises, and :class:`CudaError` if the work cannot be captured.
         """
-        self._begin_capture(stream.get())
-        try:
-            work()
-        except BaseException:
-            # End the capture: a stream that is left in it runs nothing any more.
-            with contextlib.suppress(Exception):
-                self._drop_graph_source(self._end_capture(stream.get()))
-            raise
-        source = self._end_capture(stream.get())
-        try:
-            return self.own(Handle(self._instantiate(source)), self._drop_graph)
-        finally:
-            self._drop_graph_source(source)
+        raise CudaError(f"{self.name} has no CUDA graphs")
+
+    def launch(self, graph: Handle, stream: Handle) -> None:
+        """Run a captured graph on ``stream``."""
+        raise CudaError(f"{self.name} has no CUDA graphs")
 
     def free(self, handle: Handle) -> None:
         """Free one object before the layer is closed."""
-        drop = self._owned.pop(handle)
-        drop(handle.take())
+        self._owned.pop(handle)(handle.take())
 
-    def own(self, handle: AnyHandle, drop: Callable[[Any], None]) -> AnyHandle:
+    def own(self, handle: AnyHandle, drop: Drop) -> AnyHandle:
         """Return ``handle``; closing the layer calls ``drop`` with the binding's object."""
         self._owned[handle] = drop
         return handle
@@ -204,12 +189,7 @@ class Cuda(ABC):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     @abstractmethod
@@ -228,10 +208,6 @@ class Cuda(ABC):
     def address(self, stream: Handle) -> int:
         """Return a stream's handle, as an engine takes it."""
 
-    def launch(self, graph: Handle, stream: Handle) -> None:
-        """Run a captured graph on ``stream``."""
-        raise self._no_graphs()
-
     @abstractmethod
     def _retain(self, index: int) -> Any:
         """Return the primary context of GPU ``index``, and count one more use of it."""
@@ -246,54 +222,24 @@ class Cuda(ABC):
     @abstractmethod
     def _pop(self) -> None: ...
 
+    # These four return a new object and the function that frees it.
     @abstractmethod
-    def _allocate(self, nbytes: int) -> Any: ...
+    def _allocate(self, nbytes: int) -> tuple[Any, Drop]: ...
 
     @abstractmethod
-    def _free(self, value: Any) -> None: ...
+    def _allocate_host(self, nbytes: int) -> tuple[NDArray[np.uint8], Drop]: ...
 
     @abstractmethod
-    def _allocate_host(self, nbytes: int) -> tuple[Any, NDArray[np.uint8]]: ...
+    def _make_stream(self) -> tuple[Any, Drop]: ...
 
     @abstractmethod
-    def _free_host(self, value: Any) -> None: ...
-
-    @abstractmethod
-    def _make_stream(self) -> Any: ...
-
-    @abstractmethod
-    def _drop_stream(self, value: Any) -> None: ...
-
-    @abstractmethod
-    def _make_event(self) -> Any: ...
-
-    @abstractmethod
-    def _drop_event(self, value: Any) -> None: ...
+    def _make_event(self) -> tuple[Any, Drop]: ...
 
     @abstractmethod
     def _copy_in(self, address: int, array: NDArray[Any], stream: Handle) -> None: ...
 
     @abstractmethod
     def _copy_out(self, array: NDArray[Any], address: int, stream: Handle) -> None: ...
-
-    # A binding whose ``graphs`` is true overrides these and ``launch``.
-    def _begin_capture(self, stream: Any) -> None:
-        raise self._no_graphs()
-
-    def _end_capture(self, stream: Any) -> Any:
-        raise self._no_graphs()
-
-    def _instantiate(self, source: Any) -> Any:
-        raise self._no_graphs()
-
-    def _drop_graph_source(self, source: Any) -> None:
-        raise self._no_graphs()
-
-    def _drop_graph(self, value: Any) -> None:
-        raise self._no_graphs()
-
-    def _no_graphs(self) -> CudaError:
-        return CudaError(f"{self.name} has no CUDA graphs")
 
 
 def _check_copy(array: NDArray[Any], buffer: DeviceBuffer) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from yolox_deploy.runtimes.tensorrt.cuda import NON_BLOCKING, Cuda, CudaError, Handle
+from yolox_deploy.runtimes.tensorrt.cuda import NON_BLOCKING, Cuda, CudaError, Drop, Handle
 
 
 class CudaPython(Cuda):
@@ -40,35 +43,19 @@ class CudaPython(Cuda):
     def _pop(self) -> None:
         self._call("cuCtxPopCurrent")
 
-    def _allocate(self, nbytes: int) -> Any:
-        return self._call("cuMemAlloc", nbytes)
+    def _allocate(self, nbytes: int) -> tuple[Any, Drop]:
+        return self._call("cuMemAlloc", nbytes), partial(self._call, "cuMemFree")
 
-    def _free(self, value: Any) -> None:
-        self._call("cuMemFree", value)
-
-    def _allocate_host(self, nbytes: int) -> tuple[Any, NDArray[np.uint8]]:
+    def _allocate_host(self, nbytes: int) -> tuple[NDArray[np.uint8], Drop]:
         address = int(self._call("cuMemHostAlloc", nbytes, 0))
         memory = memoryview((ctypes.c_uint8 * nbytes).from_address(address))
-        return address, np.frombuffer(memory, np.uint8)
+        return np.frombuffer(memory, np.uint8), lambda _: self._call("cuMemFreeHost", address)
 
-    def _free_host(self, value: Any) -> None:
-        self._call("cuMemFreeHost", value)
+    def _make_stream(self) -> tuple[Any, Drop]:
+        return self._call("cuStreamCreate", NON_BLOCKING), partial(self._call, "cuStreamDestroy")
 
-    def _make_stream(self) -> Any:
-        return self._call("cuStreamCreate", NON_BLOCKING)
-
-    def synchronize(self, stream: Handle) -> None:
-        """Wait until everything given to ``stream`` is done."""
-        self._call("cuStreamSynchronize", stream.get())
-
-    def _drop_stream(self, value: Any) -> None:
-        self._call("cuStreamDestroy", value)
-
-    def _make_event(self) -> Any:
-        return self._call("cuEventCreate", 0)
-
-    def _drop_event(self, value: Any) -> None:
-        self._call("cuEventDestroy", value)
+    def _make_event(self) -> tuple[Any, Drop]:
+        return self._call("cuEventCreate", 0), partial(self._call, "cuEventDestroy")
 
     def _copy_in(self, address: int, array: NDArray[Any], stream: Handle) -> None:
         self._call("cuMemcpyHtoDAsync", address, array.ctypes.data, array.nbytes, stream.get())
@@ -76,35 +63,35 @@ class CudaPython(Cuda):
     def _copy_out(self, array: NDArray[Any], address: int, stream: Handle) -> None:
         self._call("cuMemcpyDtoHAsync", array.ctypes.data, address, array.nbytes, stream.get())
 
+    def synchronize(self, stream: Handle) -> None:
+        self._call("cuStreamSynchronize", stream.get())
+
     def record(self, event: Handle, stream: Handle) -> None:
-        """Let ``event`` note the time when ``stream`` has done the work given to it so far."""
         self._call("cuEventRecord", event.get(), stream.get())
 
     def seconds(self, start: Handle, end: Handle) -> float:
-        """Return the seconds between two events that have happened."""
         return float(self._call("cuEventElapsedTime", start.get(), end.get())) * 1e-3
 
     def address(self, stream: Handle) -> int:
-        """Return a stream's handle, as an engine takes it."""
         return int(stream.get())
 
     def launch(self, graph: Handle, stream: Handle) -> None:
-        """Run a captured graph on ``stream``."""
         self._call("cuGraphLaunch", graph.get(), stream.get())
 
-    def _begin_capture(self, stream: Any) -> None:
+    def capture(self, stream: Handle, work: Callable[[], None]) -> Handle:
         # Thread-local: other threads of the process may allocate memory meanwhile.
         mode = self.binding.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
-        self._call("cuStreamBeginCapture", stream, mode)
-
-    def _end_capture(self, stream: Any) -> Any:
-        return self._call("cuStreamEndCapture", stream)
-
-    def _instantiate(self, source: Any) -> Any:
-        return self._call("cuGraphInstantiate", source, 0)
-
-    def _drop_graph_source(self, source: Any) -> None:
-        self._call("cuGraphDestroy", source)
-
-    def _drop_graph(self, value: Any) -> None:
-        self._call("cuGraphExecDestroy", value)
+        self._call("cuStreamBeginCapture", stream.get(), mode)
+        try:
+            work()
+        except BaseException:
+            # End the capture: a stream that is left in it runs nothing any more.
+            with contextlib.suppress(Exception):
+                self._call("cuGraphDestroy", self._call("cuStreamEndCapture", stream.get()))
+            raise
+        source = self._call("cuStreamEndCapture", stream.get())
+        try:
+            graph = Handle(self._call("cuGraphInstantiate", source, 0))
+            return self.own(graph, partial(self._call, "cuGraphExecDestroy"))
+        finally:
+            self._call("cuGraphDestroy", source)

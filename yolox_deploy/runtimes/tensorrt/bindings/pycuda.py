@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from yolox_deploy.runtimes.tensorrt.cuda import NON_BLOCKING, Cuda, Handle
+from yolox_deploy.runtimes.tensorrt.cuda import NON_BLOCKING, Cuda, Drop, Handle
 
 
 class PyCuda(Cuda):
@@ -20,7 +20,6 @@ class PyCuda(Cuda):
     name = "pycuda"
     module = "pycuda.driver"
     package = "pycuda"
-    graphs = False
 
     def _retain(self, index: int) -> Any:
         self.binding.init()
@@ -41,34 +40,18 @@ class PyCuda(Cuda):
     def _pop(self) -> None:
         self.binding.Context.pop()
 
-    def _allocate(self, nbytes: int) -> Any:
-        return self.binding.mem_alloc(nbytes)
+    def _allocate(self, nbytes: int) -> tuple[Any, Drop]:
+        return self.binding.mem_alloc(nbytes), lambda memory: memory.free()
 
-    def _free(self, value: Any) -> None:
-        value.free()
-
-    def _allocate_host(self, nbytes: int) -> tuple[Any, NDArray[np.uint8]]:
+    def _allocate_host(self, nbytes: int) -> tuple[NDArray[np.uint8], Drop]:
         array = self.binding.pagelocked_empty(nbytes, np.uint8)
-        return array.base, array
+        return array, lambda _: array.base.free()
 
-    def _free_host(self, value: Any) -> None:
-        value.free()
+    def _make_stream(self) -> tuple[Any, Drop]:
+        return self.binding.Stream(NON_BLOCKING), _forget
 
-    def _make_stream(self) -> Any:
-        return self.binding.Stream(NON_BLOCKING)
-
-    def synchronize(self, stream: Handle) -> None:
-        """Wait until everything given to ``stream`` is done."""
-        stream.get().synchronize()
-
-    def _drop_stream(self, value: Any) -> None:
-        """Do nothing: pycuda destroys it when the caller forgets it."""
-
-    def _make_event(self) -> Any:
-        return self.binding.Event()
-
-    def _drop_event(self, value: Any) -> None:
-        """Do nothing: pycuda destroys it when the caller forgets it."""
+    def _make_event(self) -> tuple[Any, Drop]:
+        return self.binding.Event(), _forget
 
     def _copy_in(self, address: int, array: NDArray[Any], stream: Handle) -> None:
         self.binding.memcpy_htod_async(address, array, stream.get())
@@ -76,14 +59,18 @@ class PyCuda(Cuda):
     def _copy_out(self, array: NDArray[Any], address: int, stream: Handle) -> None:
         self.binding.memcpy_dtoh_async(array, address, stream.get())
 
+    def synchronize(self, stream: Handle) -> None:
+        stream.get().synchronize()
+
     def record(self, event: Handle, stream: Handle) -> None:
-        """Let ``event`` note the time when ``stream`` has done the work given to it so far."""
         event.get().record(stream.get())
 
     def seconds(self, start: Handle, end: Handle) -> float:
-        """Return the seconds between two events that have happened."""
         return float(start.get().time_till(end.get())) * 1e-3
 
     def address(self, stream: Handle) -> int:
-        """Return a stream's handle, as an engine takes it."""
         return int(stream.get().handle)
+
+
+def _forget(value: Any) -> None:
+    """Do nothing: pycuda destroys the object with this last reference to it."""
