@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sized
 from pathlib import Path
 from typing import ClassVar, NamedTuple, Self, final
 
@@ -86,8 +86,18 @@ class Runtime(ABC):
         self.placed = parse_device(
             self.devices[0] if device is None else device, self.devices, self.name
         )
-        self.precision = self._choose_precision(precision)
-        self.chosen_settings = self._check_settings(settings or {})
+        self.precision = self.precisions[0] if precision is None else precision.lower()
+        if self.precision not in self.precisions:
+            problem = f"{self.name} has no precision {precision!r}"
+            raise UsageError(problem + expectation(self.precision, self.precisions))
+        self.chosen_settings = dict(settings or {})
+        for name, value in self.chosen_settings.items():
+            if name not in self.settings:
+                problem = f"{self.name} has no setting {name!r}"
+                raise UsageError(problem + expectation(name, self.settings))
+            if value not in self.settings[name]:
+                problem = f"the setting {name} of {self.name} cannot be {value!r}"
+                raise UsageError(problem + expectation(str(value), self.settings[name], " or "))
         if threads is not None and not 1 <= threads <= 4096:
             raise UsageError(f"threads must lie in 1..4096, got {threads}")
         self.threads = threads
@@ -124,33 +134,23 @@ class Runtime(ABC):
             precision = self.spec.precision
         return EngineFacts(precision, self.threads)
 
-    def _choose_precision(self, given: str | None) -> str:
-        if given is None:
-            return self.precisions[0]
-        if given.lower() not in self.precisions:
-            raise UsageError(
-                f"{self.name} has no precision {given!r}: expected {', '.join(self.precisions)}"
-                + suggest(given, self.precisions)
+    def demand_one_of_each(self, inputs: Sized, outputs: Sized, advice: str = "") -> None:
+        """Raise :class:`ArtifactError` unless there are one input and one output."""
+        if len(inputs) != 1 or len(outputs) != 1:
+            raise ArtifactError(
+                f"{self.path} has {len(inputs)} inputs and {len(outputs)} outputs: a YOLOX "
+                f"detector has one of each{advice}"
             )
-        return given.lower()
 
-    def _check_settings(self, given: Mapping[str, str]) -> dict[str, str]:
-        """Return the settings after comparing them with the class' table."""
-        for name, value in given.items():
-            allowed = self.settings.get(name)
-            if allowed is None:
-                raise UsageError(
-                    f"{self.name} has no setting {name!r}: expected "
-                    + (", ".join(self.settings) or "none")
-                    + suggest(name, self.settings)
-                )
-            if value not in allowed:
-                raise UsageError(
-                    f"the setting {name} of {self.name} cannot be {value!r}: expected "
-                    + " or ".join(allowed)
-                    + suggest(str(value), allowed)
-                )
-        return dict(given)
+    def demand_weights(self, model: str) -> Path:
+        """Return the ``.bin`` beside the artifact, or raise :class:`ArtifactError`."""
+        weights = self.path.with_suffix(".bin")
+        if not weights.is_file():
+            raise ArtifactError(
+                f"{weights}: no such file; {model} is a pair of {self.path.suffix} and .bin with "
+                "the same name"
+            )
+        return weights
 
     def threads_within(self, choice: int | None = None) -> int | None:
         """Return the number of threads to set, ``None`` to leave it to the engine.
@@ -304,6 +304,11 @@ def _shapes_agree(pattern: Shape, shape: Shape) -> bool:
     return len(pattern) == len(shape) and all(
         a is None or a == b for a, b in zip(pattern, shape, strict=True)
     )
+
+
+def expectation(given: str, allowed: Collection[str], separator: str = ", ") -> str:
+    """Return the end of a message that refuses ``given``: the allowed words, the nearest one."""
+    return f": expected {separator.join(allowed) or 'none'}{suggest(given, allowed)}"
 
 
 def shape_text(shape: Shape) -> str:

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from typing import NamedTuple
 
 from yolox_deploy.errors import DeviceError
@@ -87,29 +86,20 @@ class Driver:
             f"{version.value // 1000}.{version.value % 1000 // 10}",
         )
 
-    @contextmanager
-    def primary_context(self, index: int) -> Iterator[None]:
-        """Make a GPU's primary context current in this thread, inside a ``with`` block."""
-        device, context = ctypes.c_int(), ctypes.c_void_p()
-        self.call("cuDeviceGet", ctypes.byref(device), index)
-        self.call("cuDevicePrimaryCtxRetain", ctypes.byref(context), device)
-        try:
-            self.call("cuCtxPushCurrent_v2", context)
-            try:
-                yield
-            finally:
-                self.pop_context()
-        finally:
-            self.call("cuDevicePrimaryCtxRelease_v2", device)
-
     def pop_context(self) -> None:
         """Take the current context off this thread's stack."""
         self.call("cuCtxPopCurrent_v2", ctypes.byref(ctypes.c_void_p()))
 
     def free_memory(self, index: int) -> int:
         """Return how many bytes of a GPU's memory are free now."""
+        device, context = ctypes.c_int(), ctypes.c_void_p()
         free, total = ctypes.c_size_t(), ctypes.c_size_t()
-        with self.primary_context(index):
+        self.call("cuDeviceGet", ctypes.byref(device), index)
+        self.call("cuDevicePrimaryCtxRetain", ctypes.byref(context), device)
+        with ExitStack() as undo:
+            undo.callback(self.call, "cuDevicePrimaryCtxRelease_v2", device)
+            self.call("cuCtxPushCurrent_v2", context)
+            undo.callback(self.pop_context)
             self.call("cuMemGetInfo_v2", ctypes.byref(free), ctypes.byref(total))
         return free.value
 

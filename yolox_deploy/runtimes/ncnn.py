@@ -18,11 +18,6 @@ RESHAPE = re.compile(r"^Reshape\s+\S+\s+1 1 \S+ (\S+) 0=(\d{1,9})\b", re.MULTILI
 CONCAT = re.compile(r"^Concat\s+\S+\s+\d+ 1 ([^=\n]+) \d+=", re.MULTILINE)
 
 
-def companions(param: Path) -> tuple[Path, Path]:
-    """Return the paths of the weights and of the spec that belong to a ``.param`` file."""
-    return param.with_suffix(".bin"), param.with_suffix(".json")
-
-
 def stated_rows(param: Path) -> int | None:
     """Return how many rows the graph joins from its Reshape layers, ``None`` if there are none.
 
@@ -46,56 +41,45 @@ class NcnnRuntime(Runtime):
     precisions = ("fp32", "bf16")
 
     def _open(self) -> Opened:
-        weights, sidecar = companions(self.path)
-        for path in (self.path, weights):
-            if not path.is_file():
-                raise ArtifactError(
-                    f"{path}: no such file; an NCNN model is a pair of .param and .bin with the "
-                    "same name"
-                )
+        weights, sidecar = self.demand_weights("an NCNN model"), self.path.with_suffix(".json")
         with self.path.open("rb") as file:
             if file.read(len(PARAM_MAGIC)) != PARAM_MAGIC:
                 raise ArtifactError(f"{self.path}: not an NCNN param file")
         self.net = ncnn.Net()
-        self.net.opt.use_vulkan_compute = False
-        self.net.opt.use_fp16_packed = False
-        self.net.opt.use_fp16_storage = False
-        self.net.opt.use_fp16_arithmetic = False
-        self.net.opt.use_bf16_storage = self.precision == "bf16"
-        if threads := self.threads_within(self.net.opt.num_threads):
-            self.net.opt.num_threads = threads
+        options = self.net.opt
+        options.use_vulkan_compute = options.use_fp16_packed = False
+        options.use_fp16_storage = options.use_fp16_arithmetic = False
+        options.use_bf16_storage = self.precision == "bf16"
+        if threads := self.threads_within(options.num_threads):
+            options.num_threads = threads
         if self.net.load_param(str(self.path)) or self.net.load_model(str(weights)):
             raise ArtifactError(
                 f"{self.path}: ncnn cannot load it; {weights.name} may be truncated or belong to "
                 "another model"
             )
-        if len(self.net.input_names()) != 1 or len(self.net.output_names()) != 1:
-            raise ArtifactError(
-                f"{self.path} has {len(self.net.input_names())} inputs and "
-                f"{len(self.net.output_names())} outputs: a YOLOX detector has one of each"
-            )
-        self.input_name, self.output_name = self.net.input_names()[0], self.net.output_names()[0]
+        inputs, outputs = self.net.input_names(), self.net.output_names()
+        self.demand_one_of_each(inputs, outputs)
+        self.input_name, self.output_name = inputs[0], outputs[0]
         if sidecar.is_file():
-            return self._opened_with_spec(sidecar.read_text("utf-8"))
-        return self._opened_without_spec()
+            # The number of rows is all that the graph itself states.
+            text = sidecar.read_text("utf-8")
+            return Opened(text, (None,) * 4, (None, stated_rows(self.path), None))
+        return self._opened_without_spec(sidecar)
 
-    def _opened_with_spec(self, text: str) -> Opened:
-        """Return the spec, and the number of rows, which is all that the graph itself states."""
-        return Opened(text, (None,) * 4, (None, stated_rows(self.path), None))
-
-    def _opened_without_spec(self) -> Opened:
+    def _opened_without_spec(self, sidecar: Path) -> Opened:
         """Find the output's shape by running a grey picture of the size that the user stated."""
         if self.hints.imgsz is None:
             raise ArtifactError(
-                f"{self.path} has no {companions(self.path)[1].name} beside it, and an NCNN file "
+                f"{self.path} has no {sidecar.name} beside it, and an NCNN file "
                 "does not state its input size: give it as imgsz=(height, width) or --imgsz H W"
             )
         height, width = self.hints.imgsz
         guess = inferred_spec(self.path.stem, (1, 3, height, width), (1, None, 85))
-        if stated_rows(self.path) not in (None, guess.num_anchors):
+        rows, expected = stated_rows(self.path), guess.num_anchors
+        if rows not in (None, expected):
             raise ArtifactError(
-                f"{self.path} returns {stated_rows(self.path)} rows, an input of {height}x{width} "
-                f"would give {guess.num_anchors}: it was exported for another size"
+                f"{self.path} returns {rows} rows, an input of {height}x{width} would give "
+                f"{expected}: it was exported for another size"
             )
         result = self._one(np.full((3, height, width), 114, np.float32))
         return Opened(None, (1, 3, height, width), (1, *result.shape))

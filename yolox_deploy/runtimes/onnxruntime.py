@@ -60,11 +60,9 @@ class OnnxRuntime(Runtime):
                 'version: pip install "onnxruntime-gpu[cuda,cudnn]"'
             )
         inputs, outputs = self.session.get_inputs(), self.session.get_outputs()
-        if len(inputs) != 1 or len(outputs) != 1 or inputs[0].type != "tensor(float)":
-            raise ArtifactError(
-                f"{self.path} has {len(inputs)} inputs and {len(outputs)} outputs: a YOLOX "
-                "detector has one of each, float32"
-            )
+        self.demand_one_of_each(inputs, outputs)
+        if inputs[0].type != "tensor(float)":
+            raise ArtifactError(f"{self.path} takes {inputs[0].type}, expected float32")
         self.input_name = inputs[0].name
         return Opened(
             self.session.get_modelmeta().custom_metadata_map.get(SPEC_KEY),

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import openvino
 
-from yolox_deploy.errors import ArtifactError, UsageError
+from yolox_deploy.errors import UsageError
 from yolox_deploy.runtimes.base import Array, EngineFacts, Opened, Runtime
 from yolox_deploy.runtimes.devices import Device
 from yolox_deploy.spec import SPEC_KEY
@@ -45,17 +45,10 @@ class OpenVINORuntime(Runtime):
 
     def _open(self) -> Opened:
         device = engine_device(self.placed, core().available_devices)
-        if self.path.suffix == ".xml" and not self.path.with_suffix(".bin").is_file():
-            raise ArtifactError(
-                f"{self.path.with_suffix('.bin')}: no such file; an OpenVINO model is a pair of "
-                ".xml and .bin with the same name"
-            )
+        if self.path.suffix == ".xml":
+            self.demand_weights("an OpenVINO model")
         model = core().read_model(self.path)
-        if len(model.inputs) != 1 or len(model.outputs) != 1:
-            raise ArtifactError(
-                f"{self.path} has {len(model.inputs)} inputs and {len(model.outputs)} outputs: a "
-                "YOLOX detector has one of each"
-            )
+        self.demand_one_of_each(model.inputs, model.outputs)
         config: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": ELEMENT_TYPES[self.precision],
@@ -104,13 +97,14 @@ def engine_device(device: Device, available: Sequence[str]) -> str:
 
 def _executed_precision(compiled: Any) -> str:
     """Return the precision of most convolutions, or the precision asked for if there are none."""
-    counts: defaultdict[str, int] = defaultdict(int)
-    for node in compiled.get_runtime_model().get_ops():
-        about = node.get_rt_info()
-        if "layerType" in about and "Convolution" in str(about["layerType"].astype(str)):
-            counts[str(about["runtimePrecision"].astype(str)).lower()] += 1
+    rows = [node.get_rt_info() for node in compiled.get_runtime_model().get_ops()]
+    counts = Counter(
+        str(row["runtimePrecision"].astype(str)).lower()
+        for row in rows
+        if "layerType" in row and "Convolution" in str(row["layerType"].astype(str))
+    )
     if counts:
-        found = max(counts, key=lambda key: counts[key])
+        ((found, _),) = counts.most_common(1)
     else:
         found = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
     return PRECISIONS.get(found, found)

@@ -17,17 +17,23 @@ import importlib.metadata
 import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from yolox_deploy.errors import DeviceError, MissingPackageError, UsageError
 from yolox_deploy.registry import Registry, resolve
+from yolox_deploy.runtimes.base import Runtime, one_line
 from yolox_deploy.runtimes.gpu import why_no_gpu
-
-if TYPE_CHECKING:
-    from yolox_deploy.runtimes.base import Runtime
 
 # Files of weights that were trained, not exported.
 CHECKPOINT_SUFFIXES = (".pth", ".pt")
+
+
+def version_of(package: str) -> str:
+    """Return the version of an installed package, "unknown" if it does not tell."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"
 
 
 class Availability(NamedTuple):
@@ -69,28 +75,21 @@ class Backend:
     def availability(self, *, try_import: bool = False) -> Availability:
         """Return whether the backend can run here; ``try_import`` also imports its engine."""
         if importlib.util.find_spec(self.package) is None:
-            return Availability(
-                False, None, f"the package {self.package} is not installed: {self.install}"
-            )
-        try:
-            version = importlib.metadata.version(self.package)
-        except importlib.metadata.PackageNotFoundError:
-            version = "unknown"
+            reason = f"the package {self.package} is not installed: {self.install}"
+            return Availability(False, None, reason)
+        version = version_of(self.package)
         # Before the import, because some engines crash without a driver.
-        missing = why_no_gpu() if self.gpu else ""
-        if missing:
+        if missing := self.gpu and why_no_gpu():
             return Availability(False, version, missing)
         if try_import:
             try:
                 importlib.import_module(self.package)
             except Exception as error:
-                reason = " ".join(str(error).split())
-                return Availability(
-                    False,
-                    version,
+                reason = (
                     f"{self.package} {version} is installed but cannot be imported "
-                    f"({type(error).__name__}: {reason}): reinstall it, {self.install}",
+                    f"({type(error).__name__}: {one_line(error)}): reinstall it, {self.install}"
                 )
+                return Availability(False, version, reason)
         return Availability(True, version, "")
 
     def runtime_class(self) -> type[Runtime]:

@@ -34,14 +34,10 @@ def refusal(record: EngineRecord, machine: Machine) -> str | None:
     if record.flavour != machine.flavour:
         return f"it was built by {record.flavour} and this is {machine.flavour}"
     if not _versions_agree(record, machine.version):
-        return (
-            f"it was built by {record.flavour} {record.version} and this is {machine.version}"
-            + (
-                " (a version-compatible engine runs on its builder's version or a newer one)"
-                if record.version_compatible
-                else ""
-            )
-        )
+        reason = f"it was built by {record.flavour} {record.version} and this is {machine.version}"
+        if record.version_compatible:
+            reason += " (a version-compatible engine runs on its builder's version or a newer one)"
+        return reason
     capability = machine.compute_capability
     if capability is None:
         return None

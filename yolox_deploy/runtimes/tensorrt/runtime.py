@@ -31,6 +31,9 @@ from yolox_deploy.spec import ModelSpec
 # The element types that an engine may take and return, by the names of TensorRT's DataType.
 DTYPES: dict[str, np.dtype[Any]] = {"FLOAT": np.dtype(np.float32), "HALF": np.dtype(np.float16)}
 DYNAMIC = -1
+# What a runtime holds, in the order in which it is deleted.
+ENGINE_OBJECTS = ("context", "engine", "runtime")
+CUDA_OBJECTS = ("_graph", "stream", "events", "host", "device_memory", "result")
 # Why an engine may not load: if nothing is known of it, and if it was compared with its sidecar.
 UNKNOWN = "it may be truncated, or built by another version or for another GPU"
 WHOLE = "the file is whole and fits this machine, so the driver may be too old or memory short"
@@ -59,12 +62,13 @@ class TensorRTRuntime(Runtime):
         gpu = find_gpu(self.placed.index)
         spec, record = read_sidecar(self.path)
         trt = importlib.import_module(self.module)
-        self._compare(spec, record, _machine(self.name, trt, gpu))
+        machine = Machine(self.name, trt.__version__, gpu.name, gpu.compute_capability)
+        self._compare(spec, record, machine)
         self.precision = record.precision if record else spec.precision
         binding = choose_binding(self.chosen_settings.get("cuda_binding"))
         self.cuda: Cuda = binding(self.placed.index)
         with self.cuda.current():
-            self._deserialize(trt, spec, record, gpu)
+            self._load(trt, spec, record, gpu)
             opened = self._describe(trt, spec)
             self._allocate(trt, spec)
         if record is None or not record.executed:
@@ -78,20 +82,16 @@ class TensorRTRuntime(Runtime):
         """Refuse an engine that does not fit this machine, or does not belong to its sidecar."""
         if record is None:
             return
-        problem = refusal(record, machine)
-        if problem:
+        if problem := refusal(record, machine):
             raise ArtifactError(
                 f"{self.path} cannot run here: {problem}; build it again: "
                 f"{rebuild_command(spec, record, machine)}"
             )
         check_content(self.path, record)
-        doubt = caution(record, machine)
-        if doubt:
+        if doubt := caution(record, machine):
             self.notes += (f"{self.path.name}: {doubt}",)
 
-    def _deserialize(
-        self, trt: Any, spec: ModelSpec, record: EngineRecord | None, gpu: Gpu
-    ) -> None:
+    def _load(self, trt: Any, spec: ModelSpec, record: EngineRecord | None, gpu: Gpu) -> None:
         self.log = log_of(trt)
         self.log.lines.clear()
         self.runtime = trt.Runtime(self.log)
@@ -116,26 +116,14 @@ class TensorRTRuntime(Runtime):
         names = [self.engine.get_tensor_name(i) for i in range(self.engine.num_io_tensors)]
         taken = [n for n in names if self.engine.get_tensor_mode(n) == trt.TensorIOMode.INPUT]
         given = [n for n in names if n not in taken]
-        if len(taken) != 1 or len(given) != 1:
-            raise ArtifactError(
-                f"{self.path} has {len(taken)} inputs and {len(given)} outputs: a YOLOX detector "
-                "has one of each; NMS belongs outside the engine, Detector does it"
-            )
+        self.demand_one_of_each(taken, given, "; NMS belongs outside the engine, Detector does it")
         (self.input_name,), (self.output_name,) = taken, given
         stated = tuple(self.engine.get_tensor_shape(self.input_name))
         lowest = highest = stated
         if DYNAMIC in stated:
             shapes = self.engine.get_tensor_profile_shape(self.input_name, 0)
             lowest, highest = tuple(shapes[0]), tuple(shapes[-1])
-        self._check_profile(spec, lowest, highest)
-        self.batches = (lowest[0], highest[0])
-        returned = tuple(self.engine.get_tensor_shape(self.output_name))
-        return Opened(spec.to_json(), _shape(stated), _shape(returned))
-
-    def _check_profile(
-        self, spec: ModelSpec, lowest: tuple[int, ...], highest: tuple[int, ...]
-    ) -> None:
-        """Refuse an engine whose profile does not cover the input that its spec states."""
+        # Its profile has to cover the input that its spec states.
         wanted = (spec.batch, 3, spec.height, spec.width)
         inside = len(lowest) == len(highest) == 4 and all(
             low <= side <= high if side is not None else 1 <= low <= high
@@ -146,6 +134,9 @@ class TensorRTRuntime(Runtime):
                 f"{self.path} takes {shape_text(lowest)} to {shape_text(highest)}, its sidecar "
                 f"says {shape_text(wanted)}: copy both files again from the same export"
             )
+        self.batches = (lowest[0], highest[0])
+        returned = tuple(self.engine.get_tensor_shape(self.output_name))
+        return Opened(spec.to_json(), _shape(stated), _shape(returned))
 
     def _allocate(self, trt: Any, spec: ModelSpec) -> None:
         """Allocate buffers for the largest batch, so that their addresses never change."""
@@ -165,19 +156,14 @@ class TensorRTRuntime(Runtime):
             )
         self.stream = self.cuda.stream()
         self.events = [self.cuda.event() for _ in range(4)]
-        sides = (
-            (self.input_name, (largest, *self.picture)),
-            (self.output_name, returned),
-        )
+        shapes = {self.input_name: (largest, *self.picture), self.output_name: returned}
         self.host, self.device_memory = [], []
-        for name, shape in sides:
-            dtype = self._dtype(trt, name)
-            self.host.append(self.cuda.host_buffer(shape, dtype))
-            buffer = self.cuda.device_buffer(int(np.prod(shape)) * dtype.itemsize)
+        for name, shape in shapes.items():
+            self.host.append(self.cuda.host_buffer(shape, self._dtype(trt, name)))
+            buffer = self.cuda.device_buffer(self.host[-1].array.nbytes)
             self.device_memory.append(buffer)
-            self._demand(
-                self.context.set_tensor_address(name, buffer.address), f"the address of {name}"
-            )
+            accepted = self.context.set_tensor_address(name, buffer.address)
+            self._demand(accepted, f"the address of {name}")
         # infer() returns a copy, because close() frees the page-locked memory.
         self.result = np.empty(returned, np.float32)
 
@@ -201,19 +187,15 @@ class TensorRTRuntime(Runtime):
             self.cuda.free(graph)
         # If the engine refuses the size, its shape is unknown.
         self._count, self._repeats = 0, 0
-        self._demand(
-            self.context.set_input_shape(self.input_name, (count, *self.picture)),
-            f"a batch of {count}",
-        )
+        accepted = self.context.set_input_shape(self.input_name, (count, *self.picture))
+        self._demand(accepted, f"a batch of {count}")
         self._count = count
 
     def _infer(self, images: Array) -> Array:
         smallest, largest = self.batches
         if len(images) > largest:
-            parts = [
-                self._infer(images[i : i + largest]).copy() for i in range(0, len(images), largest)
-            ]
-            return np.concatenate(parts)
+            starts = range(0, len(images), largest)
+            return np.concatenate([self._infer(images[i : i + largest]).copy() for i in starts])
         with self.cuda.current():
             return self._infer_batch(images, max(len(images), smallest))[: len(images)]
 
@@ -280,18 +262,7 @@ class TensorRTRuntime(Runtime):
                 self._forget()
 
     def _forget(self) -> None:
-        """Delete TensorRT's objects: context before engine, engine before runtime."""
-        for name in (
-            "context",
-            "engine",
-            "runtime",
-            "_graph",
-            "stream",
-            "events",
-            "host",
-            "device_memory",
-            "result",
-        ):
+        for name in ENGINE_OBJECTS + CUDA_OBJECTS:
             self.__dict__.pop(name, None)
 
 
@@ -300,10 +271,6 @@ class TensorRTRTXRuntime(TensorRTRuntime):
 
     name = "tensorrt-rtx"
     module = "tensorrt_rtx"
-
-
-def _machine(flavour: str, trt: Any, gpu: Gpu) -> Machine:
-    return Machine(flavour, trt.__version__, gpu.name, gpu.compute_capability)
 
 
 def _shape(dimensions: Sequence[int]) -> Shape:

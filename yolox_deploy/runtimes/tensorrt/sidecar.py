@@ -76,19 +76,17 @@ class EngineRecord:
 
     def describe(self) -> list[tuple[str, str]]:
         """Return the record as rows of label and text, for display."""
-        built_on = "a machine without a GPU"
-        if self.gpu:
-            built_on = gpu_text(self.gpu, self.compute_capability)
-        kinds = {
-            "hardware-compatible": self.hardware_compatible,
-            "version-compatible": self.version_compatible,
-        }
+        builder = (
+            gpu_text(self.gpu, self.compute_capability) if self.gpu else "a machine without a GPU"
+        )
         least, preferred, most = self.batch
-        words = [*self.targets, *(word for word, so in kinds.items() if so)]
+        words = list(self.targets)
+        words += ["hardware-compatible"] if self.hardware_compatible else []
+        words += ["version-compatible"] if self.version_compatible else []
         if not words:
             words = ["Ampere and newer" if self.flavour == "tensorrt-rtx" else "that GPU"]
         return [
-            ("engine", f"{self.flavour} {self.version}, {self.precision}, built on {built_on}"),
+            ("engine", f"{self.flavour} {self.version}, {self.precision}, built on {builder}"),
             ("runs on", ", ".join(words)),
             ("pictures per call", f"{least} to {most}, {preferred} preferred"),
             ("executed", "yes" if self.executed else "no, engine not executed"),
@@ -100,17 +98,16 @@ def _is_int(value: object, low: int, high: int) -> bool:
     return type(value) is int and low <= value <= high
 
 
-def _is_text(value: object, longest: int = 200) -> bool:
-    return isinstance(value, str) and 0 < len(value) <= longest and value.isprintable()
-
-
-def _is_batch(value: object) -> bool:
+def _are_ints(value: object, count: int, low: int, high: int) -> bool:
     return (
         isinstance(value, tuple)
-        and len(value) == 3
-        and all(_is_int(v, 1, LARGEST_BATCH) for v in value)
-        and value == tuple(sorted(value))
+        and len(value) == count
+        and all(_is_int(v, low, high) for v in value)
     )
+
+
+def _is_text(value: object, longest: int) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= longest and value.isprintable()
 
 
 def _matches(pattern: re.Pattern[str], value: object) -> bool:
@@ -121,15 +118,13 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     "flavour": lambda v: v in get_args(Flavour),
     "version": lambda v: _matches(VERSION, v),
     "precision": lambda v: v in get_args(EnginePrecision),
-    "batch": _is_batch,
+    "batch": lambda v: _are_ints(v, 3, 1, LARGEST_BATCH) and v == tuple(sorted(v)),
     "onnx_sha256": lambda v: _matches(SHA256, v),
     "engine_sha256": lambda v: _matches(SHA256, v),
     "engine_bytes": lambda v: _is_int(v, 1, 1 << 50),
     "executed": lambda v: type(v) is bool,
-    "gpu": lambda v: v is None or _is_text(v),
-    "compute_capability": lambda v: (
-        v is None or (isinstance(v, tuple) and len(v) == 2 and all(_is_int(x, 0, 999) for x in v))
-    ),
+    "gpu": lambda v: v is None or _is_text(v, 200),
+    "compute_capability": lambda v: v is None or _are_ints(v, 2, 0, 999),
     "driver": lambda v: v is None or _is_text(v, 60),
     "targets": lambda v: (
         isinstance(v, tuple) and len(v) <= 32 and all(_matches(TARGET, x) for x in v)
@@ -174,20 +169,13 @@ def _flavour_by_name(engine: Path) -> Flavour:
     return "tensorrt-rtx" if engine.name.lower().endswith(".rtx" + ENGINE_SUFFIX) else "tensorrt"
 
 
-def _target_by_name(engine: Path) -> str:
-    return TARGET_OF[_flavour_by_name(engine)]
-
-
 def write_sidecar(engine: Path, spec: ModelSpec, record: EngineRecord | None) -> Path:
     """Write the sidecar of ``engine`` in one step and return its path.
 
     Raises :class:`~yolox_deploy.errors.OutputError` if the file cannot be written.
     """
     path = sidecar_path(engine)
-    content = {
-        "spec": json.loads(spec.to_json()),
-        "engine": None if record is None else asdict(record),
-    }
+    content = {"spec": json.loads(spec.to_json()), "engine": record and asdict(record)}
     write_atomically(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     return path
 
@@ -197,13 +185,12 @@ def read_sidecar(engine: Path) -> Sidecar:
 
     Raises :class:`ArtifactError` if the sidecar is missing or damaged.
     """
-    path = sidecar_path(engine)
+    path, target = sidecar_path(engine), TARGET_OF[_flavour_by_name(engine)]
+    rebuild = f"or rebuild the engine with yolox-export --model CHECKPOINT --to {target}"
     if not path.is_file():
         raise ArtifactError(
             f"{engine} has no {path.name} beside it, which states the input size, the class names, "
-            "and the TensorRT and GPU that the engine was built for: copy that file, too, or "
-            "rebuild the engine with "
-            f"yolox-export --model CHECKPOINT --to {_target_by_name(engine)}"
+            f"and the TensorRT and GPU that the engine was built for: copy that file, too, {rebuild}"
         )
     try:
         if path.stat().st_size > LARGEST_SIDECAR_BYTES:
@@ -214,8 +201,7 @@ def read_sidecar(engine: Path) -> Sidecar:
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ArtifactError(
             f"{path}: the engine's sidecar is damaged ({type(error).__name__}: {error!s:.120}); "
-            "copy it again, or rebuild the engine with yolox-export --model CHECKPOINT "
-            f"--to {_target_by_name(engine)}"
+            f"copy it again, {rebuild}"
         ) from error
     return Sidecar(ModelSpec.from_json(json.dumps(spec), str(path)), record)
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import importlib.util
 
-from yolox_deploy.errors import MissingPackageError, UsageError, suggest
-from yolox_deploy.runtimes.base import one_line
+from yolox_deploy.errors import MissingPackageError, UsageError
+from yolox_deploy.runtimes.base import expectation, one_line
+from yolox_deploy.runtimes.registry import version_of
 from yolox_deploy.runtimes.tensorrt.bindings.cuda_python import CudaPython
 from yolox_deploy.runtimes.tensorrt.bindings.pycuda import PyCuda
 from yolox_deploy.runtimes.tensorrt.cuda import Cuda
@@ -20,14 +20,8 @@ BINDINGS: dict[str, type[Cuda]] = {kind.name: kind for kind in (PyCuda, CudaPyth
 
 def installed_bindings() -> dict[str, str]:
     """Return name and version of every binding that is installed, the preferred one first."""
-    return {kind.name: _version(kind) for kind in BINDINGS.values() if _installed(kind.module)}
-
-
-def _version(kind: type[Cuda]) -> str:
-    try:
-        return importlib.metadata.version(kind.package)
-    except importlib.metadata.PackageNotFoundError:
-        return "unknown"
+    present = [kind for kind in BINDINGS.values() if _installed(kind.module)]
+    return {kind.name: version_of(kind.package) for kind in present}
 
 
 def choose_binding(name: str | None = None) -> type[Cuda]:
@@ -39,10 +33,7 @@ def choose_binding(name: str | None = None) -> type[Cuda]:
     (without ``name``: every binding) is missing or cannot be imported.
     """
     if name is not None and name not in BINDINGS:
-        raise UsageError(
-            f"unknown CUDA binding {name!r}: expected {', '.join(BINDINGS)}"
-            + suggest(name, BINDINGS)
-        )
+        raise UsageError(f"unknown CUDA binding {name!r}" + expectation(name, BINDINGS))
     reasons = []
     for kind in BINDINGS.values():
         if name in (None, kind.name) and _installed(kind.module):
