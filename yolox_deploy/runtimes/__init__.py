@@ -1,14 +1,14 @@
 """Runtimes: one class per engine, which opens an artifact and runs pictures through it.
 
 A new backend is a subclass of :class:`Runtime` in a file of its own, and a row in ``BACKENDS``
-(``registry.py``).  A backend of another package needs no change here, only an entry point.
+(``registry.py``).  Another package adds its row without any change here, through the entry point
+group ``yolox_deploy.backends`` (see ``yolox_deploy/registry.py``).
 """
 
 from yolox_deploy.runtimes.base import EngineFacts, Opened, Runtime
 from yolox_deploy.runtimes.registry import (
     BACKENDS,
     CHECKPOINT_SUFFIXES,
-    Availability,
     Backend,
     backend,
     backend_for,
@@ -17,7 +17,6 @@ from yolox_deploy.runtimes.registry import (
 __all__ = [
     "BACKENDS",
     "CHECKPOINT_SUFFIXES",
-    "Availability",
     "Backend",
     "EngineFacts",
     "Opened",

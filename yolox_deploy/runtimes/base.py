@@ -170,17 +170,13 @@ class Runtime(ABC):
             )
         else:
             spec = ModelSpec.from_json(opened.spec_json, str(self.path))
-            expected_input: Shape = (spec.batch, 3, spec.height, spec.width)
-            expected_output = task_of(spec).output_shape(spec)
-            if not _shapes_agree(opened.input_shape, expected_input) or not _shapes_agree(
-                opened.output_shape, expected_output
-            ):
+            found = (opened.input_shape, opened.output_shape)
+            stated = ((spec.batch, 3, spec.height, spec.width), task_of(spec).output_shape(spec))
+            if not all(map(_shapes_agree, found, stated)):
+                sides = [" and returns ".join(map(shape_text, pair)) for pair in (stated, found)]
                 raise ArtifactError(
-                    f"{self.path}: by its spec it takes {shape_text(expected_input)} and returns "
-                    f"{shape_text(expected_output)}, but the model takes "
-                    f"{shape_text(opened.input_shape)} and returns "
-                    f"{shape_text(opened.output_shape)}; the two do not belong together: export "
-                    "the checkpoint again"
+                    f"{self.path}: by its spec it takes {sides[0]}, but the model takes "
+                    f"{sides[1]}; the two do not belong together: export the checkpoint again"
                 )
         return self.hints.apply(spec)
 

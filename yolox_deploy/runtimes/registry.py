@@ -1,12 +1,5 @@
 """The table of backends: what each opens, what it needs, and whether it can run here.
 
-A new backend is a subclass of :class:`~yolox_deploy.runtimes.base.Runtime` in a file of its own,
-and one row in ``BACKENDS``.  Another package adds a row without any change here, through the entry
-point group ``yolox_deploy.backends``::
-
-    [project.entry-points."yolox_deploy.backends"]
-    my_engine = "my_package:BACKEND"
-
 The rows are data: an engine is imported only when its backend is chosen.
 """
 
@@ -105,10 +98,6 @@ class Backend:
         runtime: type[Runtime] = resolve(self.runtime)
         return runtime
 
-    def wrote(self, path: Path) -> bool:
-        """Return whether this backend's engine surely wrote the file."""
-        return self.opens is not None and bool(resolve(self.opens)(path))
-
 
 # In the order in which backend="auto" prefers them.
 BACKENDS: Registry[Backend] = Registry(
@@ -202,7 +191,7 @@ def backend_for(path: Path, name: str = "auto") -> Backend:
             f"{', '.join(known)}"
         )
     for row in able:
-        if row.wrote(path):
+        if row.opens is not None and resolve(row.opens)(path):
             return row
     able_by_suffix = [row for row in able if row.opens is None]
     if not able_by_suffix:

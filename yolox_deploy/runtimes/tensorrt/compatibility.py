@@ -38,15 +38,15 @@ def refusal(record: EngineRecord, machine: Machine) -> str | None:
         if record.version_compatible:
             reason += " (a version-compatible engine runs on its builder's version or a newer one)"
         return reason
-    capability = machine.compute_capability
-    if capability is None:
-        return None
     if record.targets or record.hardware_compatible or record.flavour == "tensorrt-rtx":
         return gpu_refusal(record.targets, machine)
-    if record.compute_capability not in (None, capability):
-        built_for = gpu_text(record.gpu, record.compute_capability)
-        return f"it was built for {built_for} and this is {gpu_text(machine.gpu, capability)}"
-    return None
+    built_for, found = record.compute_capability, machine.compute_capability
+    if None in (built_for, found) or built_for == found:
+        return None
+    return (
+        f"it was built for {gpu_text(record.gpu, built_for)} and this is "
+        f"{gpu_text(machine.gpu, found)}"
+    )
 
 
 def gpu_refusal(targets: Sequence[str], machine: Machine) -> str | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any, ClassVar
 
 import numpy as np
@@ -229,14 +229,11 @@ class TensorRTRuntime(Runtime):
 
     def _capture(self) -> None:
         """Capture one execution into a graph; an engine that cannot be captured runs without."""
-        handle = self.cuda.address(self.stream)
-        try:
-            if not getattr(self.context, "is_stream_capturable", lambda stream: True)(handle):
-                self._graphs_work = False
-                return
-            self._graph = self.cuda.capture(self.stream, self._enqueue)
-        except CudaError:
-            self._graphs_work = False
+        capturable = getattr(self.context, "is_stream_capturable", lambda stream: True)
+        with suppress(CudaError):
+            if capturable(self.cuda.address(self.stream)):
+                self._graph = self.cuda.capture(self.stream, self._enqueue)
+        self._graphs_work = self._graph is not None
 
     def _enqueue(self) -> None:
         if not self.context.execute_async_v3(self.cuda.address(self.stream)):

@@ -6,8 +6,7 @@ engine file cannot be asked for them.  So ``x.engine`` has a file ``x.engine.jso
 loaded.  ``"engine": null`` stands for an engine that ``trtexec`` builds from an exported ONNX
 file: nothing is known of that engine, so nothing is compared.
 
-A sidecar protects against mistakes, not against attacks.  An engine is code: load only engines that
-you trust.
+A sidecar protects against mistakes, not against attacks.
 """
 
 from __future__ import annotations
@@ -186,11 +185,11 @@ def read_sidecar(engine: Path) -> Sidecar:
     Raises :class:`ArtifactError` if the sidecar is missing or damaged.
     """
     path, target = sidecar_path(engine), TARGET_OF[_flavour_by_name(engine)]
-    rebuild = f"or rebuild the engine with yolox-export --model CHECKPOINT --to {target}"
+    advice = f", or rebuild the engine with yolox-export --model CHECKPOINT --to {target}"
     if not path.is_file():
         raise ArtifactError(
             f"{engine} has no {path.name} beside it, which states the input size, the class names, "
-            f"and the TensorRT and GPU that the engine was built for: copy that file, too, {rebuild}"
+            f"and the TensorRT and GPU that the engine was built for: copy that file, too{advice}"
         )
     try:
         if path.stat().st_size > LARGEST_SIDECAR_BYTES:
@@ -201,7 +200,7 @@ def read_sidecar(engine: Path) -> Sidecar:
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ArtifactError(
             f"{path}: the engine's sidecar is damaged ({type(error).__name__}: {error!s:.120}); "
-            f"copy it again, {rebuild}"
+            f"copy it again{advice}"
         ) from error
     return Sidecar(ModelSpec.from_json(json.dumps(spec), str(path)), record)
 
