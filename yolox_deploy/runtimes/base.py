@@ -82,10 +82,8 @@ class Runtime(ABC):
     ) -> None:
         self.path = path
         self.hints = hints
-        # The device in its parts; ``device`` is its name.
-        self.placed = parse_device(
-            self.devices[0] if device is None else device, self.devices, self.name
-        )
+        named = self.devices[0] if device is None else device
+        self.placed = parse_device(named, self.devices, self.name)
         self.precision = self.precisions[0] if precision is None else precision.lower()
         if self.precision not in self.precisions:
             problem = f"{self.name} has no precision {precision!r}"
@@ -129,10 +127,9 @@ class Runtime(ABC):
         processor lacks that one, and a measurement must not carry the wrong name.  So a subclass
         asks its engine, if the engine can tell.
         """
-        precision = self.precision
-        if self.spec.precision != "fp32" and precision == "fp32":
-            precision = self.spec.precision
-        return EngineFacts(precision, self.threads)
+        return EngineFacts(
+            self.spec.precision if self.precision == "fp32" else self.precision, self.threads
+        )
 
     def demand_one_of_each(self, inputs: Sized, outputs: Sized, advice: str = "") -> None:
         """Raise :class:`ArtifactError` unless there are one input and one output."""
@@ -218,10 +215,9 @@ class Runtime(ABC):
 
     def add_engine_seconds(self, copy_in: float, compute: float, copy_out: float) -> None:
         """Add the seconds that one batch took on the device; for subclasses."""
-        before = self.engine_seconds or EngineSeconds(0, 0, 0)
-        self.engine_seconds = EngineSeconds(
-            before.copy_in + copy_in, before.compute + compute, before.copy_out + copy_out
-        )
+        before = self.engine_seconds or (0, 0, 0)
+        new = (copy_in, compute, copy_out)
+        self.engine_seconds = EngineSeconds(*map(sum, zip(before, new, strict=True)))
 
     def _part(self, result: Array, start: int, count: int) -> Array:
         """Return a copy of the rows of a batch's first ``count`` pictures, without the filler's."""

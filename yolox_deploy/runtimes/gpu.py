@@ -60,8 +60,8 @@ class Driver:
         if status:
             text = ctypes.c_char_p()
             self.library.cuGetErrorName(status, ctypes.byref(text))
-            name_of = (text.value or b"an unknown error").decode("ascii", "replace")
-            raise DeviceError(f"the NVIDIA driver refuses {name}: {name_of} ({status})")
+            problem = (text.value or b"an unknown error").decode("ascii", "replace")
+            raise DeviceError(f"the NVIDIA driver refuses {name}: {problem} ({status})")
 
     def gpu(self, index: int) -> Gpu:
         """Describe a GPU; raises :class:`DeviceError` if there is no GPU of that number."""
@@ -71,17 +71,17 @@ class Driver:
             )
         device, version = ctypes.c_int(), ctypes.c_int()
         name, memory = ctypes.create_string_buffer(256), ctypes.c_size_t()
-        capability = ctypes.c_int(), ctypes.c_int()
+        major, minor = ctypes.c_int(), ctypes.c_int()
         self.call("cuDriverGetVersion", ctypes.byref(version))
         self.call("cuDeviceGet", ctypes.byref(device), index)
         self.call("cuDeviceGetName", name, len(name), device)
         self.call("cuDeviceTotalMem_v2", ctypes.byref(memory), device)
-        for value, attribute in zip(capability, (CAPABILITY_MAJOR, CAPABILITY_MINOR), strict=True):
-            self.call("cuDeviceGetAttribute", ctypes.byref(value), attribute, device)
+        self.call("cuDeviceGetAttribute", ctypes.byref(major), CAPABILITY_MAJOR, device)
+        self.call("cuDeviceGetAttribute", ctypes.byref(minor), CAPABILITY_MINOR, device)
         return Gpu(
             index,
             name.value.decode("utf-8", "replace"),
-            (capability[0].value, capability[1].value),
+            (major.value, minor.value),
             memory.value,
             f"{version.value // 1000}.{version.value % 1000 // 10}",
         )

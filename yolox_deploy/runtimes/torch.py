@@ -51,8 +51,7 @@ class TorchRuntime(Runtime):
             self.on_gpu = GraphRunner(self.network, gpu(index))
         else:
             self.network.to(self.device)
-        spec = checkpoint.spec(self.hints)
-        return Opened(spec.to_json(), (None,) * 4, (None,) * 3)
+        return Opened(checkpoint.spec(self.hints).to_json(), (None,) * 4, (None,) * 3)
 
     def _infer(self, images: Array) -> Array:
         if self.on_gpu is not None:
@@ -66,8 +65,7 @@ class TorchRuntime(Runtime):
     def facts(self) -> EngineFacts:
         """Return the type of the first weight, and the number of threads of the process."""
         weight = next(self.network.parameters())
-        precision = DTYPES.get(weight.dtype, str(weight.dtype))
-        return EngineFacts(precision, torch.get_num_threads())
+        return EngineFacts(DTYPES.get(weight.dtype, str(weight.dtype)), torch.get_num_threads())
 
     def _close(self) -> None:
         self.__dict__.pop("network", None)
@@ -102,10 +100,8 @@ class GraphRunner:
         self.captured: dict[int, tuple[Tensor, Tensor, Tensor, Any]] = {}
         with torch.cuda.device(self.device):
             self.pool = torch.cuda.graph_pool_handle()
-            stream: Callable[..., Any] = torch.cuda.Stream
-            self.stream = stream()
-            event: Callable[..., Any] = torch.cuda.Event
-            self.events = [event(enable_timing=True) for _ in range(4)]
+            self.stream: Any = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+            self.events: Any = [torch.cuda.Event(enable_timing=True) for _ in range(4)]  # type: ignore[no-untyped-call]
 
     def __call__(self, images: Array) -> tuple[Array, tuple[float, float, float]]:
         """Return the float32 output, and the seconds of copying in, computing and copying out."""
@@ -137,10 +133,8 @@ class GraphRunner:
             output: Tensor = self.network(images)
             return output.float().contiguous()
 
-        settings = torch.backends.cudnn.flags(
-            enabled=True, benchmark=True, benchmark_limit=0, allow_tf32=False
-        )
-        with settings:
+        flags = torch.backends.cudnn.flags
+        with flags(enabled=True, benchmark=True, benchmark_limit=0, allow_tf32=False):
             for _ in range(WARM_UP):
                 given = compute()
             given, graph = self._capture(compute)
