@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 
 from yolox_deploy.benchmarks.machine.environment import Watch
 from yolox_deploy.benchmarks.measure.opening import Opener, open_systems, requests
@@ -22,6 +21,7 @@ from yolox_deploy.benchmarks.scenarios.charts import check_chart
 from yolox_deploy.cli.bench_files import add_output_arguments, compare, deliver, show
 from yolox_deploy.cli.common import (
     add_model_hints,
+    add_options,
     make_parser,
     model_help,
     model_hints,
@@ -52,48 +52,7 @@ def parser() -> argparse.ArgumentParser:
         "no measurement is left out.",
         EXAMPLES,
     )
-    result.add_argument(
-        "--model",
-        action="append",
-        metavar="A[,B]",
-        help=model_help(),
-    )
-    result.add_argument(
-        "--random-weights",
-        action="store_true",
-        help="measure architectures with random weights, for example --model yolox_s,yolox_m",
-    )
-    result.add_argument(
-        "--backend",
-        default="auto",
-        metavar="A[,B]",
-        help="backends with commas, or all: every backend that can run here (default: auto)",
-    )
-    result.add_argument(
-        "--precision",
-        metavar="A[,B]",
-        help="precisions that the engines compute in, for example fp32,bf16, or all (default: the "
-        "first precision of each engine, mostly fp32)",
-    )
-    result.add_argument(
-        "--batch",
-        type=int,
-        default=1,
-        metavar="N",
-        help="number of pictures per inference call (default: 1)",
-    )
-    result.add_argument(
-        "--threads", type=int, help="number of CPU threads (default: the engine's choice)"
-    )
-    result.add_argument(
-        "--device", help="device that the engine runs on, for example cuda or gpu (default: cpu)"
-    )
-    result.add_argument(
-        "--images",
-        nargs="+",
-        metavar="PICTURE",
-        help="pictures to detect in (default: the pictures in this package)",
-    )
+    result.add_argument("--model", action="append", metavar="A[,B]", help=model_help())
     result.add_argument(
         "--scenario",
         choices=list(SCENARIOS),
@@ -102,39 +61,32 @@ def parser() -> argparse.ArgumentParser:
         help="what to measure (default: latency). "
         + "; ".join(f"{s.name}: {s.question}" for s in SCENARIOS.values()),
     )
-    result.add_argument(
-        "--duration",
-        type=float,
-        default=10,
-        metavar="S",
-        help="measure each system for at least this many seconds (default: 10)",
-    )
-    result.add_argument(
-        "--min-count",
-        type=int,
-        default=200,
-        metavar="N",
-        help="measure each system for at least this many calls (default: 200)",
-    )
-    result.add_argument(
-        "--fps",
-        type=float,
-        metavar="F",
-        help="frames per second. latency: the advice names the models that cannot keep this rate; "
-        "streaming: the frames are played at this rate (default: that of --video, 30 for pictures)",
-    )
-    result.add_argument(
-        "--data",
-        type=Path,
-        metavar="COCO_JSON",
-        help="annotations of --images DIR or of --video: adds AP to MLPerf's scenarios and sAP to "
-        "streaming",
-    )
-    result.add_argument(
-        "--seed",
-        type=int,
-        default=0,
-        help="random seed of MLPerf's traffic and of simulated latencies (default: 0)",
+    add_options(
+        result,
+        """
+        --random-weights: measure architectures with random weights, for example --model
+            yolox_s,yolox_m
+        --backend A[,B]: backends with commas, or all: every backend that can run here
+        --precision A[,B]: precisions that the engines compute in, for example fp32,bf16, or all
+            (default: the first precision of each engine, mostly fp32)
+        --batch N: number of pictures per inference call
+        --threads N: number of CPU threads (default: the engine's choice)
+        --device NAME: device that the engine runs on, for example cuda or gpu (default: cpu)
+        --images PICTURE ...: pictures to detect in (default: the pictures in this package)
+        --duration S: measure each system for at least this many seconds
+        --min-count N: measure each system for at least this many calls
+        --fps F: frames per second. latency: the advice names the models that cannot keep this
+            rate; streaming: the frames are played at this rate (default: that of --video, 30 for
+            pictures)
+        --data JSON: annotations of --images DIR or of --video: adds AP to MLPerf's scenarios and
+            sAP to streaming
+        --seed N: random seed of MLPerf's traffic and of simulated latencies
+        """,
+        backend="auto",
+        batch=1,
+        duration=10,
+        min_count=200,
+        seed=0,
     )
     add_output_arguments(result)
     add_model_hints(result)
@@ -150,10 +102,9 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
-    if words[:1] == ["compare"]:
-        return compare(words[1:])
-    if words[:1] == ["show"]:
-        return show(words[1:])
+    for name, stored in (("compare", compare), ("show", show)):
+        if words[:1] == [name]:
+            return stored(words[1:])
     command = shlex.join([COMMAND, *words])
     return run_command(COMMAND, parser, lambda arguments: bench(arguments, command), words)
 
@@ -188,15 +139,9 @@ def bench(arguments: argparse.Namespace, command: str, opener: Opener = System) 
         with stages(COMMAND, refresh=False) as begin:
             watch = Watch()
             limits = (arguments.duration, arguments.min_count)
+            advance = partial(begin.advance, "")
             result = scenario.measure(
-                Context(
-                    arguments.scenario,
-                    systems,
-                    *limits,
-                    arguments,
-                    begin,
-                    partial(begin.advance, ""),
-                )
+                Context(arguments.scenario, systems, *limits, arguments, begin, advance)
             )
             environment = watch.finish()
         report = Report(
@@ -226,10 +171,9 @@ def check(arguments: argparse.Namespace) -> None:
         raise UsageError(
             f"--duration takes seconds, more than 0 and finite, got {arguments.duration:g}"
         )
-    if arguments.min_count < 1:
-        raise UsageError(f"--min-count must be at least 1, got {arguments.min_count}")
-    if arguments.batch < 1:
-        raise UsageError(f"--batch must be at least 1, got {arguments.batch}")
+    for option, number in (("--min-count", arguments.min_count), ("--batch", arguments.batch)):
+        if number < 1:
+            raise UsageError(f"{option} must be at least 1, got {number}")
     if arguments.seed < 0:
         raise UsageError(f"--seed must not be negative, got {arguments.seed}")
     if arguments.fps is not None and not 0 < arguments.fps <= 10_000:

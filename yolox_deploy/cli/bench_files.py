@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from yolox_deploy.benchmarks.report import compare as comparing
 from yolox_deploy.benchmarks.report.report import Report, print_report, to_markdown
-from yolox_deploy.cli.common import make_parser, run_command
+from yolox_deploy.cli.common import add_options, make_parser, run_command
 from yolox_deploy.errors import SlowerError, UsageError
 from yolox_deploy.files import write_atomically
 from yolox_deploy.progress import print_table
@@ -19,11 +19,13 @@ COMPARE, SHOW = "yolox-bench compare", "yolox-bench show"
 
 def add_output_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options for the files of a report."""
-    group = parser.add_argument_group("output")
-    group.add_argument("--json", type=Path, metavar="FILE", help="write all measurements as JSON")
-    group.add_argument("--markdown", type=Path, metavar="FILE", help="write the report as Markdown")
-    group.add_argument(
-        "--plot", type=Path, metavar="FILE", help="draw a chart (.png, .svg or .pdf)"
+    add_options(
+        parser.add_argument_group("output"),
+        """
+        --json FILE: write all measurements as JSON
+        --markdown FILE: write the report as Markdown
+        --plot FILE: draw a chart (.png, .svg or .pdf)
+        """,
     )
 
 
@@ -49,12 +51,12 @@ def compare_parser() -> argparse.ArgumentParser:
     )
     result.add_argument("before", type=Path, help="a report of yolox-bench --json")
     result.add_argument("after", type=Path, help="a later report of the same models")
-    result.add_argument(
-        "--fail-if-slower",
-        type=float,
-        metavar="FACTOR",
-        help="exit with code 10 if a system is surely slower, and by more than this factor, for "
-        "example 1.10",
+    add_options(
+        result,
+        """
+        --fail-if-slower FACTOR: exit with code 10 if a system is surely slower, and by more than
+            this factor, for example 1.10
+        """,
     )
     return result
 
@@ -69,16 +71,6 @@ def show_parser() -> argparse.ArgumentParser:
     result.add_argument("report", type=Path, help="a report of yolox-bench --json")
     add_output_arguments(result)
     return result
-
-
-def compare(argv: Sequence[str]) -> int:
-    """Run ``compare``; returns its exit code."""
-    return run_command(COMPARE, compare_parser, _compare, argv)
-
-
-def show(argv: Sequence[str]) -> int:
-    """Run ``show``; returns its exit code."""
-    return run_command(SHOW, show_parser, _show, argv)
 
 
 def _compare(arguments: argparse.Namespace) -> int:
@@ -107,3 +99,8 @@ def _compare(arguments: argparse.Namespace) -> int:
 def _show(arguments: argparse.Namespace) -> int:
     deliver(Report.read(arguments.report), arguments)
     return 0
+
+
+# The commands, which take their arguments and return the exit code.
+compare = partial(run_command, COMPARE, compare_parser, _compare)
+show = partial(run_command, SHOW, show_parser, _show)

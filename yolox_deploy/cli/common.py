@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 import textwrap
 import threading
@@ -38,6 +39,13 @@ exit codes:
 SOME_UNREADABLE = 6
 NOTES = (ModelWarning, ExtensionWarning)
 INTERRUPTED = 130
+# What the values of options are, by the words that stand for them in the help.
+TYPES: dict[str, Callable[[str], Any]] = {
+    **dict.fromkeys(("N", "PIXELS"), int),
+    **dict.fromkeys(("S", "T", "F", "RATE", "FACTOR"), float),
+    **dict.fromkeys(("FILE", "DIR", "PATH", "JSON"), Path),
+}
+ROW = re.compile(r"^(--\S+?)(?: (\S+?))?( \.\.\.)?: (.+(?:\n .+)*)", re.MULTILINE)
 
 
 def make_parser(command: str, description: str, examples: str) -> argparse.ArgumentParser:
@@ -117,28 +125,50 @@ def run(command: str, work: Callable[[], int]) -> int:
         return 1
 
 
+def add_options(
+    place: argparse._ActionsContainer, table: str, required: Sequence[str] = (), **defaults: Any
+) -> None:
+    """Add the options of a table to a parser or a group.
+
+    A row is ``--name VALUE: help``, or ``--name VALUE ...: help`` for one value or more; without
+    VALUE the option is a flag.  Further lines of a row are indented.  VALUE decides the type (see
+    ``TYPES``).  ``required`` and ``defaults`` name the options as the parsed arguments do; a
+    default that is a number or a word is added to a help that says nothing of it.
+    """
+    for name, value, more, text in ROW.findall(textwrap.dedent(table)):
+        dest = name[2:].replace("-", "_")
+        options: dict[str, Any] = {"help": " ".join(text.split())}
+        if value:
+            default = defaults.get(dest)
+            options |= {"metavar": value, "type": TYPES.get(value, str), "default": default}
+            options["required"] = dest in required
+            if isinstance(default, int | float | str) and "(default" not in text:
+                options["help"] += f" (default: {default})"
+            if more:
+                options["nargs"] = "+"
+        else:
+            options |= {"action": "store_true", "default": defaults.get(dest, False)}
+        place.add_argument(name, **options)
+
+
+def given(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """Return those of the named arguments that were given or have a default."""
+    return {name: value for name in names if (value := getattr(arguments, name)) is not None}
+
+
 def add_model_hints(parser: argparse.ArgumentParser) -> None:
     """Add the arguments for what a model's file may not state."""
-    group = parser.add_argument_group("what the model's file may not state")
-    group.add_argument(
-        "--imgsz",
-        type=int,
-        nargs="+",
-        metavar="PIXELS",
-        help="input size: one side, or height and width (default: the model's test size)",
+    add_options(
+        parser.add_argument_group("what the model's file may not state"),
+        """
+        --imgsz PIXELS ...: input size: one side, or height and width (default: the model's test
+            size)
+        --names FILE|A,B,C: class names: a text file with one per line, or a comma-separated list
+        --legacy: weights of release 0.1.0: RGB, /255, mean and std
+        --arch NAME: architecture of a .pth (default: inferred)
+        """,
+        legacy=None,
     )
-    group.add_argument(
-        "--names",
-        metavar="FILE|A,B,C",
-        help="class names: a text file with one a line, or a comma-separated list",
-    )
-    group.add_argument(
-        "--legacy",
-        action="store_true",
-        default=None,
-        help="weights of release 0.1.0: RGB, /255, mean and std",
-    )
-    group.add_argument("--arch", metavar="NAME", help="architecture of a .pth (default: inferred)")
 
 
 def model_hints(arguments: argparse.Namespace) -> SpecHints:
@@ -184,25 +214,16 @@ def class_names(value: str | None) -> tuple[str, ...] | None:
 def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
     """Add backend, device, threads and precision."""
     group = parser.add_argument_group("engine")
-    group.add_argument(
-        "--backend",
-        default="auto",
-        metavar="NAME",
-        help=f"what runs the model: auto, {', '.join(BACKENDS)} (default: auto)",
-    )
-    group.add_argument(
-        "--device",
-        metavar="NAME",
-        help="cpu, cuda, cuda:1, gpu, npu or auto, as far as the backend has it (default: the "
-        "backend's first, mostly cpu)",
-    )
-    group.add_argument(
-        "--threads", type=int, metavar="N", help="number of CPU threads (default: the engine's)"
-    )
-    group.add_argument(
-        "--precision",
-        metavar="NAME",
-        help="what the engine computes in: fp32, bf16 or fp16 (default: fp32)",
+    add_options(
+        group,
+        f"""
+        --backend NAME: what runs the model: auto, {", ".join(BACKENDS)}
+        --device NAME: cpu, cuda, cuda:1, gpu, npu or auto, as far as the backend has it (default:
+            the backend's first, mostly cpu)
+        --threads N: number of CPU threads (default: the engine's)
+        --precision NAME: what the engine computes in: fp32, bf16 or fp16 (default: fp32)
+        """,
+        backend="auto",
     )
     group.add_argument(
         "--engine-setting",
@@ -224,21 +245,16 @@ def engine_settings(arguments: argparse.Namespace) -> dict[str, str]:
     return found
 
 
-def add_thresholds(parser: argparse.ArgumentParser, score: float, iou: float) -> None:
+def add_thresholds(place: argparse._ActionsContainer, score: float, iou: float) -> None:
     """Add score and IoU threshold with their defaults."""
-    parser.add_argument(
-        "--score-threshold",
-        type=float,
-        default=score,
-        metavar="S",
-        help=f"lowest score of a detection (default {score})",
-    )
-    parser.add_argument(
-        "--iou-threshold",
-        type=float,
-        default=iou,
-        metavar="T",
-        help=f"IoU above which the worse of two boxes goes (default {iou})",
+    add_options(
+        place,
+        """
+        --score-threshold S: lowest score of a detection
+        --iou-threshold T: IoU above which the worse of two boxes goes
+        """,
+        score_threshold=score,
+        iou_threshold=iou,
     )
 
 

@@ -6,6 +6,8 @@ import argparse
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from time import perf_counter
 
@@ -16,8 +18,10 @@ from yolox_deploy.cli.common import (
     SOME_UNREADABLE,
     add_engine_arguments,
     add_model_hints,
+    add_options,
     add_thresholds,
     engine_settings,
+    given,
     make_parser,
     model_help,
     model_hints,
@@ -44,37 +48,29 @@ def parser() -> argparse.ArgumentParser:
         COMMAND, "Detect objects in pictures, folders of pictures, and globs.", EXAMPLES
     )
     result.add_argument("sources", nargs="+", metavar="PICTURE", help="picture, folder or glob")
-    result.add_argument("--model", help=model_help())
+    add_options(result, f"--model MODEL: {model_help()}")
     add_thresholds(result, SCORE_THRESHOLD, IOU_THRESHOLD)
-    result.add_argument(
-        "--class-agnostic", action="store_true", help="suppress over all classes, not within each"
+    add_options(
+        result,
+        """
+        --class-agnostic: suppress over all classes, not within each class
+        --max-detections N: highest number of detections per picture
+        --classes A,B: look for these classes only: names or ids, separated by commas
+        --no-clip: let boxes reach beyond the picture
+        --batch N: number of pictures per inference call
+        """,
+        max_detections=300,
+        batch=1,
     )
-    result.add_argument(
-        "--max-detections", type=int, default=300, metavar="N", help="most per picture (300)"
-    )
-    result.add_argument(
-        "--classes", metavar="A,B", help="look for these only: names or ids, with commas"
-    )
-    result.add_argument("--no-clip", action="store_true", help="let boxes reach beyond the picture")
-    result.add_argument("--batch", type=int, default=1, metavar="N", help="pictures a run (1)")
     output = result.add_argument_group("output")
     for kind in SINKS.values():
         output.add_argument(
-            f"--{kind.name}",
-            type=Path,
-            default=kind.default,
-            metavar=kind.metavar,
-            help=kind.help,
+            f"--{kind.name}", type=Path, default=kind.default, metavar=kind.metavar, help=kind.help
         )
     output.add_argument("--no-draw", action="store_true", help="write no annotated pictures")
     add_engine_arguments(result)
     add_model_hints(result)
     return result
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
-    return run_command(COMMAND, parser, detect, argv)
 
 
 def detect(arguments: argparse.Namespace) -> int:
@@ -87,7 +83,7 @@ def detect(arguments: argparse.Namespace) -> int:
         sinks = [stack.enter_context(sink) for sink in make_sinks(arguments, paths)]
         start = perf_counter()
         readable = read_all(track(paths, len(paths)), unreadable)
-        for chunk in chunks(readable, max(1, arguments.batch)):
+        while chunk := list(islice(readable, max(1, arguments.batch))):
             results = detector.batch(image for _, image in chunk)
             for (path, image), found in zip(chunk, results, strict=True):
                 counts.update(d.name for d in found)
@@ -111,20 +107,13 @@ def detect(arguments: argparse.Namespace) -> int:
 
 def open_detector(arguments: argparse.Namespace) -> Detector:
     """Return the detector that the arguments ask for."""
-    classes = arguments.classes.split(",") if arguments.classes else None
+    classes = arguments.classes.split(",") if arguments.classes else []
     return Detector(
-        arguments.model,
-        arguments.backend,
-        arguments.score_threshold,
-        arguments.iou_threshold,
-        arguments.class_agnostic,
-        arguments.max_detections,
-        [int(c) if c.strip().isdigit() else c.strip() for c in classes] if classes else None,
-        arguments.device,
-        arguments.threads,
-        precision=arguments.precision,
+        classes=[int(c) if c.strip().isdigit() else c.strip() for c in classes] or None,
         settings=engine_settings(arguments),
         clip=not arguments.no_clip,
+        **given(arguments, "model", "backend", "device", "threads", "precision"),
+        **given(arguments, "score_threshold", "iou_threshold", "class_agnostic", "max_detections"),
         **vars(model_hints(arguments)),
     )
 
@@ -137,10 +126,9 @@ def make_sinks(arguments: argparse.Namespace, paths: Sequence[Path]) -> Iterator
             yield kind.sink(path, paths)
 
 
-Picture = tuple[Path, NDArray[np.uint8]]
-
-
-def read_all(paths: Iterable[Path], unreadable: list[str]) -> Iterator[Picture]:
+def read_all(
+    paths: Iterable[Path], unreadable: list[str]
+) -> Iterator[tuple[Path, NDArray[np.uint8]]]:
     """Yield every picture that can be read; the others' errors go to ``unreadable``."""
     for path in paths:
         try:
@@ -151,13 +139,4 @@ def read_all(paths: Iterable[Path], unreadable: list[str]) -> Iterator[Picture]:
             yield path, image
 
 
-def chunks(pictures: Iterable[Picture], size: int) -> Iterator[list[Picture]]:
-    """Yield the pictures in lists of ``size``, the last one shorter."""
-    chunk: list[Picture] = []
-    for picture in pictures:
-        chunk.append(picture)
-        if len(chunk) == size:
-            yield chunk
-            chunk = []
-    if chunk:
-        yield chunk
+main = partial(run_command, COMMAND, parser, detect)

@@ -8,12 +8,13 @@ import importlib.util
 import json
 import os
 import platform
-from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
 import cv2
 
 import yolox_deploy
-from yolox_deploy.cli.common import make_parser, run_command
+from yolox_deploy.cli.common import add_options, make_parser, run_command
 from yolox_deploy.errors import DeviceError
 from yolox_deploy.files import cache_folder
 from yolox_deploy.progress import print_table
@@ -47,57 +48,37 @@ def parser() -> argparse.ArgumentParser:
         "Show which backends and tools run on this machine, and why others do not.",
         EXAMPLES,
     )
-    result.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    add_options(result, "--json: print JSON instead of tables")
     return result
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
-    return run_command(COMMAND, parser, lambda arguments: report(as_json=arguments.json), argv)
-
-
-def report(*, as_json: bool) -> int:
+def report(arguments: argparse.Namespace) -> int:
     """Print what was found; returns the exit code."""
-    backends = [
+    backends: list[dict[str, Any]] = [
         {"name": row.name, "opens": row.suffixes, **row.availability(try_import=True)._asdict()}
         for row in BACKENDS.values()
     ]
-    packages = [
+    packages: list[dict[str, Any]] = [
         {"name": name, "for": purpose, "version": version_of(name), "extra": extra}
         for name, purpose, extra in PACKAGES
     ]
     about = machine()
-    if as_json:
+    if arguments.json:
         print(json.dumps({**about, "backends": backends, "packages": packages}, indent=1))
         return 0
     print_table(["", ""], [[key, str(value)] for key, value in about.items()])
     print()
-    print_table(
-        ["backend", "opens", "runs here", "version", "what to do"],
-        [
-            [
-                str(row["name"]),
-                " ".join(map(str, row["opens"])),
-                "yes" if row["ok"] else "no",
-                str(row["version"] or "-"),
-                str(row["reason"]),
-            ]
-            for row in backends
-        ],
-    )
+    rows = []
+    for b in backends:
+        works = "yes" if b["ok"] else "no"
+        rows.append([b["name"], " ".join(b["opens"]), works, b["version"] or "-", b["reason"]])
+    print_table(["backend", "opens", "runs here", "version", "what to do"], rows)
     print()
-    print_table(
-        ["package", "for", "version", "what to do"],
-        [
-            [
-                str(row["name"]),
-                str(row["for"]),
-                str(row["version"] or "-"),
-                "" if row["version"] else f'pip install "yolox-deploy[{row["extra"]}]"',
-            ]
-            for row in packages
-        ],
-    )
+    rows = []
+    for p in packages:
+        advice = "" if p["version"] else f'pip install "yolox-deploy[{p["extra"]}]"'
+        rows.append([p["name"], p["for"], p["version"] or "-", advice])
+    print_table(["package", "for", "version", "what to do"], rows)
     return 0
 
 
@@ -136,3 +117,6 @@ def gpus() -> str:
         return "; ".join(str(driver.gpu(i)) for i in range(driver.count))
     except DeviceError as error:
         return str(error)
+
+
+main = partial(run_command, COMMAND, parser, report)

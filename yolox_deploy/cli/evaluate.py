@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,9 @@ from typing import Any
 from yolox_deploy.benchmarks.accuracy import detect_dataset, evaluation_detector, write_results
 from yolox_deploy.cli.common import (
     add_model_hints,
+    add_options,
     add_thresholds,
+    given,
     make_parser,
     model_hints,
     run_command,
@@ -27,8 +28,9 @@ from yolox_deploy.tasks import task_of
 from yolox_deploy.weights import find_model
 
 COMMAND = "yolox-eval"
-# The figures of AveragePrecision, in the order of the table.
+# The figures of AveragePrecision, and what they are called in the table.
 KEYS = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
+TITLES = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 EXAMPLES = """\
   yolox-eval --model yolox_nano.pth --backend torch --data val.json --images val2017/
   yolox-eval --model yolox_nano.pth yolox_nano.onnx --data val.json --images val2017/
@@ -40,58 +42,28 @@ def parser() -> argparse.ArgumentParser:
     result = make_parser(
         COMMAND, "Measure COCO AP of models on any backend, side by side.", EXAMPLES
     )
-    result.add_argument(
-        "--model",
-        nargs="+",
-        required=True,
-        help="checkpoints (.pth), artifacts (.onnx, .xml, .param, .engine) or names of published "
-        "weights, such as yolox_s",
-    )
-    result.add_argument(
-        "--backend",
-        default="auto",
-        help="backends to measure each model on, separated by commas, for example "
-        "onnxruntime,openvino (default: auto, which opens a .pth with torch)",
-    )
-    result.add_argument(
-        "--data", type=Path, required=True, metavar="JSON", help="annotations in COCO's format"
-    )
-    result.add_argument(
-        "--images",
-        type=Path,
-        required=True,
-        metavar="DIR",
-        help="folder with the pictures that the annotations name",
+    add_options(
+        result,
+        """
+        --model MODEL ...: checkpoints (.pth), artifacts (.onnx, .xml, .param, .engine) or names of
+            published weights, such as yolox_s
+        --backend A[,B]: backends to measure each model on, separated by commas, for example
+            onnxruntime,openvino (default: auto, which opens a .pth with torch)
+        --data JSON: annotations in COCO's format
+        --images DIR: folder with the pictures that the annotations name
+        --clip: clip boxes to the picture (default: not clipped, as in the original's evaluation)
+        --threads N: number of CPU threads (default: the engine's choice)
+        --precision NAME: precision that the engine computes in, for example bf16 (default: fp32)
+        --json FILE: write the figures to this file as JSON
+        --results DIR: write the detections of each model to this folder, in COCO's format of
+            results
+        """,
+        required=("model", "data", "images"),
+        backend="auto",
     )
     add_thresholds(result, EVALUATION.score, EVALUATION.iou)
-    result.add_argument(
-        "--clip",
-        action="store_true",
-        help="clip boxes to the picture (default: not clipped, as in the original's evaluation)",
-    )
-    result.add_argument(
-        "--threads", type=int, help="number of CPU threads (default: the engine's choice)"
-    )
-    result.add_argument(
-        "--precision",
-        help="precision that the engine computes in, for example bf16 (default: fp32)",
-    )
-    result.add_argument(
-        "--json", type=Path, metavar="FILE", help="write the figures to this file as JSON"
-    )
-    result.add_argument(
-        "--results",
-        type=Path,
-        metavar="DIR",
-        help="write the detections of each model to this folder, in COCO's format of results",
-    )
     add_model_hints(result)
     return result
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
-    return run_command(COMMAND, parser, evaluate, argv)
 
 
 def evaluate(arguments: argparse.Namespace) -> int:
@@ -103,20 +75,12 @@ def evaluate(arguments: argparse.Namespace) -> int:
         measure(arguments, dataset, model, backend, number)
         for number, (model, backend) in enumerate(runs, 1)
     ]
-    headers = ["model", "backend", "AP", "AP50", "AP75", "APs", "APm", "APl", "difference"]
-    first = rows[0]["ap"]
-    print_table(
-        headers,
-        [
-            [
-                row["model"],
-                row["backend"],
-                *(f"{row[key]:.4f}" for key in KEYS),
-                f"{row['ap'] - first:+.4f}",
-            ]
-            for row in rows
-        ],
-    )
+    cells = []
+    for row in rows:
+        difference = f"{row['ap'] - rows[0]['ap']:+.4f}"
+        figures = [f"{row[key]:.4f}" for key in KEYS]
+        cells.append([row["model"], row["backend"], *figures, difference])
+    print_table(["model", "backend", *TITLES, "difference"], cells)
     if arguments.json:
         write_atomically(arguments.json, json.dumps(rows, indent=1) + "\n")
     return 0
@@ -131,11 +95,7 @@ def measure(
     with evaluation_detector(
         model,
         backend,
-        score_threshold=arguments.score_threshold,
-        iou_threshold=arguments.iou_threshold,
-        clip=arguments.clip,
-        threads=arguments.threads,
-        precision=arguments.precision,
+        **given(arguments, "score_threshold", "iou_threshold", "clip", "threads", "precision"),
         **vars(model_hints(arguments)),
     ) as detector:
         metric = task_of(detector.spec).metric
@@ -147,3 +107,6 @@ def measure(
         name = f"{number}_{Path(model).name}.{found['backend']}.json"
         write_results(results, arguments.results / name)
     return {**found, **dataset.evaluate(results, metric).as_dict()}
+
+
+main = partial(run_command, COMMAND, parser, evaluate)

@@ -5,24 +5,22 @@ from __future__ import annotations
 import argparse
 import importlib.util
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from yolox_deploy.cli.common import (
     add_model_hints,
+    add_options,
     add_thresholds,
+    given,
     make_parser,
     model_help,
     model_hints,
     run_command,
 )
 from yolox_deploy.cli.settings import BATCH, add_settings, batch, batch_help, settings_of
-from yolox_deploy.errors import (
-    InputFileError,
-    MissingPackageError,
-    UsageError,
-    VerificationError,
-)
+from yolox_deploy.errors import InputFileError, MissingPackageError, UsageError, VerificationError
 from yolox_deploy.export.options import DEFAULT_OPSET, ExportOptions
 from yolox_deploy.export.results import ExportResult, NotBuiltError, UnverifiedError
 from yolox_deploy.export.targets import TARGETS, target_of
@@ -36,6 +34,11 @@ if TYPE_CHECKING:
     from yolox_deploy.export.verify import Verification
 
 COMMAND = "yolox-export"
+# The fields of ExportOptions that are options of the same name.
+SAME_NAME = (
+    *("dynamic", "opset", "fp16", "decode", "nms", "score_threshold", "iou_threshold"),
+    *("simplify", "scale_stem", "allow_unverified"),
+)
 EXAMPLES = """\
   yolox-export --model yolox_nano.pth --to onnx,openvino,ncnn
   yolox-export --model my7.pth --names names.txt --to ncnn --fp16 --verify my_pictures/
@@ -56,58 +59,34 @@ def parser() -> argparse.ArgumentParser:
         EXAMPLES,
     )
     result.epilog = f"{list_of_targets()}\n{result.epilog}"
-    result.add_argument("--model", help=model_help())
-    result.add_argument(
-        "--to",
-        default="onnx",
-        metavar="TARGETS",
-        help="one or several of the targets below, separated by commas (default: onnx)",
-    )
-    result.add_argument(
-        "--output",
-        type=Path,
-        default=Path(),
-        metavar="DIR",
-        help="folder for the artifacts (default: the current folder)",
-    )
-    result.add_argument(
-        "--describe",
-        type=Path,
-        metavar="FILE",
-        help="print what an artifact says about itself, and export nothing",
-    )
-    result.add_argument(
-        "--verify-artifact",
-        type=Path,
-        metavar="FILE",
-        help="verify an artifact again: compare it with the checkpoint --model on this machine, "
-        "and export nothing",
+    add_options(
+        result,
+        f"""
+        --model MODEL: {model_help()}
+        --to TARGETS: one or several of the targets below, separated by commas
+        --output DIR: folder for the artifacts (default: the current folder)
+        --describe FILE: print what an artifact says about itself, and export nothing
+        --verify-artifact FILE: verify an artifact again: compare it with the checkpoint --model on
+            this machine, and export nothing
+        """,
+        to="onnx",
+        output=Path(),
     )
     add_model_hints(result)
     graph = result.add_argument_group("graph")
-    graph.add_argument(
-        BATCH,
-        type=batch,
-        default=1,
-        metavar="N",
-        help=batch_help(),
+    graph.add_argument(BATCH, type=batch, default=1, metavar="N", help=batch_help())
+    add_options(
+        graph,
+        """
+        --dynamic: allow any number of pictures per inference call
+        --opset N: version of the ONNX operator set
+        --fp16: compute in half precision
+        --decode: decode the boxes inside the graph
+        --nms: decode and suppress the boxes inside the graph
+        """,
+        opset=DEFAULT_OPSET,
     )
-    graph.add_argument(
-        "--dynamic", action="store_true", help="allow any number of pictures per inference call"
-    )
-    graph.add_argument(
-        "--opset",
-        type=int,
-        default=DEFAULT_OPSET,
-        metavar="N",
-        help=f"version of the ONNX operator set (default: {DEFAULT_OPSET})",
-    )
-    graph.add_argument("--fp16", action="store_true", help="compute in half precision")
-    graph.add_argument("--decode", action="store_true", help="decode the boxes inside the graph")
-    graph.add_argument(
-        "--nms", action="store_true", help="decode and suppress the boxes inside the graph"
-    )
-    add_thresholds(graph, SCORE_THRESHOLD, IOU_THRESHOLD)  # type: ignore[arg-type]
+    add_thresholds(graph, SCORE_THRESHOLD, IOU_THRESHOLD)
     graph.add_argument(
         "--simplify",
         action=argparse.BooleanOptionalAction,
@@ -122,27 +101,16 @@ def parser() -> argparse.ArgumentParser:
         "(default: --scale-stem)",
     )
     add_settings(result)
-    checks = result.add_argument_group("verification")
-    checks.add_argument(
-        "--verify",
-        type=Path,
-        metavar="FOLDER",
-        help="folder of pictures to verify on (default: drawn pictures of this package)",
-    )
-    checks.add_argument(
-        "--no-verify", action="store_true", help="write the artifacts without verifying them"
-    )
-    checks.add_argument(
-        "--allow-unverified",
-        action="store_true",
-        help="if an artifact fails, give it the requested name all the same, and exit with code 0",
+    add_options(
+        result.add_argument_group("verification"),
+        """
+        --verify FOLDER: folder of pictures to verify on (default: drawn pictures of this package)
+        --no-verify: write the artifacts without verifying them
+        --allow-unverified: if an artifact fails, give it the requested name all the same, and exit
+            with code 0
+        """,
     )
     return result
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
-    return run_command(COMMAND, parser, work, argv)
 
 
 def work(arguments: argparse.Namespace) -> int:
@@ -240,19 +208,10 @@ def export(arguments: argparse.Namespace) -> int:
     options = ExportOptions(
         hints=model_hints(arguments),
         batch=arguments.batch if isinstance(arguments.batch, int) else 1,
-        dynamic=arguments.dynamic,
-        opset=arguments.opset,
-        fp16=arguments.fp16,
-        decode=arguments.decode,
-        nms=arguments.nms,
-        score_threshold=arguments.score_threshold,
-        iou_threshold=arguments.iou_threshold,
-        simplify=arguments.simplify,
-        scale_stem=arguments.scale_stem,
         verify=not arguments.no_verify,
         pictures=arguments.verify,
-        allow_unverified=arguments.allow_unverified,
         settings=settings_of(arguments),
+        **given(arguments, *SAME_NAME),
     )
     targets = [name.strip() for name in arguments.to.split(",") if name.strip()]
     try:
@@ -271,16 +230,10 @@ def print_results(results: Sequence[ExportResult]) -> None:
     """Print the notes of all exports, then one row per artifact."""
     for note in dict.fromkeys(note for r in results for note in (*r.notes, *r.verification.notes)):
         say(f"note: {note}")
-    rows = [
-        [
-            r.target,
-            str(r.path),
-            f"{r.size / 1e6:.2f} MB",
-            f"{r.seconds:.1f} s",
-            verdict(r.verification),
-        ]
-        for r in results
-    ]
+    rows = []
+    for r in results:
+        size, time = f"{r.size / 1e6:.2f} MB", f"{r.seconds:.1f} s"
+        rows.append([r.target, str(r.path), size, time, verdict(r.verification)])
     print_table(["target", "artifact", "size", "time", "verified"], rows)
 
 
@@ -288,3 +241,6 @@ def verdict(verification: Verification) -> str:
     """Return what verification found, as a cell of a table."""
     words = {"passed": "yes", "failed": "NO", "not run": "not run"}
     return f"{words[verification.status]}: {verification.summary}"
+
+
+main = partial(run_command, COMMAND, parser, work)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from yolox_deploy.architectures import ARCHITECTURES
-from yolox_deploy.cli.common import image_size, make_parser, run_command
+from yolox_deploy.cli.common import add_options, given, image_size, make_parser, run_command
 from yolox_deploy.errors import MissingPackageError, UsageError
 
 if TYPE_CHECKING:
@@ -36,104 +36,60 @@ def parser() -> argparse.ArgumentParser:
     result = make_parser(
         COMMAND, "Train or fine-tune a YOLOX network on COCO-format data.", EXAMPLES
     )
-    data = result.add_argument_group("data")
-    many: dict[str, Any] = {"nargs": "+", "type": Path, "default": [], "metavar": "PATH"}
-    data.add_argument("--data", help="one data.yaml (see below), or COCO JSON files", **many)
-    data.add_argument(
-        "--images",
-        help="folders with the pictures of --data, in the same order (default: looked for in the "
-        "usual places beside each file)",
-        **many,
+    add_options(
+        result.add_argument_group("data"),
+        """
+        --data PATH ...: one data.yaml (see below), or COCO JSON files
+        --images PATH ...: folders with the pictures of --data, in the same order (default: looked
+            for in the usual places beside each file)
+        --val PATH ...: COCO JSON files to measure AP on (default: those of data.yaml; without them
+            AP is not measured)
+        --val-images PATH ...: folders with the pictures of --val, in the same order
+        """,
+        **dict.fromkeys(("data", "images", "val", "val_images"), ()),
     )
-    data.add_argument(
-        "--val",
-        help="COCO JSON files to measure AP on (default: those of data.yaml; without them AP is "
-        "not measured)",
-        **many,
+    add_options(
+        result.add_argument_group("model"),
+        f"""
+        --arch NAME: {", ".join(ARCHITECTURES)} (default: the one that --weights hold)
+        --weights MODEL: checkpoint to start from, or name of published weights such as yolox_nano
+            (default: random weights)
+        --legacy: the input is that of release 0.1.0: RGB, /255, mean and std (default: what
+            --weights state, otherwise not)
+        --imgsz PIXELS ...: input size: one side, or height and width (default: what --weights
+            state, otherwise the published size)
+        """,
+        legacy=None,
     )
-    data.add_argument(
-        "--val-images", help="folders with the pictures of --val, in the same order", **many
+    add_options(
+        result.add_argument_group("recipe"),
+        """
+        --epochs N: number of epochs; the phases of the recipe shrink in proportion (default: 300)
+        --batch N: number of pictures per step, over all processes (default: 16)
+        --lr RATE: learning rate for a batch of 64; it is scaled with the batch (default: 0.01)
+        --seed N: random seed; the same seed gives the same losses (default: 0)
+        --set NAME=VALUE ...: other settings of the recipe, for example flip_prob=0
+            scale=[0.5,1.5]; for a list of all names give one that does not exist
+        """,
     )
-
-    model = result.add_argument_group("model")
-    model.add_argument(
-        "--arch", help=f"{', '.join(ARCHITECTURES)} (default: the one that --weights hold)"
-    )
-    model.add_argument(
-        "--weights",
-        help="checkpoint to start from, or name of published weights such as yolox_nano (default: "
-        "random weights)",
-    )
-    model.add_argument(
-        "--legacy",
-        action="store_true",
-        default=None,
-        help="the input is that of release 0.1.0: RGB, /255, mean and std (default: what --weights "
-        "state, otherwise not)",
-    )
-    model.add_argument(
-        "--imgsz",
-        type=int,
-        nargs="+",
-        metavar="PIXELS",
-        help="input size: one side, or height and width (default: what --weights state, otherwise "
-        "the published size)",
-    )
-
-    recipe = result.add_argument_group("recipe")
-    recipe.add_argument(
-        "--epochs",
-        type=int,
-        help="number of epochs; the phases of the recipe shrink in proportion (default: 300)",
-    )
-    recipe.add_argument(
-        "--batch", type=int, help="number of pictures per step, over all processes (default: 16)"
-    )
-    recipe.add_argument(
-        "--lr",
-        type=float,
-        help="learning rate for a batch of 64; it is scaled with the batch (default: 0.01)",
-    )
-    recipe.add_argument(
-        "--seed", type=int, help="random seed; the same seed gives the same losses (default: 0)"
-    )
-    recipe.add_argument(
-        "--set",
-        nargs="+",
-        metavar="NAME=VALUE",
-        help="other settings of the recipe, for example flip_prob=0 scale=[0.5,1.5]; for a list "
-        "of all names give one that does not exist",
-    )
-
     machine = result.add_argument_group("machine")
-    machine.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
     machine.add_argument(
         "--precision",
         choices=("fp32", "bf16", "fp16"),
         help="precision to compute in (default: fp16 on CUDA, otherwise fp32)",
     )
-    machine.add_argument(
-        "--workers", type=int, help="number of processes that make batches (default: 2)"
-    )
-    machine.add_argument(
-        "--threads",
-        type=int,
-        help="number of CPU threads (default: one less than the number of cores)",
-    )
-    machine.add_argument(
-        "--output", type=Path, metavar="DIR", help="folder of the run (default: runs/ARCH)"
-    )
-    machine.add_argument(
-        "--resume",
-        action="store_true",
-        help="continue the run in --output after its last complete epoch",
+    add_options(
+        machine,
+        """
+        --device NAME: auto, cpu or cuda
+        --workers N: number of processes that make batches (default: 2)
+        --threads N: number of CPU threads (default: one less than the number of cores)
+        --output DIR: folder of the run (default: runs/ARCH)
+        --resume: continue the run in --output after its last complete epoch
+        """,
+        device="auto",
     )
     return result
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
-    return run_command(COMMAND, parser, train, argv)
 
 
 def train(arguments: argparse.Namespace) -> int:
@@ -173,10 +129,9 @@ def open_trainer(arguments: argparse.Namespace, group: Processes, reporter: Repo
 
 def _output_to_resume(arguments: argparse.Namespace) -> Path:
     fixed = ("arch", "weights", "legacy", "imgsz", "epochs", "batch", "lr", "seed", "set")
-    machine = ("precision", "threads")
-    given = [f"--{name}" for name in (*fixed, *machine) if getattr(arguments, name) is not None]
-    if given:
-        raise UsageError(f"a resumed run keeps its settings: leave out {', '.join(given)}")
+    refused = ", ".join(f"--{name}" for name in given(arguments, *fixed, "precision", "threads"))
+    if refused:
+        raise UsageError(f"a resumed run keeps its settings: leave out {refused}")
     output: Path | None = arguments.output
     if output is None:
         raise UsageError("--resume needs --output, the folder of the run")
@@ -187,7 +142,7 @@ def _changes(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return what may change in a resumed run: the places of its data, and the workers."""
     files = _data_files(arguments)
     moved = {"train": files.train, "val": files.val}
-    return {key: value for key, value in moved.items() if value} | _given(arguments, "workers")
+    return {key: value for key, value in moved.items() if value} | given(arguments, "workers")
 
 
 def _data_files(arguments: argparse.Namespace) -> DataFiles:
@@ -211,19 +166,10 @@ def _settings(arguments: argparse.Namespace) -> Settings:
         val=files.val,
         recipe=_recipe(arguments, arch),
         imgsz=image_size(arguments.imgsz),
-        **_given(arguments, "batch", "seed", "workers"),
+        **given(arguments, "batch", "seed", "workers", "legacy", "precision", "threads"),
         weights=weights,
-        legacy=arguments.legacy,
         names=files.names,
-        precision=arguments.precision,
-        threads=arguments.threads,
     )
-
-
-def _given(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
-    """Return the arguments that were given; the others keep the defaults of the settings."""
-    pairs = ((name, getattr(arguments, name)) for name in names)
-    return {name: value for name, value in pairs if value is not None}
 
 
 def _arch_of(weights: Path | None) -> str:
@@ -256,6 +202,8 @@ def _setting(text: str) -> tuple[str, Any]:
         raise UsageError(f"--set {text}: expected NAME=NUMBER or NAME=[NUMBER,NUMBER]")
     return name, tuple(parsed) if isinstance(parsed, list) else parsed
 
+
+main = partial(run_command, COMMAND, parser, train)
 
 if __name__ == "__main__":
     raise SystemExit(main())
