@@ -43,7 +43,7 @@ INTERRUPTED = 130
 TYPES: dict[str, Callable[[str], Any]] = {
     **dict.fromkeys(("N", "PIXELS"), int),
     **dict.fromkeys(("S", "T", "F", "RATE", "FACTOR"), float),
-    **dict.fromkeys(("FILE", "DIR", "PATH", "JSON"), Path),
+    **dict.fromkeys(("FILE", "DIR", "FOLDER", "PATH", "JSON"), Path),
 }
 ROW = re.compile(r"^(--\S+?)(?: (\S+?))?( \.\.\.)?: (.+(?:\n .+)*)", re.MULTILINE)
 
