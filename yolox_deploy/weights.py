@@ -19,12 +19,7 @@ from yolox_deploy.errors import (
     MissingPackageError,
     suggest,
 )
-from yolox_deploy.files import (
-    ASSETS,
-    cache_folder,
-    make_folder,
-    reported_as_output_error,
-)
+from yolox_deploy.files import ASSETS, cache_folder, make_folder, reported_as_output_error
 
 RELEASE = "https://github.com/Megvii-BaseDetection/YOLOX/releases/download/0.1.1rc0"
 # File name of published weights (without .pth) to the architecture's name.

@@ -45,7 +45,7 @@ TYPES: dict[str, Callable[[str], Any]] = {
     **dict.fromkeys(("S", "T", "F", "RATE", "FACTOR"), float),
     **dict.fromkeys(("FILE", "DIR", "FOLDER", "PATH", "JSON"), Path),
 }
-ROW = re.compile(r"^(--\S+?)(?: (\S+?))?( \.\.\.)?: (.+(?:\n .+)*)", re.MULTILINE)
+ROW = re.compile(r"^--(\[no-\])?(\S+?)(?: (\S+?))?( \.\.\.)?: (.+(?:\n .+)*)", re.MULTILINE)
 
 
 def make_parser(command: str, description: str, examples: str) -> argparse.ArgumentParser:
@@ -100,13 +100,12 @@ def run(command: str, work: Callable[[], int]) -> int:
         sys.stdout.flush()
         return code
     except YoloxDeployError as error:
-        print(f"{command}: {' '.join(str(error).split())}", file=sys.stderr)
+        say(f"{command}: {' '.join(str(error).split())}")
         return error.exit_code
     except KeyboardInterrupt:
-        print(f"{command}: interrupted; nothing was left half-written", file=sys.stderr)
+        say(f"{command}: interrupted; nothing was left half-written")
         if any(not t.daemon and t is not threading.main_thread() for t in threading.enumerate()):
             # A library's worker that the interrupt left waiting would keep the process for ever.
-            sys.stderr.flush()
             os._exit(INTERRUPTED)
         return INTERRUPTED
     except BrokenPipeError:
@@ -117,10 +116,9 @@ def run(command: str, work: Callable[[], int]) -> int:
         if os.environ.get("YOLOX_DEPLOY_DEBUG"):
             raise
         text = " ".join(str(error).split())
-        print(
+        say(
             f"{command}: unexpected {type(error).__name__}: {text} (YOLOX_DEPLOY_DEBUG=1 shows "
-            "where; please report it)",
-            file=sys.stderr,
+            "where; please report it)"
         )
         return 1
 
@@ -131,12 +129,13 @@ def add_options(
     """Add the options of a table to a parser or a group.
 
     A row is ``--name VALUE: help``, or ``--name VALUE ...: help`` for one value or more; without
-    VALUE the option is a flag.  Further lines of a row are indented.  VALUE decides the type (see
-    ``TYPES``).  ``required`` and ``defaults`` name the options as the parsed arguments do; a
-    default that is a number or a word is added to a help that says nothing of it.
+    VALUE the option is a flag, and ``--[no-]name`` is one that is on by default.  Further lines of
+    a row are indented.  VALUE decides the type (see ``TYPES``).  ``required`` and ``defaults`` name
+    the options as the parsed arguments do; a default that is a number or a word is added to a help
+    that says nothing of it.
     """
-    for name, value, more, text in ROW.findall(textwrap.dedent(table)):
-        dest = name[2:].replace("-", "_")
+    for switch, name, value, more, text in ROW.findall(textwrap.dedent(table)):
+        dest = name.replace("-", "_")
         options: dict[str, Any] = {"help": " ".join(text.split())}
         if value:
             default = defaults.get(dest)
@@ -146,9 +145,11 @@ def add_options(
                 options["help"] += f" (default: {default})"
             if more:
                 options["nargs"] = "+"
+        elif switch:
+            options |= {"action": argparse.BooleanOptionalAction, "default": True}
         else:
             options |= {"action": "store_true", "default": defaults.get(dest, False)}
-        place.add_argument(name, **options)
+        place.add_argument(f"--{name}", **options)
 
 
 def given(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:

@@ -87,18 +87,13 @@ def parser() -> argparse.ArgumentParser:
         opset=DEFAULT_OPSET,
     )
     add_thresholds(graph, SCORE_THRESHOLD, IOU_THRESHOLD)
-    graph.add_argument(
-        "--simplify",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="fold constants with onnxsim (default: --simplify)",
-    )
-    graph.add_argument(
-        "--scale-stem",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="scale the weights of the first layer by a power of two, so that FP16 can hold them "
-        "(default: --scale-stem)",
+    add_options(
+        graph,
+        """
+        --[no-]simplify: fold constants with onnxsim (default: --simplify)
+        --[no-]scale-stem: scale the weights of the first layer by a power of two, so that FP16 can
+            hold them (default: --scale-stem)
+        """,
     )
     add_settings(result)
     add_options(

@@ -152,13 +152,16 @@ def _data_files(arguments: argparse.Namespace) -> DataFiles:
 
 
 def _settings(arguments: argparse.Namespace) -> Settings:
+    from yolox_deploy.models.checkpoint import load_checkpoint
     from yolox_deploy.training import Settings
     from yolox_deploy.weights import find_model
 
     if not arguments.data:
         raise UsageError("what to train on? Give --data train.json, or --data data.yaml")
     weights = find_model(arguments.weights) if arguments.weights else None
-    arch = arguments.arch or _arch_of(weights)
+    arch = arguments.arch or (weights and load_checkpoint(weights).arch.name)
+    if not arch:
+        raise UsageError("which network? Give --arch nano, or --weights to start from")
     files = _data_files(arguments)
     return Settings(
         arch=arch,
@@ -170,14 +173,6 @@ def _settings(arguments: argparse.Namespace) -> Settings:
         weights=weights,
         names=files.names,
     )
-
-
-def _arch_of(weights: Path | None) -> str:
-    from yolox_deploy.models.checkpoint import load_checkpoint
-
-    if weights is None:
-        raise UsageError("which network? Give --arch nano, or --weights to start from")
-    return load_checkpoint(weights).arch.name
 
 
 def _recipe(arguments: argparse.Namespace, arch: str) -> Recipe:

@@ -3,7 +3,7 @@
 A sink is a context manager that takes one picture's result at a time and writes when it ends, so
 that an error or Ctrl-C leaves earlier results as they were.
 
-A new sink is one file with a subclass of :class:`~yolox_deploy.sinks.base.Sink`, and one row in
+A new sink is a subclass of :class:`~yolox_deploy.sinks.base.Sink`, and one row in
 ``SINKS``, from which ``yolox-detect`` makes an option.
 """
 
@@ -15,21 +15,11 @@ from pathlib import Path
 from yolox_deploy.registry import Registry
 from yolox_deploy.sinks.base import FolderSink, Sink
 from yolox_deploy.sinks.coco import CocoSink
-from yolox_deploy.sinks.pictures import PictureSink
+from yolox_deploy.sinks.folders import PictureSink, YoloSink
 from yolox_deploy.sinks.tables import CsvSink, JsonSink
-from yolox_deploy.sinks.yolo import YoloSink
 
-__all__ = [
-    "SINKS",
-    "CocoSink",
-    "CsvSink",
-    "FolderSink",
-    "JsonSink",
-    "PictureSink",
-    "Sink",
-    "SinkKind",
-    "YoloSink",
-]
+__all__ = ["SINKS", "FolderSink", "Sink", "SinkKind"]
+__all__ += ["CocoSink", "CsvSink", "JsonSink", "PictureSink", "YoloSink"]
 
 
 @dataclass(frozen=True)
@@ -46,17 +36,12 @@ class SinkKind:
     default: Path | None = None
 
 
+PICTURES_HELP = "folder for annotated pictures (default: detections)"
 SINKS: Registry[SinkKind] = Registry(
     "sink",
     "yolox_deploy.sinks",
     [
-        SinkKind(
-            "output",
-            PictureSink,
-            "DIR",
-            "folder for annotated pictures (default: detections)",
-            Path("detections"),
-        ),
+        SinkKind("output", PictureSink, "DIR", PICTURES_HELP, Path("detections")),
         SinkKind("json", JsonSink, "FILE", "write all detections as JSON"),
         SinkKind("csv", CsvSink, "FILE", "write a CSV file with one row per detection"),
         SinkKind("txt", YoloSink, "DIR", "write one YOLO text file per picture"),

@@ -56,9 +56,6 @@ class CocoSink(Sink):
             {"id": int(category), "name": name}
             for category, name in zip(default_category_ids(self.names), self.names, strict=True)
         ]
-        content = {
-            "images": self.images,
-            "annotations": self.annotations,
-            "categories": categories,
-        }
+        content = {"images": self.images, "annotations": self.annotations}
+        content["categories"] = categories
         write_atomically(self.path, json.dumps(content, ensure_ascii=False) + "\n")

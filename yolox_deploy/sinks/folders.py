@@ -1,4 +1,4 @@
-"""Annotated pictures."""
+"""Sinks of one file per picture: annotated pictures and YOLO text files."""
 
 from __future__ import annotations
 
@@ -24,3 +24,11 @@ class PictureSink(FolderSink):
         if not good:
             raise OutputError(f"cannot write {file}: OpenCV cannot encode it")
         write_atomically(file, data.tobytes())
+
+
+class YoloSink(FolderSink):
+    """One text file per picture: class id, relative centre x, y, width, height, score."""
+
+    def add(self, source: Path, image: NDArray[np.uint8], found: Detections) -> None:
+        lines = [f"{line}\n" for line in found.to_yolo()]
+        write_atomically(self.file_for(source, ".txt"), "".join(lines))
