@@ -81,16 +81,11 @@ def track(items: Iterable[Item], total: int, unit: str = "pictures") -> Iterator
 @contextmanager
 def download_progress(name: str) -> Iterator[Callable[[int, int | None], None]]:
     """Give a function that is told the bytes so far and in all of a download."""
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        TextColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
+    from rich import progress as bars
 
-    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    with _progress(TextColumn(f"fetching {name}"), *columns) as progress:
+    title, speed = bars.TextColumn(f"fetching {name}"), bars.TransferSpeedColumn()
+    columns = (title, bars.BarColumn(), bars.DownloadColumn(), speed, bars.TimeRemainingColumn())
+    with _progress(*columns) as progress:
         if progress.disable:
             say(f"fetching {name}")
         task = progress.add_task(name, total=None)

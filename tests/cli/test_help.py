@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -62,6 +64,28 @@ def test_an_unknown_argument_is_wrong_usage(name: str, command: Any) -> None:
 )
 def test_one_side_is_a_square_and_two_are_height_and_width(values: Any, expected: Any) -> None:
     assert common.image_size(values) == expected
+
+
+def test_a_table_declares_options() -> None:
+    parser = argparse.ArgumentParser()
+    table = """
+        --image-size PIXELS ...: one side, or
+            --height and width
+        --rate RATE: frames: per second
+        --[no-]fold: fold
+        --fast: hurry
+        --folder DIR: where to
+    """
+    common.add_options(parser, table, required=("folder",), rate=30)
+    words = ["--image-size", "3", "4", "--no-fold", "--folder", "x"]
+    expected = {"image_size": [3, 4], "rate": 30, "fold": False, "fast": False}
+    assert vars(parser.parse_args(words)) == {**expected, "folder": Path("x")}
+    assert "one side, or --height and width" in parser.format_help()
+    assert "frames: per second (default: 30)" in parser.format_help()
+    with pytest.raises(SystemExit):
+        parser.parse_args([])
+    with pytest.raises(ValueError, match="unpack"):
+        common.add_options(parser, "--without-help")
 
 
 def test_names_come_from_a_list_or_a_file(tmp_path: Any) -> None:

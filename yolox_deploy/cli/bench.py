@@ -22,6 +22,7 @@ from yolox_deploy.cli.bench_files import add_output_arguments, compare, deliver,
 from yolox_deploy.cli.common import (
     add_model_hints,
     add_options,
+    given,
     make_parser,
     model_help,
     model_hints,
@@ -127,11 +128,8 @@ def bench(arguments: argparse.Namespace, command: str, opener: Opener = System) 
                 words(",".join(arguments.model)) if arguments.model else [None],
                 words(arguments.backend),
                 words(arguments.precision) if arguments.precision else [None],
-                random_weights=arguments.random_weights,
-                batch=arguments.batch,
-                threads=arguments.threads,
-                device=arguments.device,
                 hints=model_hints(arguments),
+                **given(arguments, "random_weights", "batch", "threads", "device"),
             )
             systems, notes = open_systems(wanted, pictures, begin, opener)
             for system in systems:
@@ -178,12 +176,11 @@ def check(arguments: argparse.Namespace) -> None:
         raise UsageError(f"--seed must not be negative, got {arguments.seed}")
     if arguments.fps is not None and not 0 < arguments.fps <= 10_000:
         raise UsageError(f"--fps takes more than 0 and at most 10000, got {arguments.fps:g}")
-    for path in (arguments.json, arguments.markdown, arguments.plot):
-        if path is not None and path.is_dir():
+    for path in filter(None, (arguments.json, arguments.markdown, arguments.plot)):
+        if path.is_dir():
             raise UsageError(f"{path}: a folder; name the file to write")
-        if path is not None:
-            # Found before the measurement, whose result would be lost.
-            with workplace(path.parent):
-                pass
+        # Found before the measurement, whose result would be lost.
+        with workplace(path.parent):
+            pass
     if arguments.plot:
         check_chart(arguments.plot)

@@ -45,7 +45,6 @@ TYPES: dict[str, Callable[[str], Any]] = {
     **dict.fromkeys(("S", "T", "F", "RATE", "FACTOR"), float),
     **dict.fromkeys(("FILE", "DIR", "FOLDER", "PATH", "JSON"), Path),
 }
-ROW = re.compile(r"^--(\[no-\])?(\S+?)(?: (\S+?))?( \.\.\.)?: (.+(?:\n .+)*)", re.MULTILINE)
 
 
 def make_parser(command: str, description: str, examples: str) -> argparse.ArgumentParser:
@@ -134,22 +133,24 @@ def add_options(
     the options as the parsed arguments do; a default that is a number or a word is added to a help
     that says nothing of it.
     """
-    for switch, name, value, more, text in ROW.findall(textwrap.dedent(table)):
-        dest = name.replace("-", "_")
-        options: dict[str, Any] = {"help": " ".join(text.split())}
-        if value:
-            default = defaults.get(dest)
-            options |= {"metavar": value, "type": TYPES.get(value, str), "default": default}
+    for row in re.split(r"\n(?=--)", textwrap.dedent(table).strip()):
+        usage, text = row.split(": ", 1)
+        name, *values = usage.split()
+        dest = name[2:].replace("-", "_")
+        default = defaults.get(dest, None if values else False)
+        options: dict[str, Any] = {"default": default, "help": " ".join(text.split())}
+        if values:
+            options |= {"metavar": values[0], "type": TYPES.get(values[0], str)}
             options["required"] = dest in required
             if isinstance(default, int | float | str) and "(default" not in text:
                 options["help"] += f" (default: {default})"
-            if more:
+            if values[1:] == ["..."]:
                 options["nargs"] = "+"
-        elif switch:
+        elif "[no-]" in name:
             options |= {"action": argparse.BooleanOptionalAction, "default": True}
         else:
-            options |= {"action": "store_true", "default": defaults.get(dest, False)}
-        place.add_argument(f"--{name}", **options)
+            options["action"] = "store_true"
+        place.add_argument(name.replace("[no-]", ""), **options)
 
 
 def given(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:

@@ -58,7 +58,9 @@ def parser() -> argparse.ArgumentParser:
         "detects what the checkpoint detects.",
         EXAMPLES,
     )
-    result.epilog = f"{list_of_targets()}\n{result.epilog}"
+    width = max(map(len, TARGETS))
+    lines = [f"  {name:<{width}}  {row.description}" for name, row in TARGETS.items()]
+    result.epilog = "\n".join(("targets:", *lines, "", f"{result.epilog}"))
     add_options(
         result,
         f"""
@@ -115,19 +117,11 @@ def work(arguments: argparse.Namespace) -> int:
     return check(arguments) if arguments.verify_artifact else export(arguments)
 
 
-def list_of_targets() -> str:
-    """Return one line per target for the help."""
-    width = max(map(len, TARGETS))
-    lines = [f"  {name:<{width}}  {row.description}" for name, row in TARGETS.items()]
-    return "\n".join(("targets:", *lines, ""))
-
-
 def describe(arguments: argparse.Namespace) -> int:
     """Print what an artifact says about itself."""
-    path: Path = arguments.describe
-    if not path.is_file():
-        raise InputFileError(f"{path}: no such file")
-    rows = description(path, model_hints(arguments))
+    if not arguments.describe.is_file():
+        raise InputFileError(f"{arguments.describe}: no such file")
+    rows = description(arguments.describe, model_hints(arguments))
     width = max(len(label) for label, _ in rows)
     for label, text in rows:
         print(f"{label:<{width}}  {text}")
