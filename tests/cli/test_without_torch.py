@@ -13,7 +13,7 @@ class Without:
     def __init__(self, finder): self.finder = finder
     def __getattr__(self, name): return getattr(self.finder, name)
     def find_spec(self, name, *rest):
-        hidden = name.split(".")[0] in {"torch", "onnx", "onnxsim", "onnxscript", "rich"}
+        hidden = name.split(".")[0] in {"torch", "onnx", "onnxsim", "onnxscript"}
         return None if hidden else self.finder.find_spec(name, *rest)
 sys.meta_path = [Without(finder) for finder in sys.meta_path]
 """
