@@ -10,12 +10,15 @@ from torch import nn
 
 from yolox_deploy.errors import UsageError
 from yolox_deploy.training import RECIPES, Recipe, recipe
-from yolox_deploy.training.ema import WeightAverage
-from yolox_deploy.training.schedule import Schedule
+from yolox_deploy.training.weights import WeightAverage
 
 
 def test_the_learning_rate_warms_up_falls_and_stays() -> None:
-    rates = Schedule.of(Recipe(epochs=10, warmup_epochs=2, plain_epochs=3), 32, 100)
+    run = Recipe(epochs=10, warmup_epochs=2, plain_epochs=3)
+
+    def rates(step: int) -> float:
+        return run.learning_rate(step, 32, 100)
+
     peak = 0.01 * 32 / 64
     assert rates(0) == pytest.approx(peak / 200**2)
     assert rates(99) == pytest.approx(peak / 4)
@@ -37,7 +40,7 @@ def test_a_recipe_fits_any_length(epochs: int) -> None:
     fitted = recipe("nano").fitted(epochs)
     assert fitted.epochs == epochs
     assert fitted.warmup_epochs + fitted.plain_epochs <= epochs
-    assert math.isfinite(Schedule.of(fitted, 16, 10)(10 * epochs - 1))
+    assert math.isfinite(fitted.learning_rate(10 * epochs - 1, 16, 10))
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,9 @@ group ``yolox_deploy.heads``; its name is that of the task (``spec.task``)::
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +29,9 @@ from yolox_deploy.spec import LARGEST_CLASS_COUNT
 
 # Every YOLOX head predicts classes under this key.
 CLASS_KEY = "head.cls_preds.0.weight"
+# Scores of untrained networks, so that the many negatives do not drown the few positives (focal
+# loss, arXiv 1708.02002, section 3.3), and not every cell is a detection.
+PRIOR = 0.01
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -133,6 +137,12 @@ class TaskHead:
     ) -> YOLOXHead:
         """Return an untrained head for feature maps of so many ``channels``, one per stride."""
         return YOLOXHead(num_classes, arch.width, channels, depthwise=arch.depthwise, act=arch.act)
+
+
+def start_scores(head: YOLOXHead) -> None:
+    """Make an untrained head's objectness and class scores start at :data:`PRIOR`."""
+    for layer in (*head.cls_preds, *head.obj_preds):
+        nn.init.constant_(cast("Tensor", layer.bias), math.log(PRIOR / (1 - PRIOR)))
 
 
 DETECT = TaskHead()

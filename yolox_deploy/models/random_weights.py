@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 
 from yolox_deploy.architectures import architecture
 from yolox_deploy.files import ASSETS, cache_folder, make_folder, workplace
+from yolox_deploy.models.heads import start_scores
 from yolox_deploy.models.network import build_network
 from yolox_deploy.pictures.convention import RAW_INPUT
 from yolox_deploy.pictures.images import read_image
@@ -19,8 +19,6 @@ from yolox_deploy.pictures.letterbox import Letterbox
 # Rises when the same random weights would come out differently.
 CACHE_VERSION = 1
 SEED = 0
-# Scores start low, as in training; with biases of 0 every cell would be a detection.
-PRIOR = 0.01
 SIDE = 416
 
 
@@ -43,8 +41,7 @@ def random_checkpoint(name: str) -> Path:
                 module.momentum = 1.0
         with torch.no_grad():
             network(bundled_pictures())
-            for layer in (*network.head.cls_preds, *network.head.obj_preds):
-                layer.bias.fill_(math.log(PRIOR / (1 - PRIOR)))
+        start_scores(network.head)
     with workplace(make_folder(path.parent)) as place:
         torch.save({"model": network.state_dict()}, place / path.name)
         (place / path.name).replace(path)

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from types import TracebackType
 from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from yolox_deploy.training.report import EpochResult, Reporter, StepResult
-
-SHOWN = ("total", "iou", "objectness", "classes", "l1")
+from yolox_deploy.training.report import SHOWN, EpochResult, Reporter, StepResult
 
 
 class ConsoleReporter(Reporter):
@@ -37,12 +34,7 @@ class ConsoleReporter(Reporter):
         self.bar.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.bar.stop()
 
     def message(self, text: str) -> None:

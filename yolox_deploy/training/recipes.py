@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
 from yolox_deploy.architectures import architecture
 from yolox_deploy.errors import UsageError, suggest
+
+# The batch that learning rates are stated for.
+REFERENCE_BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -72,8 +76,8 @@ class Recipe:
 
         Raises :class:`UsageError` for an unknown setting, or a value of another kind.
         """
+        known = [field.name for field in fields(self)]
         for name, value in changes.items():
-            known = [field.name for field in fields(self)]
             if name not in known:
                 raise UsageError(
                     f"a recipe has no setting {name!r}{suggest(name, known)}; it has"
@@ -93,6 +97,23 @@ class Recipe:
             eval_every=max(round(self.eval_every * share), 1),
         )
 
+    def learning_rate(self, step: int, batch: int, steps_per_epoch: int) -> float:
+        """Return the learning rate of a step, counted from 0 over the whole run.
+
+        A quadratic warm-up from 0, half a cosine down to the floor, and the floor until the end
+        (the schedule that goes with arXiv 2107.08430).  ``batch`` is summed over all processes.
+        """
+        peak = self.lr * batch / REFERENCE_BATCH
+        floor = peak * self.lr_floor
+        warmup = self.warmup_epochs * steps_per_epoch
+        cosine_end = (self.epochs - self.plain_epochs) * steps_per_epoch
+        if step < warmup:
+            return peak * ((step + 1) / warmup) ** 2
+        if step >= cosine_end:
+            return floor
+        progress = (step - warmup) / (cosine_end - warmup)
+        return floor + (peak - floor) * (1 + math.cos(math.pi * progress)) / 2
+
 
 def _alike(value: Any, example: Any) -> bool:
     """Whether a value is of the example's kind: a number, or the same count of numbers."""
@@ -109,12 +130,8 @@ SMALL = Recipe(mixup_prob=0.0, scale=(0.5, 1.5))
 
 RECIPES: dict[str, Recipe] = {
     "nano": SMALL.but(mosaic_prob=0.5),
-    "tiny": SMALL,
-    "s": SMALL,
-    "m": LARGE,
-    "l": LARGE,
-    "x": LARGE,
-    "darknet53": LARGE,
+    **dict.fromkeys(("tiny", "s"), SMALL),
+    **dict.fromkeys(("m", "l", "x", "darknet53"), LARGE),
 }
 
 

@@ -13,6 +13,9 @@ from typing import Any
 
 from yolox_deploy.files import write_atomically
 
+# The losses that people are shown.
+SHOWN = ("total", "iou", "objectness", "classes", "l1")
+
 
 @dataclass(frozen=True)
 class EpochResult:
@@ -80,8 +83,7 @@ def write_results(folder: Path, settings: dict[str, Any], history: Sequence[Epoc
     document = {"settings": settings, "epochs": rows}
     write_atomically(folder / "results.csv", table.getvalue())
     write_atomically(folder / "results.json", json.dumps(document, indent=1))
-    picture = plot(history)
-    if picture is not None:
+    if picture := plot(history):
         write_atomically(folder / "results.png", picture)
 
 
@@ -95,7 +97,7 @@ def plot(history: Sequence[EpochResult]) -> bytes | None:
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     losses, precision = figure.subplots(1, 2)
     epochs = [row.epoch for row in history]
-    for name in ("total", "iou", "objectness", "classes", "l1"):
+    for name in SHOWN:
         values = [getattr(row, name) or math.nan for row in history]  # l1 is 0 until the end
         losses.plot(epochs, values, marker=".", label=name)
     losses.set(title="training loss", xlabel="epoch", yscale="log")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -14,8 +15,7 @@ from yolox_deploy.errors import UsageError
 from yolox_deploy.models.checkpoint import Checkpoint, load_checkpoint
 from yolox_deploy.models.heads import DETECT
 from yolox_deploy.spec import check_size
-from yolox_deploy.training.data.augment import Size
-from yolox_deploy.training.data.pictures import CocoSource
+from yolox_deploy.training.data.pictures import CocoSource, Size
 from yolox_deploy.training.recipes import Recipe, recipe
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -96,25 +96,16 @@ class TrainingRun:
 
     def plain(self) -> dict[str, Any]:
         """Return the run as plain values, for checkpoints and results."""
-        asked, names = self.settings, self.settings.names
-        return {
-            "arch": asked.arch,
-            "train": [_plain_source(source) for source in asked.train],
-            "val": [_plain_source(source) for source in asked.val],
-            "recipe": {
-                key: list(value) if isinstance(value, tuple) else value
-                for key, value in asdict(self.recipe).items()
-            },
-            "imgsz": list(self.size),
-            "batch": asked.batch,
-            "seed": asked.seed,
-            "workers": asked.workers,
-            "weights": str(asked.weights) if asked.weights else None,
-            "legacy": self.legacy,
-            "names": None if names is None else list(names),
-            "precision": self.precision,
-            "threads": self.threads,
-        }
+        whole = replace(
+            self.settings,
+            recipe=self.recipe,
+            imgsz=self.size,
+            legacy=self.legacy,
+            precision=self.precision,
+            threads=self.threads,
+        )
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(whole), default=str))
+        return plain
 
 
 def settings_from_plain(values: dict[str, Any]) -> Settings:
@@ -124,21 +115,12 @@ def settings_from_plain(values: dict[str, Any]) -> Settings:
         for key, value in values["recipe"].items()
     }
     parts: dict[str, Any] = {
-        "train": [_source(row) for row in values["train"]],
-        "val": [_source(row) for row in values["val"]],
-        "recipe": Recipe(**recipe_values),
-        "imgsz": tuple(values["imgsz"]),
-        "weights": Path(values["weights"]) if values["weights"] else None,
+        part: [CocoSource(Path(row["annotations"]), Path(row["images"])) for row in values[part]]
+        for part in ("train", "val")
     }
+    parts |= {"recipe": Recipe(**recipe_values), "imgsz": tuple(values["imgsz"])}
+    parts["weights"] = Path(values["weights"]) if values["weights"] else None
     return Settings(**values | parts)
-
-
-def _plain_source(source: CocoSource) -> dict[str, str]:
-    return {"annotations": str(source.annotations), "images": str(source.images)}
-
-
-def _source(row: dict[str, str]) -> CocoSource:
-    return CocoSource(Path(row["annotations"]), Path(row["images"]))
 
 
 def _weights(path: Path | None, arch: str, legacy: bool | None) -> Checkpoint | None:

@@ -30,15 +30,17 @@ from yolox_deploy.training.data.augment import Sample
 from yolox_deploy.training.data.batches import EpochRequests, batch_loader, batches
 from yolox_deploy.training.data.pictures import CocoPictures, CocoSource
 from yolox_deploy.training.distributed import Processes
-from yolox_deploy.training.ema import WeightAverage
 from yolox_deploy.training.evaluation import evaluate_network
 from yolox_deploy.training.losses import Losses, yolox_losses
 from yolox_deploy.training.recipes import Recipe
 from yolox_deploy.training.report import EpochResult, Reporter, StepResult, write_results
-from yolox_deploy.training.schedule import Schedule
 from yolox_deploy.training.settings import PRECISIONS, Settings, TrainingRun, settings_from_plain
-from yolox_deploy.training.start import initial_network
-from yolox_deploy.training.storage import load_run, save_checkpoint
+from yolox_deploy.training.weights import (
+    WeightAverage,
+    initial_network,
+    load_run,
+    save_checkpoint,
+)
 
 ALONE = Processes(0, 1, torch.device("cpu"))
 LOSS_NAMES = [field.name for field in fields(Losses)]
@@ -97,7 +99,13 @@ class Trainer:
         content = load_run(output / "last.pth")
         settings = replace(settings_from_plain(content["settings"]), **changes)
         trainer = cls(replace(settings, weights=None), output, processes, reporter)
-        trainer._restore(content, settings)
+        trainer.network.load_state_dict(content["raw_model"])
+        trainer.average.network.load_state_dict(content["model"])
+        trainer.average.updates = content["average_updates"]
+        trainer.optimizer.load_state_dict(content["optimizer"])
+        trainer.scaler.load_state_dict(content["scaler"])
+        trainer.history = [EpochResult(**row) for row in content["history"]]
+        trainer.run = replace(trainer.run, settings=settings)
         return trainer
 
     def _open_data(
@@ -108,9 +116,8 @@ class Trainer:
         self.reporter.message(
             f"{what}: {len(data.pictures)} pictures, {boxes} boxes, {len(data.names)} classes"
         )
-        for problem, count in data.problems.items():
-            if count:
-                self.reporter.message(f"{what}: {count} {problem}")
+        for problem, count in (+data.problems).items():
+            self.reporter.message(f"{what}: {count} {problem}")
         return data
 
     def _build(self, run: TrainingRun) -> None:
@@ -127,16 +134,8 @@ class Trainer:
         self.average = WeightAverage(self.network, run.recipe.ema_decay)
         self.optimizer = sgd(self.network, run.recipe)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=run.precision == "fp16")
-        self.requests = EpochRequests(
-            len(self.data.pictures),
-            asked.batch,
-            run.size,
-            run.recipe,
-            asked.seed,
-            processes.rank,
-            processes.world,
-        )
-        self.schedule = Schedule.of(run.recipe, asked.batch, len(self.requests))
+        work = (len(self.data.pictures), asked.batch, run.size, run.recipe, asked.seed)
+        self.requests = EpochRequests(*work, processes.rank, processes.world)
 
     def fit(self) -> list[EpochResult]:
         """Train to the last epoch and return the results of all epochs.
@@ -166,11 +165,12 @@ class Trainer:
         self.requests.epoch = epoch
         self.model.train()
         steps, epochs = len(self.requests), self.run.recipe.epochs
+        batch = self.run.settings.batch
         with_l1 = not self.requests.mixed
         sums = torch.zeros(len(LOSS_NAMES), dtype=torch.float64)
         started = time.perf_counter()
         for step, (images, targets) in enumerate(batches(loader), 1):
-            rate = self.schedule(epoch * steps + step - 1)
+            rate = self.run.recipe.learning_rate(epoch * steps + step - 1, batch, steps)
             values = self._learn(images, targets, rate, with_l1=with_l1)
             if not math.isfinite(values[0]):
                 raise DivergedError(
@@ -181,7 +181,7 @@ class Trainer:
             sums += values
             means = dict(zip(LOSS_NAMES, (sums / step).tolist(), strict=True))
             seconds = time.perf_counter() - started
-            speed = step * self.run.settings.batch / seconds
+            speed = step * batch / seconds
             left = ((epochs - epoch) * steps - step) * seconds / step
             self.reporter.step(StepResult(epoch + 1, epochs, step, steps, means, rate, speed, left))
         return EpochResult(
@@ -251,15 +251,6 @@ class Trainer:
             save_checkpoint(self.output / "best.pth", model | {"ap": result.ap})
         save_checkpoint(self.output / "last.pth", model | rest)
         write_results(self.output, self.run.plain(), self.history)
-
-    def _restore(self, content: dict[str, Any], settings: Settings) -> None:
-        self.network.load_state_dict(content["raw_model"])
-        self.average.network.load_state_dict(content["model"])
-        self.average.updates = content["average_updates"]
-        self.optimizer.load_state_dict(content["optimizer"])
-        self.scaler.load_state_dict(content["scaler"])
-        self.history = [EpochResult(**row) for row in content["history"]]
-        self.run = replace(self.run, settings=settings)
 
 
 class HeadLevels(nn.Module):

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from yolox_deploy.training.data import Boxes, Labels, Size
 from yolox_deploy.training.recipes import Recipe
 
 PAD = 114
@@ -20,7 +21,6 @@ PAD = 114
 MIN_VISIBLE = 0.2
 MIN_SIDE = 2.0
 
-Size = tuple[int, int]
 Generator = np.random.Generator
 
 
@@ -33,8 +33,8 @@ class Sample:
     """
 
     image: NDArray[np.uint8]
-    boxes: NDArray[np.float32]
-    labels: NDArray[np.int64]
+    boxes: Boxes
+    labels: Labels
 
     def kept(self, keep: NDArray[np.bool_]) -> Sample:
         """Return the sample with only the boxes where ``keep`` holds."""

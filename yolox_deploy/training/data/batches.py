@@ -19,8 +19,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from yolox_deploy.errors import ImageError
-from yolox_deploy.training.data.augment import Sample, Size, augment
-from yolox_deploy.training.data.pictures import CocoPictures
+from yolox_deploy.training.data.augment import Sample, augment
+from yolox_deploy.training.data.pictures import CocoPictures, Size
 from yolox_deploy.training.recipes import Recipe
 
 Batch = tuple[Tensor, Tensor]

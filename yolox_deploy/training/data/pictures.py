@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,9 @@ from yolox_deploy.data.coco import CocoAnnotation, CocoDocument, CocoImage, Id, 
 from yolox_deploy.errors import ImageError, InputFileError
 from yolox_deploy.pictures.images import read_image
 
+Size = tuple[int, int]
 Boxes = NDArray[np.float32]
+Labels = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -33,9 +35,9 @@ class AnnotatedPicture:
 
     path: Path
     image_id: int
-    size: tuple[int, int]
+    size: Size
     boxes: Boxes
-    labels: NDArray[np.int64]
+    labels: Labels
 
     def read(self) -> NDArray[np.uint8]:
         """Return the picture as (h, w, 3) uint8 BGR.
@@ -56,9 +58,9 @@ class AnnotatedPicture:
 class CocoPictures:
     """The usable pictures of one or more sources.
 
-    ``problems`` counts what was mended or left out, by description.  ``truth`` holds the
-    annotations as :func:`~yolox_deploy.data.ap.average_precision` wants them (crowds included),
-    with class indices as category ids and :attr:`AnnotatedPicture.image_id` as image ids.
+    ``problems`` counts what was mended or left out, by description.  ``truth`` holds the COCO
+    annotations (crowds included) with class indices as category ids and
+    :attr:`AnnotatedPicture.image_id` as image ids.
     """
 
     names: list[str]
@@ -67,9 +69,7 @@ class CocoPictures:
     problems: Counter[str] = field(default_factory=Counter)
 
     @classmethod
-    def read(
-        cls, sources: Sequence[CocoSource], names: Sequence[str] | None = None
-    ) -> CocoPictures:
+    def read(cls, sources: Sequence[CocoSource], names: Sequence[str] | None = None) -> Self:
         """Read the sources; classes are matched by name.
 
         ``names`` are the classes (default: the categories of the first file, in the order of their
@@ -87,10 +87,17 @@ class CocoPictures:
             seen = "; ".join(f"{count} {what}" for what, count in (+result.problems).items())
             if not any(document.annotations for document in documents):
                 seen = "the list of annotations is empty"
-            raise InputFileError(
-                f"{files}: no picture with a usable box" + f" ({seen})" * bool(seen)
-            )
+            reason = f" ({seen})" if seen else ""
+            raise InputFileError(f"{files}: no picture with a usable box{reason}")
         return result
+
+    def document(self) -> dict[str, Any]:
+        """Return the annotations as a COCO document, for the measurement of AP."""
+        return {
+            "images": [{"id": picture.image_id} for picture in self.pictures],
+            "categories": [{"id": i, "name": name} for i, name in enumerate(self.names)],
+            "annotations": self.truth,
+        }
 
     def _add(self, folder: Path, document: CocoDocument) -> None:
         index = _class_index(document, self.names)
@@ -108,11 +115,7 @@ class CocoPictures:
                 self.problems["missing pictures, left out"] += 1
 
     def _add_picture(
-        self,
-        path: Path,
-        size: tuple[int, int],
-        rows: Sequence[CocoAnnotation],
-        index: Mapping[int, int],
+        self, path: Path, size: Size, rows: Sequence[CocoAnnotation], index: Mapping[int, int]
     ) -> None:
         """Add one picture under a running number, because several files may use the same ids."""
         image_id = len(self.pictures) + 1
@@ -126,9 +129,7 @@ class CocoPictures:
         boxes, labels = self._mended(boxes, labels, size)
         self.pictures.append(AnnotatedPicture(path, image_id, size, boxes, labels))
 
-    def _mended(
-        self, boxes: Boxes, labels: NDArray[np.int64], size: tuple[int, int]
-    ) -> tuple[Boxes, NDArray[np.int64]]:
+    def _mended(self, boxes: Boxes, labels: Labels, size: Size) -> tuple[Boxes, Labels]:
         """Clip the boxes to the picture and drop those without area."""
         limit = np.array([size[1], size[0]] * 2, np.float32)
         flat = ~(boxes[:, 2:] > boxes[:, :2]).all(1)
@@ -137,17 +138,13 @@ class CocoPictures:
         keep = ~(flat | outside)
         # Half a pixel is rounding, which COCO's own boxes have as well, and is not counted.
         moved = keep & (np.abs(boxes - clipped).max(1, initial=0) > 0.5)
-        self.problems.update(
-            {
-                "zero-size boxes, left out": int(flat.sum()),
-                "boxes outside their picture, left out": int(outside.sum()),
-                "boxes reaching over the edge, clipped": int(moved.sum()),
-            }
-        )
+        self.problems["zero-size boxes, left out"] += int(flat.sum())
+        self.problems["boxes outside their picture, left out"] += int(outside.sum())
+        self.problems["boxes reaching over the edge, clipped"] += int(moved.sum())
         return clipped[keep], labels[keep]
 
 
-def _size(document: CocoDocument, image: CocoImage) -> tuple[int, int]:
+def _size(document: CocoDocument, image: CocoImage) -> Size:
     if image.size is None:
         raise InputFileError(
             f"{document.path}: image {image.id!r} has no 'height' and 'width' (whole numbers)"
