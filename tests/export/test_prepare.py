@@ -93,7 +93,7 @@ def test_every_batch_normalisation_is_folded_and_the_focus_is_gone(network_of: A
 
 def test_a_focus_stem_is_exactly_one_convolution() -> None:
     torch.manual_seed(3)
-    focus = Focus(3, 5, act="silu").double().eval()
+    focus = Focus(3, 5).double().eval()
     focus.conv.bn = nn.Identity()
     focus.conv.conv.bias = nn.Parameter(torch.randn(5, dtype=torch.float64))
     images = torch.randn(1, 3, 10, 14, dtype=torch.float64)

@@ -18,26 +18,26 @@ from yolox_deploy.models.blocks import (
 class CSPDarknet(nn.Module):
     """The backbone of nano to x; ``width`` scales channels, ``depth`` blocks per stage."""
 
-    def __init__(self, depth: float, width: float, *, depthwise: bool, act: Activation) -> None:
+    def __init__(self, depth: float, width: float, *, depthwise: bool) -> None:
         super().__init__()
         channels = int(64 * width)
         blocks = max(round(3 * depth), 1)
 
-        def stage(inputs: int, outputs: int, count: int) -> nn.Sequential:
+        def stage(inputs: int, count: int) -> nn.Sequential:
             return nn.Sequential(
-                spatial_conv(inputs, outputs, 2, depthwise=depthwise, act=act),
-                CSPLayer(outputs, outputs, count, depthwise=depthwise, act=act),
+                spatial_conv(inputs, 2 * inputs, 2, depthwise=depthwise),
+                CSPLayer(2 * inputs, 2 * inputs, count, depthwise=depthwise),
             )
 
-        self.stem = Focus(3, channels, act=act)
-        self.dark2 = stage(channels, 2 * channels, blocks)
-        self.dark3 = stage(2 * channels, 4 * channels, 3 * blocks)
-        self.dark4 = stage(4 * channels, 8 * channels, 3 * blocks)
+        self.stem = Focus(3, channels)
+        self.dark2 = stage(channels, blocks)
+        self.dark3 = stage(2 * channels, 3 * blocks)
+        self.dark4 = stage(4 * channels, 3 * blocks)
         top = 16 * channels
         self.dark5 = nn.Sequential(
-            spatial_conv(8 * channels, top, 2, depthwise=depthwise, act=act),
-            SPPBottleneck(top, top, top // 2, act=act),
-            CSPLayer(top, top, blocks, shortcut=False, depthwise=depthwise, act=act),
+            spatial_conv(8 * channels, top, 2, depthwise=depthwise),
+            SPPBottleneck(top, top),
+            CSPLayer(top, top, blocks, shortcut=False, depthwise=depthwise),
         )
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -65,7 +65,7 @@ class Darknet53(nn.Module):
             *stage(512, 4),
             BaseConv(1024, 512, 1, act=act),
             BaseConv(512, 1024, 3, act=act),
-            SPPBottleneck(1024, 512, 512, act=act),
+            SPPBottleneck(1024, 512, act=act),
             BaseConv(512, 1024, 3, act=act),
             BaseConv(1024, 512, 1, act=act),
         )

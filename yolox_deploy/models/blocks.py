@@ -18,13 +18,11 @@ BN_MOMENTUM = 0.03
 Activation: TypeAlias = Literal["silu", "lrelu"]
 
 
-def activation(name: Activation) -> nn.Module:
-    """Return the activation called ``silu`` or ``lrelu`` (slope 0.1)."""
-    return nn.SiLU() if name == "silu" else nn.LeakyReLU(0.1)
-
-
 class BaseConv(nn.Module):
-    """Convolution without bias, batch normalisation, activation ("same" padding)."""
+    """Convolution without bias, batch normalisation, activation ("same" padding).
+
+    ``lrelu`` (slope 0.1) is that of Darknet-53, all other networks have ``silu``.
+    """
 
     def __init__(
         self,
@@ -34,14 +32,13 @@ class BaseConv(nn.Module):
         stride: int = 1,
         *,
         groups: int = 1,
-        act: Activation,
+        act: Activation = "silu",
     ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(
-            inputs, outputs, kernel, stride, (kernel - 1) // 2, groups=groups, bias=False
-        )
+        padding = (kernel - 1) // 2
+        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, padding, groups=groups, bias=False)
         self.bn = nn.BatchNorm2d(outputs, eps=BN_EPS, momentum=BN_MOMENTUM)
-        self.act = activation(act)
+        self.act = nn.SiLU() if act == "silu" else nn.LeakyReLU(0.1)
 
     def forward(self, x: Tensor) -> Tensor:
         result: Tensor = self.act(self.bn(self.conv(x)))
@@ -64,7 +61,7 @@ class DWConv(nn.Module):
 
 
 def spatial_conv(
-    inputs: int, outputs: int, stride: int = 1, *, depthwise: bool, act: Activation
+    inputs: int, outputs: int, stride: int = 1, *, depthwise: bool, act: Activation = "silu"
 ) -> nn.Module:
     """Return a 3x3 convolution block, depthwise separable on request."""
     kind = DWConv if depthwise else BaseConv
@@ -77,17 +74,12 @@ class Focus(nn.Module):
     The patch order (top-left, bottom-left, top-right, bottom-right) is part of the weights.
     """
 
-    def __init__(self, inputs: int, outputs: int, *, act: Activation) -> None:
+    def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.conv = BaseConv(4 * inputs, outputs, 3, act=act)
+        self.conv = BaseConv(4 * inputs, outputs, 3)
 
     def forward(self, x: Tensor) -> Tensor:
-        patches = (
-            x[..., ::2, ::2],
-            x[..., 1::2, ::2],
-            x[..., ::2, 1::2],
-            x[..., 1::2, 1::2],
-        )
+        patches = (x[..., ::2, ::2], x[..., 1::2, ::2], x[..., ::2, 1::2], x[..., 1::2, 1::2])
         result: Tensor = self.conv(torch.cat(patches, 1))
         return result
 
@@ -95,10 +87,10 @@ class Focus(nn.Module):
 class Bottleneck(nn.Module):
     """1x1 then 3x3 convolution, with the input added when ``shortcut`` holds."""
 
-    def __init__(self, channels: int, *, shortcut: bool, depthwise: bool, act: Activation) -> None:
+    def __init__(self, channels: int, *, shortcut: bool, depthwise: bool) -> None:
         super().__init__()
-        self.conv1 = BaseConv(channels, channels, 1, act=act)
-        self.conv2 = spatial_conv(channels, channels, depthwise=depthwise, act=act)
+        self.conv1 = BaseConv(channels, channels, 1)
+        self.conv2 = spatial_conv(channels, channels, depthwise=depthwise)
         self.shortcut = shortcut
 
     def forward(self, x: Tensor) -> Tensor:
@@ -110,26 +102,17 @@ class CSPLayer(nn.Module):
     """Cross-stage partial layer: half the channels through ``blocks`` bottlenecks, half around."""
 
     def __init__(
-        self,
-        inputs: int,
-        outputs: int,
-        blocks: int,
-        *,
-        shortcut: bool = True,
-        depthwise: bool,
-        act: Activation,
+        self, inputs: int, outputs: int, blocks: int, *, shortcut: bool = True, depthwise: bool
     ) -> None:
         super().__init__()
         hidden = outputs // 2
-        self.conv1 = BaseConv(inputs, hidden, 1, act=act)
-        self.conv2 = BaseConv(inputs, hidden, 1, act=act)
-        self.conv3 = BaseConv(2 * hidden, outputs, 1, act=act)
-        self.m = nn.Sequential(
-            *(
-                Bottleneck(hidden, shortcut=shortcut, depthwise=depthwise, act=act)
-                for _ in range(blocks)
-            )
+        self.conv1 = BaseConv(inputs, hidden, 1)
+        self.conv2 = BaseConv(inputs, hidden, 1)
+        self.conv3 = BaseConv(2 * hidden, outputs, 1)
+        bottlenecks = (
+            Bottleneck(hidden, shortcut=shortcut, depthwise=depthwise) for _ in range(blocks)
         )
+        self.m = nn.Sequential(*bottlenecks)
 
     def forward(self, x: Tensor) -> Tensor:
         result: Tensor = self.conv3(torch.cat((self.m(self.conv1(x)), self.conv2(x)), 1))
@@ -139,8 +122,9 @@ class CSPLayer(nn.Module):
 class SPPBottleneck(nn.Module):
     """Spatial pyramid pooling: the input beside its 5x5, 9x9 and 13x13 maxima."""
 
-    def __init__(self, inputs: int, outputs: int, hidden: int, *, act: Activation) -> None:
+    def __init__(self, inputs: int, outputs: int, *, act: Activation = "silu") -> None:
         super().__init__()
+        hidden = inputs // 2
         self.conv1 = BaseConv(inputs, hidden, 1, act=act)
         self.m = nn.ModuleList(nn.MaxPool2d(k, 1, k // 2) for k in (5, 9, 13))
         self.conv2 = BaseConv(4 * hidden, outputs, 1, act=act)
@@ -162,10 +146,3 @@ class ResLayer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         result: Tensor = x + self.layer2(self.layer1(x))
         return result
-
-
-class Upsample2x(nn.Upsample):
-    """Nearest-neighbour enlargement by two (no parameters)."""
-
-    def __init__(self) -> None:
-        super().__init__(scale_factor=2, mode="nearest")

@@ -35,9 +35,7 @@ class YOLOX(nn.Module):
         if arch.darknet53:
             self.backbone = YOLOFPN(act=arch.act)
         else:
-            self.backbone = YOLOPAFPN(
-                arch.depth, arch.width, depthwise=arch.depthwise, act=arch.act
-            )
+            self.backbone = YOLOPAFPN(arch.depth, arch.width, depthwise=arch.depthwise)
         self.head = head.build(arch, num_classes, self.backbone.channels, self.task_settings)
 
     def forward(self, images: Tensor) -> Tensor:
