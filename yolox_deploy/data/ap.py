@@ -75,12 +75,12 @@ class CocoDataset:
 
         Raises :class:`InputFileError`, and :class:`UsageError` for a metric that COCO has not.
         """
+        entries = self.truth["annotations"]
         for name in _fields(metric):
-            count = sum(name not in entry for entry in self.truth["annotations"])
-            if count:
+            if count := sum(name not in entry for entry in entries):
                 raise InputFileError(
-                    f"{self.path}: {count} of {len(self.truth['annotations'])} annotations have no "
-                    f"{name!r}, so AP of {metric} cannot be measured"
+                    f"{self.path}: {count} of {len(entries)} annotations have no {name!r}, so AP "
+                    f"of {metric} cannot be measured"
                 )
 
     def evaluate(self, results: Sequence[dict[str, Any]], metric: str = "bbox") -> AveragePrecision:

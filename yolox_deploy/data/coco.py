@@ -99,9 +99,7 @@ class CocoDocument:
         """
         if not folder.is_dir():
             raise InputFileError(f"{folder}: no such folder of pictures")
-        paths = {
-            number: folder / self.file_name(image) for number, image in self.numbered().items()
-        }
+        paths = {i: folder / self.file_name(image) for i, image in self.numbered().items()}
         missing = [path for path in paths.values() if not os.path.isfile(path)]
         if missing:
             raise InputFileError(
@@ -152,17 +150,15 @@ class CocoDocument:
         ]
         if not annotations:
             return None
+        sizes = {i: images[i].size for i in images if i in wanted}
         return {
-            "images": [_entry(number, images[number]) for number in images if number in wanted],
+            "images": [
+                {"id": i, "height": size[0], "width": size[1]} if size else {"id": i}
+                for i, size in sizes.items()
+            ],
             "annotations": annotations,
             "categories": [{"id": i, "name": name} for i, name in self.categories.items()],
         }
-
-
-def _entry(number: int, image: CocoImage) -> dict[str, Any]:
-    if image.size is None:
-        return {"id": number}
-    return {"id": number, "height": image.size[0], "width": image.size[1]}
 
 
 def refused(path: Path, what: str) -> InputFileError:
@@ -261,9 +257,8 @@ def _annotation(index: int, entry: Any, fields: Sequence[str]) -> CocoAnnotation
     if crowd not in (None, 0, 1):
         raise _WrongEntryError(f"{where}: 'iscrowd' is {_shown(crowd)}, expected 0 or 1")
     kept = {field: entry[field] for field in fields if field in entry}
-    return CocoAnnotation(
-        image_id, category_id, (x, y, width, height), float(area), bool(crowd), kept
-    )
+    box = (x, y, width, height)
+    return CocoAnnotation(image_id, category_id, box, float(area), bool(crowd), kept)
 
 
 def _id(where: str, entry: Any, key: str) -> Id:
@@ -287,7 +282,6 @@ def _whole_id(where: str, entry: Any, key: str) -> int:
 
 
 def _whole(value: Any) -> int | None:
-    """Return a whole number, ``None`` for any other value."""
     if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 20:
         return int(value)
     if isinstance(value, float) and value.is_integer():

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from yolox_deploy.architectures import ARCHITECTURES, Architecture, architecture
 from yolox_deploy.data.categories import COCO_NAMES
 from yolox_deploy.errors import CheckpointError, UsageError
 from yolox_deploy.files import sha256_of
-from yolox_deploy.models.heads import CLASS_KEY, Shapes, TaskHead, head_of
+from yolox_deploy.models.heads import CLASS_KEY, Shapes, head_of
 from yolox_deploy.models.network import YOLOX
 from yolox_deploy.models.reading import find_weights, read_tensors_only
 from yolox_deploy.pictures.convention import LEGACY_INPUT, RAW_INPUT
@@ -92,7 +93,12 @@ def load_checkpoint(path: Path, arch: str | None = None) -> Checkpoint:
     content = read_tensors_only(path)
     weights, notes = find_weights(content, path)
     shapes = {key: tuple(value.shape) for key, value in weights.items()}
-    head = _find_head(shapes, path)
+    head = head_of(shapes)
+    if head is None:
+        raise CheckpointError(
+            f"{path}: no YOLOX checkpoint, it has no tensor {CLASS_KEY!r}; its "
+            f"{len(shapes)} tensors begin with {_shortened(shapes)}"
+        )
     row = architecture(arch) if arch else infer_architecture(shapes, path)
     try:
         num_classes, settings = head.num_classes(shapes), head.settings(shapes)
@@ -108,11 +114,7 @@ def load_checkpoint(path: Path, arch: str | None = None) -> Checkpoint:
     check_fit(network, shapes, path, forced=arch is not None)
     check_values(weights, path)
     network.load_state_dict(
-        {
-            key: value.float() if value.is_floating_point() else value
-            for key, value in weights.items()
-        },
-        assign=True,
+        {k: v.float() if v.is_floating_point() else v for k, v in weights.items()}, assign=True
     )
     about = content if isinstance(content, Mapping) else {}
     return Checkpoint(
@@ -124,16 +126,6 @@ def load_checkpoint(path: Path, arch: str | None = None) -> Checkpoint:
         _imgsz(about.get("imgsz")),
         tuple(notes),
     )
-
-
-def _find_head(shapes: Shapes, path: Path) -> TaskHead:
-    head = head_of(shapes)
-    if head is None:
-        raise CheckpointError(
-            f"{path}: no YOLOX checkpoint, it has no tensor {CLASS_KEY!r}; its "
-            f"{len(shapes)} tensors begin with {_shortened(list(shapes))}"
-        )
-    return head
 
 
 def infer_architecture(shapes: Shapes, path: Path) -> Architecture:
@@ -155,11 +147,8 @@ def infer_architecture(shapes: Shapes, path: Path) -> Architecture:
     thirds = (max(blocks) + 1) // 3
     depthwise = any(DEPTHWISE_MARK in key for key in shapes)
     for row in ARCHITECTURES.values():
-        if not row.darknet53 and (row.width, round(3 * row.depth), row.depthwise) == (
-            width,
-            thirds,
-            depthwise,
-        ):
+        facts = (row.width, round(3 * row.depth), row.depthwise)
+        if not row.darknet53 and facts == (width, thirds, depthwise):
             return row
     name = f"custom (depth {thirds}/3, width {width:g}{', depthwise' if depthwise else ''})"
     side = 416 if width < 0.5 else 640
@@ -172,29 +161,24 @@ def check_fit(network: YOLOX, shapes: Shapes, path: Path, *, forced: bool) -> No
     missing = [key for key in expected if key not in shapes]
     extra = [key for key in shapes if key not in expected]
     changed = [key for key in expected if key in shapes and shapes[key] != expected[key]]
-    if not missing and not extra and not changed:
-        return
-    parts = []
-    if missing:
-        parts.append(f"{len(missing)} tensors are missing ({_shortened(missing)})")
-    if extra:
-        parts.append(f"{len(extra)} do not belong to it ({_shortened(extra)})")
-    if changed:
-        parts.append(
-            f"{len(changed)} have another shape ("
-            + ", ".join(f"{k} {shapes[k]} instead of {expected[k]}" for k in changed[:3])
-            + ")"
-        )
-    relation = "the requested" if forced else "the nearest"
-    raise CheckpointError(
-        f"{path}: fits no YOLOX network; {relation} is {network.arch.name} with "
-        f"{network.num_classes} classes, and of its {len(expected)} tensors {'; '.join(parts)}"
+    shapes_of = ", ".join(f"{k} {shapes[k]} instead of {expected[k]}" for k in changed[:3])
+    differences = (
+        (missing, "tensors are missing", _shortened(missing)),
+        (extra, "do not belong to it", _shortened(extra)),
+        (changed, "have another shape", shapes_of),
     )
+    parts = [f"{len(keys)} {words} ({first})" for keys, words, first in differences if keys]
+    relation = "the requested" if forced else "the nearest"
+    if parts:
+        raise CheckpointError(
+            f"{path}: fits no YOLOX network; {relation} is {network.arch.name} with "
+            f"{network.num_classes} classes, and of its {len(expected)} tensors {'; '.join(parts)}"
+        )
 
 
-def _shortened(keys: Sequence[str]) -> str:
+def _shortened(keys: Iterable[str]) -> str:
     """Return the first keys, each cut to a readable length."""
-    return ", ".join(key[:80] for key in keys[:3])
+    return ", ".join(key[:80] for key in islice(keys, 3))
 
 
 def check_values(weights: Mapping[str, Tensor], path: Path) -> None:

@@ -74,13 +74,8 @@ class YOLOXHead(nn.Module):
         for i, feature in enumerate(features):
             x = self.stems[i](feature)
             regression = self.reg_convs[i](x)
-            result.append(
-                (
-                    self.reg_preds[i](regression),
-                    self.obj_preds[i](regression),
-                    self.cls_preds[i](self.cls_convs[i](x)),
-                )
-            )
+            box, objectness = self.reg_preds[i](regression), self.obj_preds[i](regression)
+            result.append((box, objectness, self.cls_preds[i](self.cls_convs[i](x))))
         return result
 
     def maps(self, features: Sequence[Tensor]) -> list[Tensor]:

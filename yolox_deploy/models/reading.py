@@ -34,8 +34,8 @@ EMA_KEYS = ("ema", "ema_state_dict", "model_ema", "ema_model")
 WEIGHT_KEYS = ("model", "state_dict", "model_state_dict", "weights")
 # What DistributedDataParallel, torch.compile and others put before every key.
 WRAPPERS = ("module.", "_orig_mod.", "model.")
-# AveragedModel's counter beside the weights.
-COUNTERS = ("n_averaged",)
+# What AveragedModel counts in, beside the weights.
+COUNTER = "n_averaged"
 
 
 class _Inert:
@@ -132,15 +132,10 @@ def _state_dict(value: Any) -> dict[str, Tensor]:
         value = value["module"]
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
         return {}
-    weights = {
-        key: tensor
-        for key, tensor in value.items()
-        if isinstance(tensor, Tensor) and key not in COUNTERS
-    }
-    while weights and (prefix := _common_prefix(weights)):
+    weights = {k: v for k, v in value.items() if isinstance(v, Tensor) and k != COUNTER}
+    while weights:
+        prefix = next((p for p in WRAPPERS if all(key.startswith(p) for key in weights)), "")
+        if not prefix:
+            break
         weights = {key.removeprefix(prefix): tensor for key, tensor in weights.items()}
     return weights
-
-
-def _common_prefix(weights: Mapping[str, Tensor]) -> str:
-    return next((p for p in WRAPPERS if all(key.startswith(p) for key in weights)), "")

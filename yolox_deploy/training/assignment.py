@@ -48,12 +48,8 @@ class Points:
         """Return the points of feature maps with these (height, width) and strides."""
         grids, steps = [], []
         for (height, width), stride in zip(sizes, strides, strict=True):
-            y, x = torch.meshgrid(
-                torch.arange(height, device=device),
-                torch.arange(width, device=device),
-                indexing="ij",
-            )
-            grids.append(torch.stack((x, y), -1).view(-1, 2))
+            sides = (torch.arange(side, device=device) for side in (height, width))
+            grids.append(torch.cartesian_prod(*sides).flip(1))
             steps.append(torch.full((height * width,), stride, device=device))
         return cls(torch.cat(grids).float(), torch.cat(steps).float())
 

@@ -267,10 +267,8 @@ class HeadLevels(nn.Module):
 
 def sgd(network: YOLOX, recipe: Recipe) -> torch.optim.SGD:
     """Return SGD with Nesterov momentum; only convolution weights decay."""
-    convolutions = (layer for layer in network.modules() if isinstance(layer, nn.Conv2d))
-    decaying: list[Tensor] = [layer.weight for layer in convolutions]
-    chosen = {id(weight) for weight in decaying}
-    others = [weight for weight in network.parameters() if id(weight) not in chosen]
+    decaying = [weight for weight in network.parameters() if weight.ndim == 4]
+    others = [weight for weight in network.parameters() if weight.ndim != 4]
     groups: list[dict[str, Any]] = [
         {"params": decaying, "weight_decay": recipe.weight_decay},
         {"params": others, "weight_decay": 0.0},

@@ -36,10 +36,6 @@ class Sample:
     boxes: Boxes
     labels: Labels
 
-    def kept(self, keep: NDArray[np.bool_]) -> Sample:
-        """Return the sample with only the boxes where ``keep`` holds."""
-        return Sample(self.image, self.boxes[keep], self.labels[keep])
-
 
 Draw = Callable[[Generator], Sample]
 
@@ -59,8 +55,7 @@ def letterbox(sample: Sample, size: Size) -> Sample:
     """Return the sample fitted into the top left of a padded (height, width) canvas."""
     sample = fit(sample, size)
     canvas = np.full((*size, 3), PAD, np.uint8)
-    canvas[: sample.image.shape[0], : sample.image.shape[1]] = sample.image
-    return Sample(canvas, sample.boxes, sample.labels)
+    return Sample(canvas, _paste(canvas, sample, 0, 0), sample.labels)
 
 
 def crop_boxes(sample: Sample) -> Sample:
@@ -71,28 +66,33 @@ def crop_boxes(sample: Sample) -> Sample:
     side = clipped[:, 2:] - clipped[:, :2]
     whole = np.prod(sample.boxes[:, 2:] - sample.boxes[:, :2], axis=1)
     keep = (side.min(1, initial=np.inf) >= MIN_SIDE) & (side.prod(1) >= MIN_VISIBLE * whole)
-    return Sample(sample.image, clipped, sample.labels).kept(keep)
+    return Sample(sample.image, clipped[keep], sample.labels[keep])
 
 
-def mosaic(draw: Draw, size: Size, recipe: Recipe, rng: Generator) -> Sample:
-    """Return four drawn samples around a random centre, warped onto one (height, width) canvas."""
+def mosaic(own: Sample, draw: Draw, size: Size, recipe: Recipe, rng: Generator) -> Sample:
+    """Return ``own`` and three more around a random centre, warped onto one (height, width)."""
     height, width = size
     canvas = np.full((2 * height, 2 * width, 3), PAD, np.uint8)
     x, y = (int(side * rng.uniform(0.5, 1.5)) for side in (width, height))
     boxes, labels = [], []
     for quarter in range(4):
-        part = fit(draw(rng), size)
+        part = fit(draw(rng) if quarter else own, size)
         h, w = part.image.shape[:2]
         left = x - w if quarter % 2 == 0 else x
         top = y - h if quarter < 2 else y
-        x1, y1 = max(left, 0), max(top, 0)
-        x2, y2 = min(left + w, 2 * width), min(top + h, 2 * height)
-        canvas[y1:y2, x1:x2] = part.image[y1 - top : y2 - top, x1 - left : x2 - left]
-        boxes.append(part.boxes + np.array([left, top, left, top], np.float32))
+        boxes.append(_paste(canvas, part, left, top))
         labels.append(part.labels)
     # Quarters extend outwards from the centre, so only the canvas can have cut them.
     whole = Sample(canvas, np.concatenate(boxes), np.concatenate(labels))
     return affine(crop_boxes(whole), size, recipe, rng)
+
+
+def _paste(canvas: NDArray[np.uint8], part: Sample, left: int, top: int) -> Boxes:
+    """Copy the picture onto the canvas, where the canvas has room, and return its boxes there."""
+    (h, w), (height, width) = part.image.shape[:2], canvas.shape[:2]
+    x1, y1, x2, y2 = max(left, 0), max(top, 0), min(left + w, width), min(top + h, height)
+    canvas[y1:y2, x1:x2] = part.image[y1 - top : y2 - top, x1 - left : x2 - left]
+    return part.boxes + np.array([left, top, left, top], np.float32)
 
 
 def affine(sample: Sample, size: Size, recipe: Recipe, rng: Generator) -> Sample:
@@ -124,11 +124,8 @@ def mixup(sample: Sample, other: Sample, recipe: Recipe, rng: Generator) -> Samp
     left, top = (
         int(rng.integers(min(space, 0), max(space, 0) + 1)) for space in (width - w, height - h)
     )
-    x1, y1, x2, y2 = max(left, 0), max(top, 0), min(left + w, width), min(top + h, height)
     canvas = np.full_like(sample.image, PAD)
-    canvas[y1:y2, x1:x2] = other.image[y1 - top : y2 - top, x1 - left : x2 - left]
-    shifted = other.boxes + np.array([left, top, left, top], np.float32)
-    placed = crop_boxes(Sample(canvas, shifted, other.labels))
+    placed = crop_boxes(Sample(canvas, _paste(canvas, other, left, top), other.labels))
     return Sample(
         np.asarray(cv2.addWeighted(sample.image, 0.5, canvas, 0.5, 0), np.uint8),
         np.concatenate((sample.boxes, placed.boxes)),
@@ -141,9 +138,9 @@ def jitter_colours(sample: Sample, recipe: Recipe, rng: Generator) -> Sample:
     if rng.random() >= recipe.hsv_prob:
         return sample
     shift = np.round(rng.uniform(-1, 1, 3) * recipe.hsv).astype(np.int64)
-    levels = np.arange(256)
-    tables = ((levels + shift[0]) % 180, levels + shift[1], levels + shift[2])
-    table = np.stack([np.clip(t, 0, 255) for t in tables], -1).astype(np.uint8)
+    table = np.arange(256)[:, None] + shift
+    table[:, 0] %= 180
+    table = np.clip(table, 0, 255).astype(np.uint8)
     hsv = cv2.LUT(cv2.cvtColor(sample.image, cv2.COLOR_BGR2HSV), table[None])
     image = np.asarray(cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR), np.uint8)
     return Sample(image, sample.boxes, sample.labels)
@@ -166,14 +163,9 @@ def augment(
     ``own`` is the picture to show, ``draw`` gives any other.  ``mixed`` allows Mosaic and MixUp,
     which the last epochs do not use.
     """
-    turn = iter([own])
-
-    def first_own(generator: Generator) -> Sample:
-        return next(turn, None) or draw(generator)
-
     sample = own
     if mixed and rng.random() < recipe.mosaic_prob:
-        sample = mosaic(first_own, size, recipe, rng)
+        sample = mosaic(own, draw, size, recipe, rng)
         if rng.random() < recipe.mixup_prob:
             sample = mixup(sample, draw(rng), recipe, rng)
     return letterbox(flip(jitter_colours(sample, recipe, rng), recipe.flip_prob, rng), size)

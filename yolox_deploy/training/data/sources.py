@@ -51,8 +51,8 @@ def _paired(files: Sequence[Path], folders: Sequence[Path]) -> list[CocoSource]:
         return [CocoSource(path, image_folder(path)) for path in files]
     if len(folders) not in (1, len(files)):
         raise UsageError(f"{len(files)} annotation files and {len(folders)} image folders")
-    wide = list(folders) * (len(files) if len(folders) == 1 else 1)
-    return [CocoSource(path, folder) for path, folder in zip(files, wide, strict=True)]
+    wide = folders if len(folders) == len(files) else [*folders] * len(files)
+    return list(map(CocoSource, files, wide))
 
 
 def image_folder(annotations: Path) -> Path:
