@@ -64,16 +64,16 @@ class Postprocess:
     """
 
     def __init__(
-        self,
-        spec: ModelSpec,
-        thresholds: Thresholds,
-        classes: Classes | None = None,
+        self, spec: ModelSpec, thresholds: Thresholds, classes: Classes | None = None
     ) -> None:
         self.spec = spec
         self.thresholds = thresholds
         self.task = task_of(spec)
         self.in_graph = spec.output == "detections"
-        self.wanted = _wanted_classes(spec, classes)
+        self.wanted: NDArray[np.bool_] | None = None
+        if classes is not None:
+            self.wanted = np.zeros(spec.num_classes, bool)
+            self.wanted[class_ids_of(classes, spec.class_names, spec.num_classes)] = True
         if self.in_graph:
             _check_thresholds_in_graph(spec, thresholds)
         else:
@@ -90,12 +90,8 @@ class Postprocess:
         ``output`` is (N, A, width), or (K, width) behind a suppression in the graph; ``ratios``
         are the N letterbox ratios, ``image_sizes`` the N pictures' (height, width).
         """
-        return [
-            self.finish(found, ratio, size)
-            for found, ratio, size in zip(
-                self.decode(output, len(ratios)), ratios, image_sizes, strict=True
-            )
-        ]
+        found = self.decode(output, len(ratios))
+        return [self.finish(*of_one) for of_one in zip(found, ratios, image_sizes, strict=True)]
 
     def decode(self, output: NDArray[np.float32], count: int) -> list[Candidates]:
         """Return the candidates of each of ``count`` pictures, in input pixels."""
@@ -113,13 +109,8 @@ class Postprocess:
             kept = np.flatnonzero(found.scores >= thresholds.score)
             kept = kept[np.argsort(-found.scores[kept], kind="stable")]
         else:
-            kept = nms(
-                found.xyxy,
-                found.scores,
-                found.class_ids,
-                thresholds.iou,
-                class_agnostic=thresholds.class_agnostic,
-            )
+            boxes = found.xyxy, found.scores, found.class_ids
+            kept = nms(*boxes, thresholds.iou, class_agnostic=thresholds.class_agnostic)
         return found[kept[: thresholds.max_detections]]
 
     def finish(self, found: Candidates, ratio: float, image_size: tuple[int, int]) -> Detections:
@@ -143,12 +134,3 @@ def _check_thresholds_in_graph(spec: ModelSpec, thresholds: Thresholds) -> None:
             f"{spec.name} has its NMS in the graph, which fixes the thresholds: "
             f"{'; '.join(problems)}; export again without --nms to choose freely"
         )
-
-
-def _wanted_classes(spec: ModelSpec, classes: Classes | None) -> NDArray[np.bool_] | None:
-    """Return a mask over class ids, ``None`` for all of them."""
-    if classes is None:
-        return None
-    wanted = np.zeros(spec.num_classes, bool)
-    wanted[class_ids_of(classes, spec.class_names, spec.num_classes)] = True
-    return wanted

@@ -129,10 +129,10 @@ class ModelSpec:
                 )
             known = {f.name for f in fields(cls)}
             values = {key: value for key, value in content.items() if key in known}
-            values["class_names"] = tuple(_strings(values["class_names"]))
-            values["strides"] = tuple(_integers(values["strides"]))
-            _integers([values["height"], values["width"], values["batch"] or 1])
-            values["assumed"] = tuple(_strings(values.get("assumed", ())))
+            values["class_names"] = _tuple_of(str, values["class_names"])
+            values["strides"] = _tuple_of(int, values["strides"])
+            _tuple_of(int, [values["height"], values["width"], values["batch"] or 1])
+            values["assumed"] = _tuple_of(str, values.get("assumed", []))
             values["input"] = _input_convention(values["input"])
             _optional_kinds(values)
             return cls(**values)
@@ -216,50 +216,34 @@ def default_class_names(count: int) -> tuple[str, ...]:
     return tuple(f"class_{i}" for i in range(count))
 
 
-def _strings(values: Any) -> list[str]:
-    if not isinstance(values, (list, tuple)) or not all(isinstance(v, str) for v in values):
-        raise TypeError(f"expected a list of texts, got {values!r:.60}")
-    return list(values)
-
-
-def _integers(values: Any) -> list[int]:
-    if not isinstance(values, list) or not all(type(v) is int for v in values):
-        raise TypeError(f"expected a list of integers, got {values!r:.60}")
-    return values
+def _tuple_of(kind: type, values: Any) -> tuple[Any, ...]:
+    if not isinstance(values, list) or not all(type(v) is kind for v in values):
+        word = "texts" if kind is str else "integers"
+        raise TypeError(f"expected a list of {word}, got {values!r:.60}")
+    return tuple(values)
 
 
 def _optional_kinds(values: dict[str, Any]) -> None:
     """Raise ``TypeError`` where a field that is passed on unread has the wrong type."""
-    kinds: dict[str, tuple[type, ...]] = {
-        "name": (str,),
-        "output": (str,),
-        "precision": (str,),
-        "task": (str,),
-        "task_settings": (dict,),
-        "architecture": (str, type(None)),
-        "checkpoint_sha256": (str, type(None)),
-        "tools": (dict,),
-        "verification": (dict, type(None)),
-        "score_threshold": (int, float, type(None)),
-        "iou_threshold": (int, float, type(None)),
+    kinds = {
+        str: ("name", "output", "precision", "task"),
+        str | None: ("architecture", "checkpoint_sha256"),
+        dict: ("tools", "task_settings"),
+        dict | None: ("verification",),
+        float | int | None: ("score_threshold", "iou_threshold"),
     }
-    for key, kind in kinds.items():
-        if key in values and not isinstance(values[key], kind):
-            raise TypeError(f"{key} is {values[key]!r:.60}")
+    for kind, keys in kinds.items():
+        for key in keys:
+            if key in values and not isinstance(values[key], kind):
+                raise TypeError(f"{key} is {values[key]!r:.60}")
     if "name" not in values:
         raise KeyError("name")
-    _strings(list(values.get("tools", {}).values()))
+    _tuple_of(str, list(values.get("tools", {}).values()))
 
 
 def _input_convention(values: Any) -> InputConvention:
-    floats = {
-        key: tuple(float(v) for v in values[key]) if key != "scale" else float(values[key])
-        for key in ("scale", "mean", "std")
-    }
-    if len(floats["mean"]) != 3 or len(floats["std"]) != 3:  # type: ignore[arg-type]
+    mean, std = (tuple(map(float, values[key])) for key in ("mean", "std"))
+    if len(mean) != 3 or len(std) != 3:
         raise ValueError("mean and std need three values each")
-    return InputConvention(
-        colour_order=values["colour_order"],
-        pad_value=int(values["pad_value"]),
-        **floats,  # type: ignore[arg-type]
-    )
+    scale, pad_value = float(values["scale"]), int(values["pad_value"])
+    return InputConvention(values["colour_order"], scale, mean, std, pad_value)

@@ -17,7 +17,7 @@ from onnx import numpy_helper
 
 from yolox_deploy.errors import YoloxDeployError
 from yolox_deploy.export import TARGETS, ExportOptions, ExportResult, export_model
-from yolox_deploy.export.verify import Pictures, Reference
+from yolox_deploy.export.verify import Reference, load_pictures
 from yolox_deploy.models import YOLOX, build_network
 from yolox_deploy.models.checkpoint import load_checkpoint
 from yolox_deploy.runtimes import BACKENDS
@@ -127,7 +127,7 @@ def nano_hub(made_once: Any, nano_pth: Path) -> ExportResult:
 def reference(nano_pth: Path) -> Reference:
     """The real nano's own outputs for the pictures that ship with the package."""
     checkpoint = load_checkpoint(nano_pth)
-    return Reference(checkpoint.network, checkpoint.spec(), Pictures.load(None))
+    return Reference(checkpoint.network, checkpoint.spec(), load_pictures(None))
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ from yolox_deploy.export import (
     Verification,
     export_model,
 )
-from yolox_deploy.export.verify import Pictures, Reference, verify
+from yolox_deploy.export.verify import Reference, load_pictures, verify
 from yolox_deploy.files import ASSETS
 from yolox_deploy.models.checkpoint import load_checkpoint
 from yolox_deploy.runtimes import BACKENDS
@@ -43,7 +42,7 @@ SHIPPED = len(list(ASSETS.glob("*.jpg")))
 
 def result_of(runtime: Any, reference: Reference) -> Verification:
     with runtime as opened:
-        return verify(opened, reference, "fp32")
+        return verify(opened, reference.inputs, reference.outputs)
 
 
 def weights_of(result: ExportResult) -> dict[str, Any]:
@@ -116,7 +115,7 @@ def test_right_weights_are_not_suspected(
 ) -> None:
     for picture in mixed_pictures[:4]:
         shutil.copy(picture, tmp_path)
-    pictures = Pictures.load(None if seen == "drawn" else tmp_path)
+    pictures = load_pictures(None if seen == "drawn" else tmp_path)
     for path, legacy in ((nano_pth, False), (legacy_pth, True)):
         checkpoint = load_checkpoint(path)
         spec = checkpoint.spec(SpecHints(legacy=legacy))
@@ -326,13 +325,14 @@ def test_the_record_holds_the_differences_and_the_tolerance_with_its_reason(
 def test_the_pictures_that_ship_show_something_to_both_kinds_of_weights(
     nano_pth: Path, legacy_pth: Path
 ) -> None:
-    pictures = Pictures.load(None)
-    assert len(pictures.images) == SHIPPED >= 3
+    pictures = load_pictures(None)
+    assert len(pictures) == SHIPPED >= 3
     for path, legacy in ((nano_pth, False), (legacy_pth, True)):
         checkpoint = load_checkpoint(path)
         spec = checkpoint.spec(SpecHints(legacy=legacy))
         with BACKENDS["torch"].runtime_class()(path, hints=SpecHints(legacy=legacy)) as runtime:
-            found = verify(runtime, Reference(checkpoint.network, spec, pictures), "fp32")
+            reference = Reference(checkpoint.network, spec, pictures)
+            found = verify(runtime, reference.inputs, reference.outputs)
         assert found.comparison is not None
         assert found.comparison["detections"] >= 9
 
@@ -340,21 +340,21 @@ def test_the_pictures_that_ship_show_something_to_both_kinds_of_weights(
 def test_a_large_folder_is_sampled_and_unreadable_pictures_are_passed_over(
     data_file: Any, tmp_path: Path
 ) -> None:
-    assert len(Pictures.load(data_file("coco_val/images")).images) == 64
+    assert len(load_pictures(data_file("coco_val/images"))) == 64
     shutil.copy(data_file("images/dog.jpg"), tmp_path)
     (tmp_path / "broken.jpg").write_text("no picture")
-    loaded = Pictures.load(tmp_path)
-    assert len(loaded.images) == 1
+    loaded = load_pictures(tmp_path)
+    assert len(loaded) == 1
 
 
 def test_a_folder_with_nothing_readable_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="folder without pictures"):
-        Pictures.load(tmp_path)
+        load_pictures(tmp_path)
     (tmp_path / "broken.jpg").write_text("no picture")
     with pytest.raises(ImageError, match=r"none of its 1 pictures"):
-        Pictures.load(tmp_path)
+        load_pictures(tmp_path)
     with pytest.raises(ImageError, match="no such file"):
-        Pictures.load(tmp_path / "missing")
+        load_pictures(tmp_path / "missing")
 
 
 def test_a_batch_with_its_pictures_mixed_up_is_noticed(
@@ -369,7 +369,6 @@ def test_a_batch_with_its_pictures_mixed_up_is_noticed(
 
 def replace_inputs(reference: Reference, order: list[int]) -> Reference:
     """The same outputs beside other pictures' inputs."""
-    pictures = replace(reference.pictures)
-    turned = Reference(reference.network, reference.spec, pictures)
+    turned = Reference(reference.network, reference.spec, reference.pictures)
     turned.inputs = np.ascontiguousarray(turned.inputs[order])
     return turned

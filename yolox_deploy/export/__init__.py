@@ -1,7 +1,6 @@
 """Checkpoint to ONNX, ONNX to the other formats, and verification (needs PyTorch and ONNX).
 
-Names are imported when they are first used: the table of targets, for example, can be read without
-PyTorch and ONNX.
+What needs PyTorch and ONNX is imported when it is first used.
 """
 
 from __future__ import annotations
@@ -9,11 +8,12 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from yolox_deploy.export.options import ExportOptions
+from yolox_deploy.export.results import ExportResult, NotBuiltError, UnverifiedError
+from yolox_deploy.export.targets import TARGETS, Setting, Target
+
 if TYPE_CHECKING:
-    from yolox_deploy.export.options import ExportOptions
     from yolox_deploy.export.pipeline import export_model
-    from yolox_deploy.export.results import ExportResult, NotBuiltError, UnverifiedError
-    from yolox_deploy.export.targets import TARGETS, Setting, Target
     from yolox_deploy.export.verify import Verification
 
 __all__ = [
@@ -28,17 +28,7 @@ __all__ = [
     "export_model",
 ]
 
-_HOMES = {
-    "ExportOptions": "options",
-    "ExportResult": "results",
-    "NotBuiltError": "results",
-    "Setting": "targets",
-    "TARGETS": "targets",
-    "Target": "targets",
-    "UnverifiedError": "results",
-    "Verification": "verify",
-    "export_model": "pipeline",
-}
+_HOMES = {"Verification": "verify", "export_model": "pipeline"}
 
 
 def __getattr__(name: str) -> Any:

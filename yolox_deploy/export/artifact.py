@@ -1,8 +1,4 @@
-"""Verify an artifact that is there already, and keep the result in it.
-
-This is for an engine that was built on a machine that cannot run it, and for anybody who wants to
-check a file again.
-"""
+"""Verify an artifact that is there already, such as an engine that was built elsewhere."""
 
 from __future__ import annotations
 
@@ -14,7 +10,7 @@ from typing import NamedTuple
 
 from yolox_deploy.errors import InputFileError, UsageError
 from yolox_deploy.export.targets import target_of
-from yolox_deploy.export.verify import Pictures, Reference, Verification, verify
+from yolox_deploy.export.verify import Reference, Verification, load_pictures, verify
 from yolox_deploy.files import reported_as_output_error, workplace
 from yolox_deploy.models.checkpoint import load_checkpoint
 from yolox_deploy.runtimes.registry import CHECKPOINT_SUFFIXES, backend_for
@@ -62,13 +58,13 @@ def verify_artifact(
                 "made from this checkpoint"
             )
         report("running the checkpoint on the verification pictures")
-        reference = Reference(loaded.network, spec, Pictures.load(pictures))
+        reference = Reference(loaded.network, spec, load_pictures(pictures))
         report(f"verifying {artifact.name}")
-        found = verify(runtime, reference, spec.precision)
+        found = verify(runtime, reference.inputs, reference.outputs)
         problem = reference.input_problem()
     if problem:
         found = replace(found, status="failed", problems=(problem, *found.problems))
-    notes = list(found.notes)
+    notes = [*found.notes]
     other = spec.checkpoint_sha256 not in (None, loaded.sha256)
     if other and found.status == "failed":
         # This says nothing about the artifact, which keeps the result of its own verification.

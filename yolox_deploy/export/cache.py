@@ -39,7 +39,10 @@ def exported(
     Raises :class:`UsageError` for a backend that no target writes files for,
     :class:`MissingPackageError` without PyTorch, and what the export raises.
     """
-    if not needs_export(model, backend):
+    suffix = model.suffix.lower()
+    if suffix not in CHECKPOINT_SUFFIXES:
+        return model
+    if backend != "auto" and suffix in BACKENDS[backend].suffixes:
         return model
     if importlib.util.find_spec("torch") is None:
         raise MissingPackageError(
@@ -64,14 +67,6 @@ def exported(
     return artifact
 
 
-def needs_export(model: Path, backend: str) -> bool:
-    """Return whether ``model`` is a checkpoint and ``backend`` does not open it as it is."""
-    suffix = model.suffix.lower()
-    if suffix not in CHECKPOINT_SUFFIXES:
-        return False
-    return backend == "auto" or suffix not in BACKENDS[backend].suffixes
-
-
 def target_for(backend: str) -> Target | None:
     """Return the target that writes files for ``backend``.
 
@@ -80,10 +75,10 @@ def target_for(backend: str) -> Target | None:
     :class:`~yolox_deploy.errors.DeviceError` for a backend that cannot run here.
     """
     if backend == "auto":
-        rows = [row for row in TARGETS.values() if row.backend in BACKENDS]
+        rows = (row for row in TARGETS.values() if row.backend in BACKENDS)
         return next((row for row in rows if BACKENDS[row.backend].availability().ok), None)
-    able = [row for row in TARGETS.values() if row.backend == backend]
-    if not able:
+    able = next((row for row in TARGETS.values() if row.backend == backend), None)
+    if able is None:
         raise UsageError(
             f"no export target writes files for backend {backend}: give it a file that it opens "
             f"({' or '.join(BACKENDS[backend].suffixes)}) in the place of a checkpoint"
@@ -91,7 +86,7 @@ def target_for(backend: str) -> Target | None:
     if not BACKENDS[backend].availability().ok:
         # Says which package or GPU is missing.
         BACKENDS[backend].runtime_class()
-    return able[0]
+    return able
 
 
 def _key(checkpoint: Path, target: Target, options: ExportOptions) -> str:

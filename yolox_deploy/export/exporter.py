@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 
@@ -33,6 +33,7 @@ FLUSHED_PICTURES = 3
 Report = Callable[[str], None]
 
 
+@dataclass
 class Exporter:
     """Writes and verifies the artifacts of one checkpoint, one target after the other.
 
@@ -41,38 +42,27 @@ class Exporter:
     is ``None`` where verification is turned off.
     """
 
-    def __init__(
-        self,
-        checkpoint: Checkpoint,
-        spec: ModelSpec,
-        options: ExportOptions,
-        reference: Reference | None,
-        place: Path,
-        report: Report,
-    ) -> None:
-        self.checkpoint = checkpoint
-        self.spec = spec
-        self.options = options
-        self.place = place
-        self.report = report
+    checkpoint: Checkpoint
+    spec: ModelSpec
+    options: ExportOptions
+    reference: Reference | None
+    place: Path
+    report: Report
+
+    def __post_init__(self) -> None:
         self.hubs: dict[int | None, Hub] = {}
         self.verified_graphs: dict[str, Verification] = {}
         self.halves: dict[int | None, tuple[onnx.ModelProto, str]] = {}
-        self.reference = reference
-        self.input_problem = reference.input_problem() if reference else None
+        self.input_problem = self.reference.input_problem() if self.reference else None
 
     def hub(self, batch: int | None) -> Hub:
         """Return the ONNX graph with raw output for ``batch`` pictures, traced the first time."""
         if batch not in self.hubs:
             self.report("tracing the network to ONNX")
-            network = prepare(
-                self.checkpoint.network, self.spec.input, scale_stem=self.options.scale_stem
-            )
+            options, spec = self.options, replace(self.spec, batch=batch, output="raw")
+            network = prepare(self.checkpoint.network, spec.input, scale_stem=options.scale_stem)
             self.hubs[batch] = make_hub(
-                network,
-                replace(self.spec, batch=batch, output="raw"),
-                opset=self.options.opset,
-                simplify=self.options.simplify,
+                network, spec, opset=options.opset, simplify=options.simplify
             )
         return self.hubs[batch]
 
@@ -119,12 +109,13 @@ class Exporter:
     def cost_of_flushing(self, half: onnx.ModelProto, spec: ModelSpec) -> str:
         """Return what is lost on an engine that flushes FP16's subnormal weights to zero."""
         assert self.reference is not None
-        reference = self.reference.first(FLUSHED_PICTURES)
+        inputs = self.reference.inputs[:FLUSHED_PICTURES]
+        expected = self.reference.outputs[:FLUSHED_PICTURES]
         spec = replace(spec, output="raw", score_threshold=None, iou_threshold=None)
         with self.on_onnxruntime(half, spec) as opened:
-            honest = reference.with_outputs(opened.infer(reference.inputs))
+            honest = opened.infer(inputs)
         with self.on_onnxruntime(flushed(half), spec) as opened:
-            change, verdict = (verify(opened, r, "fp16") for r in (honest, reference))
+            change, verdict = (verify(opened, inputs, outputs) for outputs in (honest, expected))
         c = change.comparison
         assert c is not None
         return (
@@ -149,15 +140,14 @@ class Exporter:
         key = _content(graph)
         if key not in self.verified_graphs:
             with self.on_onnxruntime(graph, self.spec) as opened:
-                found = verify(opened, self.reference, self.spec.precision)
+                found = verify(opened, self.reference.inputs, self.reference.outputs)
             self.verified_graphs[key] = found
         return self.verified_graphs[key]
 
     def verify(self, row: Target, main: Path, graph: onnx.ModelProto, final: Path) -> Verification:
         """Verify an artifact, or if it cannot run here the ``graph`` that it is made from."""
-        precision = self.spec.precision
         if self.reference is None:
-            return Verification("not run", (), None, 0, precision, ("turned off",))
+            return Verification("not run", (), None, 0, self.spec.precision, ("turned off",))
         self.report(f"verifying {row.name}")
         why_not = row.why_not_executed()
         if why_not:
@@ -169,7 +159,7 @@ class Exporter:
             found = replace(found, executed=False, notes=(*found.notes, note))
         else:
             with BACKENDS[row.backend].runtime_class()(main) as opened:
-                found = verify(opened, self.reference, precision)
+                found = verify(opened, self.reference.inputs, self.reference.outputs)
             if row.name == HUB.name:
                 self.verified_graphs[_content(graph)] = found
         if self.input_problem:
@@ -198,11 +188,8 @@ def _content(graph: onnx.ModelProto) -> str:
 
 def _tool_versions(row: Target) -> dict[str, str]:
     """Return the versions of the packages that made an artifact."""
-    packages = dict.fromkeys(("yolox-deploy", "torch", "onnx", "onnxsim", row.package))
     versions = {}
-    for package in packages:
-        try:
+    for package in ("yolox-deploy", "torch", "onnx", "onnxsim", row.package):
+        with suppress(importlib.metadata.PackageNotFoundError):
             versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
     return versions

@@ -1,7 +1,4 @@
-"""The hub: a prepared network as an ONNX graph, with the spec in its metadata.
-
-Every other format is converted from this graph.
-"""
+"""The hub: a prepared network as an ONNX graph, from which every other format is converted."""
 
 from __future__ import annotations
 
@@ -12,9 +9,8 @@ import logging
 import tempfile
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import onnx
 import torch
@@ -24,7 +20,7 @@ from yolox_deploy.errors import ConversionError, UsageError
 from yolox_deploy.export.options import DEFAULT_OPSET
 from yolox_deploy.export.prepare import PreparedNetwork
 from yolox_deploy.runtimes.base import one_line
-from yolox_deploy.spec import SPEC_KEY, ModelSpec
+from yolox_deploy.spec import LARGEST_BATCH, SPEC_KEY, ModelSpec
 from yolox_deploy.tasks import task_of
 
 INPUT_NAME = "images"
@@ -35,8 +31,7 @@ OLDEST_OPSET = 11
 DYNAMO_OPSET = 18
 
 
-@dataclass(frozen=True)
-class Hub:
+class Hub(NamedTuple):
     """An ONNX graph with raw output, and notes on how it was made."""
 
     model: onnx.ModelProto
@@ -64,49 +59,30 @@ def make_hub(
             f"PyTorch {torch.__version__} wrote opset {written} instead of {opset}: choose --opset "
             f"{written} or another one"
         )
-    notes = []
-    if simplify:
-        model, note = simplified(model)
-        if note:
-            notes.append(note)
-    _state_shapes(model, spec)
+    model, note = simplified(model) if simplify else (model, "")
+    # The exporters leave gaps in the shapes.
+    set_shape(model.graph.input[0], [spec.batch or "batch", 3, spec.height, spec.width])
+    set_shape(model.graph.output[0], output_shape(spec))
     onnx.checker.check_model(model, full_check=True)
-    return Hub(model, tuple(notes))
+    return Hub(model, (note,) if note else ())
 
 
 def _traced(network: PreparedNetwork, spec: ModelSpec, opset: int) -> onnx.ModelProto:
     """Return the graph that the exporter of PyTorch writes which can write the opset."""
     images = torch.zeros(spec.batch or 2, 3, spec.height, spec.width)
-    names: dict[str, Any] = {
-        "input_names": [INPUT_NAME],
-        "output_names": [OUTPUT_NAME],
-        "opset_version": opset,
-    }
+    how: dict[str, Any] = {"input_names": [INPUT_NAME], "output_names": [OUTPUT_NAME]}
+    dynamic = spec.batch is None
+    if opset < DYNAMO_OPSET:
+        axes = {INPUT_NAME: {0: "batch"}, OUTPUT_NAME: {0: "batch"}}
+        how |= {"dynamo": False, "dynamic_axes": axes if dynamic else None}
+    else:
+        batch = {0: torch.export.Dim("batch", min=1, max=LARGEST_BATCH)}
+        how |= {"dynamo": True, "external_data": False, "verbose": False}
+        how["dynamic_shapes"] = (batch,) if dynamic else None
     try:
         with _quiet(), tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "traced.onnx"
-            if opset < DYNAMO_OPSET:
-                axes = {INPUT_NAME: {0: "batch"}, OUTPUT_NAME: {0: "batch"}}
-                torch.onnx.export(
-                    network,
-                    (images,),
-                    file,
-                    dynamo=False,
-                    dynamic_axes=axes if spec.batch is None else None,
-                    **names,
-                )
-            else:
-                batch = {0: torch.export.Dim("batch", min=1, max=4096)}
-                torch.onnx.export(
-                    network,
-                    (images,),
-                    file,
-                    dynamo=True,
-                    external_data=False,
-                    verbose=False,
-                    dynamic_shapes=(batch,) if spec.batch is None else None,
-                    **names,
-                )
+            torch.onnx.export(network, (images,), file, opset_version=opset, **how)
             return onnx.load_model(file)
     except Exception as error:
         raise ConversionError(
@@ -129,9 +105,7 @@ def _quiet() -> Iterator[None]:
 
 
 def simplified(model: onnx.ModelProto) -> tuple[onnx.ModelProto, str]:
-    """Return the graph with its constants folded by onnxsim, and an empty note.
-
-    Where that fails the graph is returned as it was, with a note that says why.
+    """Return the graph with its constants folded by onnxsim, or as it was and a note on why.
 
     onnxsim's fusions stay off: they would multiply the stem's scale back into its weights.
     """
@@ -148,14 +122,6 @@ def simplified(model: onnx.ModelProto) -> tuple[onnx.ModelProto, str]:
         return model, f"not simplified: onnxsim failed ({one_line(error)})"
     del smaller.metadata_props[:]
     return smaller, ""
-
-
-def _state_shapes(model: onnx.ModelProto, spec: ModelSpec) -> None:
-    """Write the input's and output's shape as the spec knows them (exporters leave gaps)."""
-    graph = model.graph
-    shape = [spec.batch or "batch", 3, spec.height, spec.width]
-    set_shape(graph.input[0], shape)
-    set_shape(graph.output[0], output_shape(spec))
 
 
 def output_shape(spec: ModelSpec) -> list[int | str]:

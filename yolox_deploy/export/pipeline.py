@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,10 @@ from yolox_deploy.export.options import ExportOptions, requested_spec
 from yolox_deploy.export.results import ExportResult, NotBuiltError, UnverifiedError
 from yolox_deploy.export.targets import HUB, TARGETS, Target, all_settings, takers
 from yolox_deploy.export.targets.base import Advance, ignore_progress
-from yolox_deploy.export.verify import Pictures, Reference
+from yolox_deploy.export.verify import Reference, load_pictures
 from yolox_deploy.files import workplace
-from yolox_deploy.models.checkpoint import Checkpoint, load_checkpoint
+from yolox_deploy.models.checkpoint import load_checkpoint
 from yolox_deploy.runtimes.registry import BACKENDS
-from yolox_deploy.spec import ModelSpec
 
 
 def export_model(
@@ -49,12 +48,13 @@ def export_model(
     check_opset(options.opset)
     not_built: dict[str, YoloxDeployError] = {}
     for row in asked_for:
-        reason = row.why_not_built()
-        if reason is None:
-            row.load()
-        else:
+        if reason := row.why_not_built():
             not_built[row.name] = reason
-    rows = _with_hub(asked_for, not_built)
+        else:
+            row.load()
+    # ONNX, once, in the place of the targets that cannot be built here.
+    instead = (HUB if row.name in not_built else row for row in asked_for)
+    rows = list({row.name: row for row in instead}.values())
     if options.verify:
         for row in rows:
             _check_engine(row)
@@ -63,9 +63,10 @@ def export_model(
     spec = requested_spec(loaded, options)
     for row in asked_for:
         row.check(spec)
+    reference = None
     if options.verify:
         report("running the checkpoint on the verification pictures")
-    reference = _reference(loaded, spec, options)
+        reference = Reference(loaded.network, spec, load_pictures(options.pictures))
     with workplace(output) as place:
         exporter = Exporter(loaded, spec, options, reference, place, report)
         results = [exporter.export(row, output) for row in rows]
@@ -75,9 +76,11 @@ def export_model(
         raise UnverifiedError("; ".join((*found, *map(str, not_built.values()))), results)
     if not_built:
         source = next(r for r in results if r.target == HUB.name)
+        verification = replace(source.verification, executed=False).record()
+        unexecuted = replace(source.spec, verification=verification)
         elsewhere = [row for row in asked_for if row.name in not_built]
-        ways_on = [_handed_over(row, source) for row in elsewhere]
-        raise NotBuiltError([not_built[row.name] for row in elsewhere], ways_on, results)
+        ways_on = [row.hand_over(source.path, source.spec, unexecuted) for row in elsewhere]
+        raise NotBuiltError([*not_built.values()], ways_on, results)
     return results
 
 
@@ -97,19 +100,6 @@ def _check_settings(rows: Sequence[Target], settings: Mapping[str, Any]) -> None
             )
 
 
-def _with_hub(rows: Sequence[Target], not_built: Collection[str]) -> list[Target]:
-    """Return the targets with ONNX, once, in the place of those that cannot be built here."""
-    found = {row.name: row for row in (HUB if r.name in not_built else r for r in rows)}
-    return list(found.values())
-
-
-def _handed_over(row: Target, source: ExportResult) -> str:
-    """Give what another machine needs to the target that it will build from ``source``."""
-    verification = replace(source.verification, executed=False)
-    unexecuted = replace(source.spec, verification=verification.record())
-    return row.hand_over(source.path, source.spec, unexecuted)
-
-
 def _check_engine(row: Target) -> None:
     """Import the engine that verifies a target; raises :class:`MissingPackageError`."""
     backend = HUB.backend if row.why_not_executed() else row.backend
@@ -118,10 +108,3 @@ def _check_engine(row: Target) -> None:
         raise MissingPackageError(
             f"verifying target {row.name} needs its engine: {available.reason}; or --no-verify"
         )
-
-
-def _reference(checkpoint: Checkpoint, spec: ModelSpec, options: ExportOptions) -> Reference | None:
-    """Return what artifacts are compared with, ``None`` where verification is turned off."""
-    if not options.verify:
-        return None
-    return Reference(checkpoint.network, spec, Pictures.load(options.pictures))

@@ -16,6 +16,8 @@ from onnx import numpy_helper
 
 from yolox_deploy.errors import MissingPackageError
 
+Weights = NDArray[np.floating]
+
 # Below the first magnitude FP16 has only subnormal numbers, below the second none.
 SMALLEST_NORMAL = 2.0**-14
 SMALLEST_SUBNORMAL = 2.0**-24
@@ -69,16 +71,15 @@ def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def underflow(model: onnx.ModelProto) -> Underflow:
     """Count the convolutions' weights that lie below FP16's normal range; ``model`` is FP32."""
-    weights = small = lost = layers = all_layers = 0
-    for _, array in _convolution_weights(model):
-        magnitude = np.abs(array)
-        below = (magnitude > 0) & (magnitude < SMALLEST_NORMAL)
-        weights += array.size
-        small += int(below.sum())
-        lost += int((below & (magnitude < SMALLEST_SUBNORMAL)).sum())
-        layers += bool(below.any())
-        all_layers += 1
-    return Underflow(weights, small, lost, layers, all_layers)
+    layers = [np.abs(array) for _, array in _convolution_weights(model)]
+    below = [layer[(layer > 0) & (layer < SMALLEST_NORMAL)] for layer in layers]
+    return Underflow(
+        weights=sum(layer.size for layer in layers),
+        small=sum(small.size for small in below),
+        lost=sum(int((small < SMALLEST_SUBNORMAL).sum()) for small in below),
+        layers=sum(small.size > 0 for small in below),
+        all_layers=len(layers),
+    )
 
 
 def flushed(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -94,9 +95,7 @@ def flushed(model: onnx.ModelProto) -> onnx.ModelProto:
     return copy
 
 
-def _convolution_weights(
-    model: onnx.ModelProto,
-) -> Iterator[tuple[onnx.TensorProto, NDArray[np.floating]]]:
+def _convolution_weights(model: onnx.ModelProto) -> Iterator[tuple[onnx.TensorProto, Weights]]:
     names = {node.input[1] for node in model.graph.node if node.op_type == "Conv"}
     for tensor in model.graph.initializer:
         if tensor.name in names:

@@ -63,9 +63,8 @@ def replace_stem(backbone: CSPDarknet | Darknet53) -> BaseConv:
         first = focus_to_convolution(backbone.stem)
         setattr(backbone, "stem", first)  # noqa: B010 (declared as a Focus)
         return first
-    block = backbone.stem[0]
-    assert isinstance(block, BaseConv)
-    return block
+    assert isinstance(backbone.stem[0], BaseConv)
+    return backbone.stem[0]
 
 
 def fold_batch_norm(block: BaseConv) -> None:

@@ -6,7 +6,7 @@ same whatever exporter or precision came before.  ``TAILS`` has one row per task
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import onnx
@@ -18,23 +18,6 @@ from yolox_deploy.registry import Registry
 from yolox_deploy.spec import ModelSpec
 from yolox_deploy.tasks import task_of
 from yolox_deploy.tasks.grid import grid_and_strides
-
-
-class Tail(Protocol):
-    """The ONNX nodes that a task's output can end with; ``name`` is the task's."""
-
-    @property
-    def name(self) -> str:
-        """The task's name."""
-        ...
-
-    def decode(self, spec: ModelSpec) -> onnx.GraphProto:
-        """Return the graph from raw output (N, A, width) to decoded output of the same shape."""
-        ...
-
-    def suppress(self, spec: ModelSpec) -> onnx.GraphProto:
-        """Return the graph from decoded output to rows of the task's ``graph_columns``."""
-        ...
 
 
 def with_tail(model: onnx.ModelProto, spec: ModelSpec) -> onnx.ModelProto:
@@ -84,13 +67,14 @@ class BoxTail:
     """The tail of a task whose rows begin with a box, an objectness and one score per class.
 
     Further columns pass the decoding as they are, and follow the class in a suppressed row.
+    ``name`` is the task's.  A tail of other rows needs no more than ``name`` and the two methods.
     """
 
     def __init__(self, name: str) -> None:
         self.name = name
 
     def decode(self, spec: ModelSpec) -> onnx.GraphProto:
-        """Return the graph from raw to decoded output, the decoder's two formulas."""
+        """Return the graph from raw output (N, A, width) to decoded output of the same shape."""
         grid, stride = grid_and_strides(spec.height, spec.width, spec.strides)
         graph = onnx.parser.parse_graph(
             """
@@ -110,7 +94,7 @@ class BoxTail:
         return graph
 
     def suppress(self, spec: ModelSpec) -> onnx.GraphProto:
-        """Return the graph from decoded output to rows of picture, x1, y1, x2, y2, score, class.
+        """Return the graph from decoded output to rows of the task's ``graph_columns``.
 
         One label per box, like the decoder: only a box's best class keeps its score.  ONNX
         suppresses ``score > threshold``, so the constant is the next number below the threshold.
@@ -183,14 +167,8 @@ def _floats(*values: float | None) -> NDArray[np.float32]:
 
 
 def _slices() -> dict[str, NDArray[np.int64]]:
-    end = np.iinfo(np.int32).max
-    return {
-        "zero": _ints(0),
-        "two": _ints(2),
-        "four": _ints(4),
-        "end": _ints(end),
-        "last": _ints(2),
-    }
+    bounds = {"zero": 0, "two": 2, "four": 4, "end": np.iinfo(np.int32).max, "last": 2}
+    return {name: _ints(value) for name, value in bounds.items()}
 
 
 def _add_constants(graph: onnx.GraphProto, **arrays: NDArray[Any]) -> None:
@@ -198,4 +176,4 @@ def _add_constants(graph: onnx.GraphProto, **arrays: NDArray[Any]) -> None:
         graph.initializer.append(numpy_helper.from_array(array, name))
 
 
-TAILS: Registry[Tail] = Registry("task", "yolox_deploy.tails", [BoxTail("detect")])
+TAILS: Registry[BoxTail] = Registry("task", "yolox_deploy.tails", [BoxTail("detect")])

@@ -6,7 +6,8 @@ graph in float32, see the same letterboxed pictures, and their outputs are compa
 
 from __future__ import annotations
 
-import copy
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -86,57 +87,38 @@ class Verification:
         }
 
 
-@dataclass(frozen=True)
-class Pictures:
-    """The pictures that everything sees, (h, w, 3) uint8 BGR."""
+def load_pictures(folder: Path | None) -> list[NDArray[np.uint8]]:
+    """Return ``folder``'s pictures, or those that ship with the package, (h, w, 3) uint8 BGR.
 
-    images: tuple[NDArray[np.uint8], ...]
-
-    @classmethod
-    def load(cls, folder: Path | None) -> Pictures:
-        """Read ``folder``'s pictures, or those that ship with the package.
-
-        Unreadable ones are passed over.  Raises :class:`ImageError` where none is left.
-        """
-        paths = find_images([ASSETS if folder is None else folder])
-        if len(paths) > MOST_PICTURES:
-            paths = [paths[i] for i in np.linspace(0, len(paths) - 1, MOST_PICTURES).astype(int)]
-        images = []
-        for path in paths:
-            try:
-                images.append(read_image(path))
-            except ImageError:
-                continue
-        if not images:
-            raise ImageError(f"{folder}: none of its {len(paths)} pictures can be read")
-        return cls(tuple(images))
+    Unreadable ones are passed over.  Raises :class:`ImageError` where none is left.
+    """
+    paths = find_images([ASSETS if folder is None else folder])
+    if len(paths) > MOST_PICTURES:
+        paths = [paths[i] for i in np.linspace(0, len(paths) - 1, MOST_PICTURES).astype(int)]
+    images = []
+    for path in paths:
+        with suppress(ImageError):
+            images.append(read_image(path))
+    if not images:
+        raise ImageError(f"{folder}: none of its {len(paths)} pictures can be read")
+    return images
 
 
 class Reference:
     """The checkpoint's own outputs for the pictures, computed once for all artifacts."""
 
-    def __init__(self, network: YOLOX, spec: ModelSpec, pictures: Pictures) -> None:
+    def __init__(
+        self, network: YOLOX, spec: ModelSpec, pictures: Sequence[NDArray[np.uint8]]
+    ) -> None:
         self.network = network
         self.spec = spec
         self.pictures = pictures
-        shape = (len(pictures.images), 3, spec.height, spec.width)
+        shape = (len(pictures), 3, spec.height, spec.width)
         self.inputs: Array = np.empty(shape, np.float32)
         letterbox = Letterbox(spec.height, spec.width, spec.input)
-        for image, out in zip(pictures.images, self.inputs, strict=True):
+        for image, out in zip(pictures, self.inputs, strict=True):
             letterbox(image, out)
         self.outputs = self._run(self.inputs)
-
-    def first(self, count: int) -> Reference:
-        """Return the reference for the first ``count`` pictures."""
-        part = copy.copy(self)
-        part.inputs, part.outputs = self.inputs[:count], self.outputs[:count]
-        return part
-
-    def with_outputs(self, outputs: Array) -> Reference:
-        """Return a reference that has ``outputs``, raw ones, for the same pictures."""
-        other = copy.copy(self)
-        other.outputs = outputs
-        return other
 
     def _run(self, inputs: Array) -> Array:
         with torch.inference_mode():
@@ -155,15 +137,14 @@ class Reference:
         # An untrained network finds things everywhere, and few of them are steady.
         if other < max(PLENTY, 3 * stated) or 2 * other < others:
             return None
-        numbers = "steady under mirroring in the verification pictures"
+        this, that = "plain 0..255", "legacy"
+        advice = "these are legacy weights (release 0.1.0), add --legacy"
         if self.spec.legacy:
-            return (
-                f"with legacy input {stated} detections are {numbers}, with plain 0..255 input "
-                f"{other}: these are not legacy weights, leave --legacy out"
-            )
+            this, that = that, this
+            advice = "these are not legacy weights, leave --legacy out"
         return (
-            f"with plain 0..255 input {stated} detections are {numbers}, with legacy input "
-            f"{other}: these are legacy weights (release 0.1.0), add --legacy"
+            f"with {this} input {stated} detections are steady under mirroring in the verification "
+            f"pictures, with {that} input {other}: {advice}"
         )
 
     def _steady(self, convention: InputConvention) -> tuple[int, int]:
@@ -173,7 +154,7 @@ class Reference:
         spec = replace(self.spec, output="raw", score_threshold=None, iou_threshold=None)
         postprocess = Postprocess(spec, Thresholds(max_detections=None))
         steady = total = 0
-        for image in self.pictures.images:
+        for image in self.pictures:
             found = []
             for view in (image, np.ascontiguousarray(image[:, ::-1])):
                 tensor = np.empty((1, 3, height, width), np.float32)
@@ -190,18 +171,18 @@ class Reference:
         return steady, total
 
 
-def verify(runtime: Runtime, reference: Reference, precision: Precision) -> Verification:
-    """Compare an opened artifact with the checkpoint's reference outputs."""
-    task = task_of(runtime.spec)
-    tolerance = task.tolerances[precision]
+def verify(runtime: Runtime, inputs: Array, outputs: Array) -> Verification:
+    """Compare an opened artifact with the checkpoint's raw ``outputs`` for ``inputs``."""
+    spec = runtime.spec
+    task = task_of(spec)
+    tolerance = task.tolerances[spec.precision]
     found = task.new_comparison()
-    step = BATCH if runtime.spec.batch is None else runtime.spec.batch
-    for start in range(0, len(reference.inputs), step):
+    step = spec.batch or BATCH
+    for start in range(0, len(inputs), step):
         chunk = slice(start, start + step)
-        output = runtime.infer(reference.inputs[chunk])
-        compare(found, runtime.spec, output, reference.outputs[chunk], tolerance)
+        compare(found, spec, runtime.infer(inputs[chunk]), outputs[chunk], tolerance)
     notes, problems = [], task.problems(found, tolerance)
-    if not found["detections"] and runtime.spec.output == "detections":
+    if not found["detections"] and spec.output == "detections":
         problems.append(
             "the checkpoint detects nothing in these pictures, and behind NMS in the graph there "
             "is nothing else to compare: give pictures it was trained for, --verify FOLDER"
@@ -215,8 +196,8 @@ def verify(runtime: Runtime, reference: Reference, precision: Precision) -> Veri
         "failed" if problems else "passed",
         tuple(problems),
         found,
-        len(reference.inputs),
-        precision,
+        len(inputs),
+        spec.precision,
         tuple(notes),
         task=task.name,
     )

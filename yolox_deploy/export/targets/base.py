@@ -86,13 +86,9 @@ class Target(ABC):
     def with_settings(
         self, settings: Mapping[str, Any], advance: Advance = ignore_progress
     ) -> Self:
-        """Return a copy of the target with those of ``settings`` that it takes.
-
-        Raises :class:`UsageError` for a value that makes no sense.
-        """
+        """Return a copy with ``settings``; raises :class:`UsageError` where one makes no sense."""
         row = copy.copy(self)
-        row.given = dict(settings)
-        row.advance = advance
+        row.given, row.advance = dict(settings), advance
         return row
 
     def load(self) -> None:
@@ -107,9 +103,8 @@ class Target(ABC):
     @property
     def install(self) -> str:
         """The command that installs the converter."""
-        if self.extra is None:
-            return f"pip install {self.package}"
-        return f'pip install "yolox-deploy[{self.extra}]"'
+        what = f'"yolox-deploy[{self.extra}]"' if self.extra else self.package
+        return f"pip install {what}"
 
     def check(self, spec: ModelSpec) -> None:
         """Raise :class:`UsageError` if this format cannot carry what was asked for."""
@@ -141,8 +136,6 @@ class Target(ABC):
         """
         return None
 
-    # Some artifacts can be built only on a machine of a certain kind.
-
     def why_not_built(self) -> YoloxDeployError | None:
         """Return why this machine cannot build what another machine can, else ``None``.
 
@@ -162,8 +155,6 @@ class Target(ABC):
     def made_for(self) -> str:
         """Return what an artifact in the cache depends on beside its checkpoint, "" for nothing."""
         return ""
-
-    # Some artifacts run only on a machine of a certain kind.
 
     def why_not_executed(self) -> str:
         """Return one sentence on why the artifact cannot run on this machine, "" if it can.

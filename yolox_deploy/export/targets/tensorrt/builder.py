@@ -7,6 +7,7 @@ targets), so every step asks whether a name is there, never for a version number
 from __future__ import annotations
 
 import contextlib
+import operator
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,8 +35,7 @@ class BuildRequest:
     """What :func:`build_engine` needs beside the graph; ``workspace`` is in bytes.
 
     ``profile`` has the smallest, preferred and largest shape of the input, ``None`` if its shape is
-    fixed.  ``timing_cache`` is a file that keeps the measured times of kernels for later builds,
-    for versions that measure them.
+    fixed.  ``timing_cache`` keeps the measured times of kernels, for versions that measure them.
     """
 
     precision: EnginePrecision = "fp32"
@@ -48,10 +48,7 @@ class BuildRequest:
 
 
 def build_engine(
-    trt: Any,
-    graph: onnx.ModelProto,
-    request: BuildRequest,
-    advance: Advance = ignore_progress,
+    trt: Any, graph: onnx.ModelProto, request: BuildRequest, advance: Advance = ignore_progress
 ) -> bytes:
     """Return the serialized engine of ``graph``; ``trt`` is the module that builds it.
 
@@ -81,7 +78,7 @@ def build_engine(
     if plan is None:
         raise ConversionError(f"{_name(trt)} could not convert: {_reason(log, request)}")
     if cache is not None and request.timing_cache:
-        # A cache that cannot be kept costs time at the next build, and nothing else.
+        # A cache that cannot be kept only costs time at the next build.
         with contextlib.suppress(OutputError):
             write_atomically(request.timing_cache, bytes(config.get_timing_cache().serialize()))
     return bytes(plan)
@@ -127,11 +124,8 @@ def targets_of(trt: Any) -> tuple[str, ...]:
 def network_flags(trt: Any) -> int:
     """Return the flags of a network: explicit batch and, if the version has it, strong typing."""
     kind = trt.NetworkDefinitionCreationFlag
-    flags = 0
-    for name in ("EXPLICIT_BATCH", "STRONGLY_TYPED"):
-        if hasattr(kind, name):
-            flags |= 1 << int(getattr(kind, name))
-    return flags
+    names = ("EXPLICIT_BATCH", "STRONGLY_TYPED")
+    return sum(1 << int(getattr(kind, name)) for name in names if hasattr(kind, name))
 
 
 def is_quantized(graph: onnx.ModelProto) -> bool:
@@ -143,11 +137,9 @@ def _parse(trt: Any, network: Any, graph: onnx.ModelProto, log: Any) -> None:
     parser = trt.OnnxParser(network, log)
     if parser.parse(graph.SerializeToString()):
         return
-    problems = []
-    for i in range(parser.num_errors):
-        error = parser.get_error(i)
+    problems, nodes = [], graph.graph.node
+    for error in map(parser.get_error, range(parser.num_errors)):
         number = error.node()
-        nodes = graph.graph.node
         where = f"node {number} ({nodes[number].op_type}): " if 0 <= number < len(nodes) else ""
         problems.append(where + one_line(ValueError(error.desc())))
     text = "; ".join(dict.fromkeys(problems)) or _last(log) or "its parser gave no reason"
@@ -171,9 +163,8 @@ def _set_precision(
         return
     config.set_flag(trt.BuilderFlag.FP16)
     config.set_flag(trt.BuilderFlag.OBEY_PRECISION_CONSTRAINTS)
-    for i in range(network.num_layers):
-        layer = network.get_layer(i)
-        floats = (trt.DataType.FLOAT, trt.DataType.HALF)
+    floats = (trt.DataType.FLOAT, trt.DataType.HALF)
+    for layer in map(network.get_layer, range(network.num_layers)):
         if TAIL.match(layer.name) and layer.get_output(0).dtype in floats:
             layer.precision = trt.DataType.FLOAT
             layer.set_output_type(0, trt.DataType.FLOAT)
@@ -242,10 +233,8 @@ def _name(trt: Any) -> str:
 
 def _has(trt: Any, *names: str) -> bool:
     """Return whether the module has every dotted name."""
-    for name in names:
-        found = trt
-        for part in name.split("."):
-            if not hasattr(found, part):
-                return False
-            found = getattr(found, part)
+    try:
+        operator.attrgetter(*names)(trt)
+    except AttributeError:
+        return False
     return True

@@ -90,8 +90,8 @@ class EngineSettings:
             least, preferred, most = self.profile
             if not 1 <= least <= preferred <= most <= LARGEST_BATCH:
                 raise UsageError(
-                    "batch is MIN,OPT,MAX in ascending order, each in "
-                    f"1..{LARGEST_BATCH}, got {least},{preferred},{most}"
+                    f"batch is MIN,OPT,MAX in ascending order, each in 1..{LARGEST_BATCH}, "
+                    f"got {least},{preferred},{most}"
                 )
 
     def batches(self, spec: ModelSpec) -> tuple[int, int, int]:

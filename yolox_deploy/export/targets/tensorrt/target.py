@@ -36,15 +36,8 @@ from yolox_deploy.export.targets.tensorrt.settings import (
 from yolox_deploy.export.targets.tensorrt.trtexec import trtexec_line, write_recipe
 from yolox_deploy.runtimes.base import one_line
 from yolox_deploy.runtimes.gpu import Gpu, find_gpu, free_memory, missing_gpu
+from yolox_deploy.runtimes.tensorrt import sidecar
 from yolox_deploy.runtimes.tensorrt.compatibility import Machine, gpu_refusal
-from yolox_deploy.runtimes.tensorrt.sidecar import (
-    EngineRecord,
-    Flavour,
-    check_content,
-    read_sidecar,
-    sidecar_path,
-    write_sidecar,
-)
 from yolox_deploy.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -59,7 +52,7 @@ class EngineTarget(Target):
 
     outputs = ("raw", "decoded")
     fp16_in_graph = True
-    flavour: ClassVar[Flavour]
+    flavour: ClassVar[sidecar.Flavour]
     engine = EngineSettings()
 
     def with_settings(
@@ -88,19 +81,19 @@ class EngineTarget(Target):
         """Return what the builder is asked for; ``gpu`` is the GPU that it runs on."""
         engine = self.engine
         return BuildRequest(
-            precision=spec.precision,
-            profile=engine.shapes(spec),
-            workspace=None if engine.workspace is None else engine.workspace * MIB,
-            targets=engine.targets,
-            hardware_compatible=engine.hardware_compatible,
-            version_compatible=engine.version_compatible,
+            spec.precision,
+            engine.shapes(spec),
+            engine.workspace and engine.workspace * MIB,
+            engine.targets,
+            engine.hardware_compatible,
+            engine.version_compatible,
         )
 
     def made_for(self) -> str:
         return f"{self.builder().__version__} {find_gpu()}"
 
     def files(self, main: Path) -> tuple[Path, ...]:
-        return sidecar_path(main), main
+        return sidecar.sidecar_path(main), main
 
     def convert(self, graph: onnx.ModelProto, spec: ModelSpec, main: Path) -> None:
         trt, gpu = self.builder(), None if missing_gpu() else find_gpu()
@@ -111,7 +104,7 @@ class EngineTarget(Target):
         except Exception as error:
             raise ConversionError(f"{self.flavour} could not convert: {one_line(error)}") from error
         main.write_bytes(plan)
-        record = EngineRecord(
+        record = sidecar.EngineRecord(
             flavour=self.flavour,
             version=trt.__version__,
             precision="int8" if is_quantized(graph) else spec.precision,
@@ -127,19 +120,19 @@ class EngineTarget(Target):
             hardware_compatible=self.engine.hardware_compatible,
             version_compatible=self.engine.version_compatible,
         )
-        write_sidecar(main, spec, record)
+        sidecar.write_sidecar(main, spec, record)
 
     def embed(self, main: Path, spec: ModelSpec) -> None:
-        record = read_sidecar(main).engine
+        record = sidecar.read_sidecar(main).engine
         found = spec.verification or {}
         executed = found.get("status") == "passed" and bool(found.get("executed"))
-        write_sidecar(main, spec, replace(record, executed=executed) if record else None)
+        sidecar.write_sidecar(main, spec, replace(record, executed=executed) if record else None)
 
     def describe(self, main: Path) -> tuple[ModelSpec, list[tuple[str, str]]]:
-        spec, record = read_sidecar(main)
+        spec, record = sidecar.read_sidecar(main)
         if record is None:
             return spec, []
-        check_content(main, record)
+        sidecar.check_content(main, record)
         return spec, record.describe()
 
 
@@ -179,7 +172,7 @@ class TensorRTTarget(EngineTarget):
         recipe = write_recipe(source, engine, line, self.finish_command(Path(engine.name)))
         # An engine that is there already was built with a sidecar of its own.
         if not engine.exists():
-            write_sidecar(engine, unexecuted, None)
+            sidecar.write_sidecar(engine, unexecuted, None)
         passed = (spec.verification or {}).get("status") == "passed"
         return (
             f"Either install what is missing, or build it there from {source} "
@@ -191,13 +184,9 @@ class TensorRTTarget(EngineTarget):
         request = super().request(spec, gpu)
         if gpu is None:
             return request
-        free = int(free_memory() * WORKSPACE_SHARE)
-        version = self.builder().__version__
-        return replace(
-            request,
-            workspace=free if request.workspace is None else request.workspace,
-            timing_cache=timing_cache_file(self.flavour, version, gpu.name),
-        )
+        workspace = request.workspace or int(free_memory() * WORKSPACE_SHARE)
+        cache = timing_cache_file(self.flavour, self.builder().__version__, gpu.name)
+        return replace(request, workspace=workspace, timing_cache=cache)
 
 
 class TensorRTRTXTarget(EngineTarget):
@@ -216,7 +205,6 @@ class TensorRTRTXTarget(EngineTarget):
         no_gpu = missing_gpu()
         if no_gpu is not None:
             return no_gpu.reason
-        gpu = find_gpu()
-        version = self.builder().__version__
+        gpu, version = find_gpu(), self.builder().__version__
         here = Machine(self.flavour, version, gpu.name, gpu.compute_capability)
         return gpu_refusal(self.engine.targets, here) or ""
