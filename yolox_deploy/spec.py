@@ -1,9 +1,7 @@
-"""ModelSpec: the contract that travels inside every artifact.
+"""ModelSpec: what an application would otherwise have to type a second time.
 
-It holds whatever an application would otherwise have to type a second time: input size and
-convention, class names, whether boxes are decoded in the graph, where the artifact comes from and
-what its verification found.  It is stored as JSON under one key: ONNX keeps it in
-``metadata_props``, OpenVINO in ``rt_info``, the others in a file beside the artifact.
+It travels inside every artifact as JSON under one key: ONNX keeps it in ``metadata_props``,
+OpenVINO in ``rt_info``, the others in a file beside the artifact.
 """
 
 from __future__ import annotations

@@ -68,9 +68,7 @@ class Judge:
 
     def detections(self, decoded: Array) -> list[Candidates]:
         """Return what is found in each picture's decoded rows (N, A, width), best first."""
-        return [
-            self.decoded.suppress(found) for found in self.decoded.decode(decoded, len(decoded))
-        ]
+        return list(map(self.decoded.suppress, self.decoded.decode(decoded, len(decoded))))
 
     def match(self, found: Comparison, mine: Candidates, theirs: Candidates, *, rows: bool) -> None:
         """Match the artifact's detections with the reference's, class by class, best first.

@@ -52,11 +52,10 @@ def cost_of(artifact: Path, checkpoint: Path, spec: ModelSpec, batch: int) -> Co
     ``None`` if neither can be read with the packages that are installed.
     """
     for path in (artifact, checkpoint):
-        read = READERS.get(path.suffix.lower())
-        if read is not None:
-            package, layers = read
-            if importlib.util.find_spec(package) is not None:
-                return total_cost(list(layers(path, spec, batch)), path.suffix.lower())
+        suffix = path.suffix.lower()
+        package, layers = READERS.get(suffix, ("", None))
+        if layers and importlib.util.find_spec(package):
+            return total_cost(list(layers(path, spec, batch)), suffix)
     return None
 
 

@@ -1,8 +1,7 @@
-"""Rewrites of the trained network that change its graph, but not what it computes.
+"""Rewrites of the trained network, exact up to the rounding of float32.
 
-There are three, each exact up to the rounding of float32: batch normalisation is folded into the
-convolutions, the Focus stem becomes one 6x6 convolution of stride 2, and the first convolution's
-weights are multiplied by a power of two while the input is divided by it.
+Batch normalisation is folded into the convolutions, the Focus stem becomes one 6x6 convolution of
+stride 2, and the first convolution's weights take over a power of two from the input.
 """
 
 from __future__ import annotations
