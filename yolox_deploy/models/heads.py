@@ -4,7 +4,7 @@ The head of a new task is one row of ``HEADS``.  Another package adds a row thro
 group ``yolox_deploy.heads``; its name is that of the task (``spec.task``)::
 
     class AngleHead(TaskHead):
-        name = "oriented"
+        name = "angle"
         key = "head.angle_preds.0.weight"
 
         def build(self, arch, num_classes, channels, settings):

@@ -64,5 +64,5 @@ class FolderSink(Sink):
         self.taken.add(name)
         file = self.path / name
         if file.resolve() in self.protected:
-            raise UsageError(f"{file} is one of the pictures to look at: choose another --output")
+            raise UsageError(f"{file} is one of the pictures to look at: choose another folder")
         return file
