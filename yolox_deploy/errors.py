@@ -90,6 +90,10 @@ class SlowerError(YoloxDeployError):
     exit_code = 10
 
 
+class ExtensionError(YoloxDeployError):
+    """An extension, for example a scenario, that lacks what every one must have."""
+
+
 class ModelWarning(UserWarning):
     """Something about an opened model that its user should know; detections go on."""
 

@@ -12,8 +12,18 @@ import numpy as np
 import pytest
 
 from yolox_deploy import Detections
-from yolox_deploy.errors import UsageError
-from yolox_deploy.sinks import CocoSink, CsvSink, JsonSink, PictureSink, Sink, YoloSink
+from yolox_deploy.cli import detect
+from yolox_deploy.errors import ExtensionWarning, UsageError
+from yolox_deploy.registry import Registry
+from yolox_deploy.sinks import (
+    CocoSink,
+    CsvSink,
+    JsonSink,
+    PictureSink,
+    Sink,
+    SinkKind,
+    YoloSink,
+)
 
 NAMES = ("näme, with comma", "two")
 IMAGE = np.full((40, 60, 3), 90, np.uint8)
@@ -121,3 +131,18 @@ def test_annotated_pictures_are_png_or_jpeg(source: str, written: str, tmp_path:
     drawn = cv2.imread(str(file))
     assert drawn.shape == IMAGE.shape
     assert (np.abs(drawn.astype(int) - IMAGE) > 40).any()
+
+
+@pytest.mark.parametrize("name", ["model", "backend", "no-draw"])
+def test_a_sink_whose_option_is_taken_is_left_out(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    rows = [SinkKind(name, JsonSink, "FILE", "mine"), SinkKind("my-csv", CsvSink, "FILE", "mine")]
+    monkeypatch.setattr(detect, "SINKS", Registry("sink", "no.such.group", rows))
+    with pytest.warns(ExtensionWarning, match=f"the sink '{name}' has no option"):
+        parser = detect.parser()
+    words = ["a.jpg", "--model", "x.onnx", "--my-csv", str(tmp_path / "r.csv")]
+    arguments = parser.parse_args(words)
+    assert arguments.model == "x.onnx"
+    (sink,) = detect.make_sinks(arguments, [])
+    assert isinstance(sink, CsvSink)

@@ -6,6 +6,7 @@ import argparse
 import math
 import shlex
 import sys
+import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
@@ -20,6 +21,7 @@ from yolox_deploy.benchmarks.scenarios.base import Context, Scenario
 from yolox_deploy.benchmarks.scenarios.charts import check_chart
 from yolox_deploy.cli.bench_files import add_output_arguments, compare, deliver, show
 from yolox_deploy.cli.common import (
+    ExtensionOptions,
     add_model_hints,
     add_options,
     given,
@@ -28,7 +30,7 @@ from yolox_deploy.cli.common import (
     model_hints,
     run_command,
 )
-from yolox_deploy.errors import UsageError
+from yolox_deploy.errors import ExtensionError, ExtensionWarning, UsageError
 from yolox_deploy.files import ASSETS, workplace
 from yolox_deploy.pictures.images import find_images, read_image
 from yolox_deploy.progress import stages
@@ -96,7 +98,13 @@ def parser() -> argparse.ArgumentParser:
         by_module.setdefault(row.module, []).append(row)
     for rows in by_module.values():
         users = ", ".join(row.name for row in rows)
-        rows[0].load().add_arguments(result.add_argument_group(f"for --scenario {users}"))
+        try:
+            module = rows[0].load()
+        except ExtensionError as error:
+            warnings.warn(str(error), ExtensionWarning, stacklevel=2)
+            continue
+        group = result.add_argument_group(f"for --scenario {users}")
+        module.add_arguments(ExtensionOptions(group, f"the scenario {users}"))
     return result
 
 

@@ -73,6 +73,28 @@ def run_command(
         return run(command, lambda: work(arguments))
 
 
+class ExtensionOptions:
+    """A group of options that another package may have declared; ``owner`` is whose they are.
+
+    An option that the command has already is left out with an :class:`ExtensionWarning`.
+    """
+
+    def __init__(self, group: Any, owner: str) -> None:
+        self.group = group
+        self.owner = owner
+
+    def add_argument(self, *names: str, **declared: Any) -> Any:
+        """Add the option; returns ``None`` if it was left out."""
+        try:
+            return self.group.add_argument(*names, **declared)
+        except argparse.ArgumentError as error:
+            warnings.warn(f"{self.owner} has no option: {error}", ExtensionWarning, stacklevel=2)
+            return None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.group, name)
+
+
 @contextmanager
 def notes_printed() -> Iterator[None]:
     """Print what this package warns of as lines that begin with ``note:``."""

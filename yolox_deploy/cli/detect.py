@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from yolox_deploy.cli.common import (
     SOME_UNREADABLE,
+    ExtensionOptions,
     add_engine_arguments,
     add_model_hints,
     add_options,
@@ -63,13 +64,19 @@ def parser() -> argparse.ArgumentParser:
         batch=1,
     )
     output = result.add_argument_group("output")
-    for kind in SINKS.values():
-        output.add_argument(
-            f"--{kind.name}", type=Path, default=kind.default, metavar=kind.metavar, help=kind.help
-        )
     output.add_argument("--no-draw", action="store_true", help="write no annotated pictures")
     add_engine_arguments(result)
     add_model_hints(result)
+    # Last, so that a sink of another package takes the name of no other option.
+    for kind in SINKS.values():
+        ExtensionOptions(output, f"the sink {kind.name!r}").add_argument(
+            f"--{kind.name}",
+            dest=f"sink_{kind.name}",
+            type=Path,
+            default=kind.default,
+            metavar=kind.metavar,
+            help=kind.help,
+        )
     return result
 
 
@@ -121,7 +128,7 @@ def open_detector(arguments: argparse.Namespace) -> Detector:
 def make_sinks(arguments: argparse.Namespace, paths: Sequence[Path]) -> Iterator[Sink]:
     """Yield the sinks that the arguments ask for."""
     for kind in SINKS.values():
-        path = getattr(arguments, kind.name)
+        path = getattr(arguments, f"sink_{kind.name}", None)
         if path and not (kind.sink is PictureSink and arguments.no_draw):
             yield kind.sink(path, paths)
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from yolox_deploy.errors import ExtensionWarning, UsageError
+from yolox_deploy.cli.common import ExtensionOptions
+from yolox_deploy.errors import UsageError
 from yolox_deploy.export.targets import Setting, all_settings, takers
 
 # The option that settings may give further forms to.
@@ -33,21 +33,14 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         kind: dict[str, Any] = {"action": "store_true"}
         if setting.metavar:
             kind = {"metavar": setting.metavar, "type": reader(setting)}
-        try:
-            group.add_argument(
-                setting.option,
-                dest=f"setting_{setting.name}",
-                default=setting.default,
-                help=f"for {takers_of(setting)}: {escaped(setting.help)}",
-                **kind,
-            )
-        except argparse.ArgumentError as error:
-            warnings.warn(
-                f"the setting {setting.name!r} of target {takers(setting.name)[0]} has no option: "
-                f"{error}",
-                ExtensionWarning,
-                stacklevel=2,
-            )
+        owner = f"the setting {setting.name!r} of target {takers(setting.name)[0]}"
+        ExtensionOptions(group, owner).add_argument(
+            setting.option,
+            dest=f"setting_{setting.name}",
+            default=setting.default,
+            help=f"for {takers_of(setting)}: {escaped(setting.help)}",
+            **kind,
+        )
 
 
 def takers_of(setting: Setting) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,7 +17,7 @@ from yolox_deploy.benchmarks.measure.systems import SystemInfo
 from yolox_deploy.benchmarks.needs import require
 from yolox_deploy.benchmarks.scenarios import SCENARIOS
 from yolox_deploy.benchmarks.scenarios.base import Table
-from yolox_deploy.errors import InputFileError
+from yolox_deploy.errors import ExtensionError, InputFileError
 from yolox_deploy.files import write_atomically
 from yolox_deploy.progress import print_table
 from yolox_deploy.records import Record, Schema, Words
@@ -64,13 +65,12 @@ class Report(Record):
             "version": {"const": VERSION},
             "scenario": {"enum": list(SCENARIOS)},
         }
-        results = [
-            {
-                "if": {"properties": {"scenario": {"const": name}}},
-                "then": {"properties": {"result": row.load().RESULT.schema()}},
-            }
-            for name, row in SCENARIOS.items()
-        ]
+        results = []
+        for name, row in SCENARIOS.items():
+            # A scenario of another package that cannot be used has no reports.
+            with suppress(ExtensionError):
+                then = {"properties": {"result": row.load().RESULT.schema()}}
+                results.append({"if": {"properties": {"scenario": {"const": name}}}, "then": then})
         required = ["format", "version", *plain["required"]]
         return {"$schema": DRAFT, **plain, "required": required, "allOf": results}
 

@@ -6,11 +6,12 @@ import argparse
 import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Protocol
 
 from yolox_deploy.benchmarks.measure.systems import System, SystemInfo
+from yolox_deploy.errors import ExtensionError
 from yolox_deploy.records import Record, Share, Words
 
 # COCO's AP figures (0..1), and what a table calls them.
@@ -70,6 +71,9 @@ class Context:
     advance: Callable[[int, int], None] = lambda done, total: None
 
 
+MODULE_FUNCTIONS = ("add_arguments", "check", "measure")
+
+
 class Module(Protocol):
     """The module of a scenario."""
 
@@ -95,7 +99,18 @@ class Scenario:
     module: str
 
     def load(self) -> Module:
-        """Import the module."""
+        """Import the module; raises :class:`ExtensionError` if it lacks what a scenario needs."""
         module: Any = importlib.import_module(self.module)
+        lacking = [n for n in ("RESULT", *MODULE_FUNCTIONS) if not hasattr(module, n)]
+        if lacking:
+            raise self._lacks(f"its module {self.module} lacks {', '.join(lacking)}")
+        result = module.RESULT
+        if not (isinstance(result, type) and issubclass(result, Result) and is_dataclass(result)):
+            raise self._lacks(f"RESULT of {self.module} must be a dataclass and subclass of Result")
+        if lacking := sorted(result.__abstractmethods__):
+            raise self._lacks(f"its class {result.__name__} lacks {', '.join(lacking)}")
         loaded: Module = module
         return loaded
+
+    def _lacks(self, what: str) -> ExtensionError:
+        return ExtensionError(f"the scenario {self.name} cannot be used: {what}")
