@@ -99,7 +99,7 @@ class ModelWarning(UserWarning):
 
 
 class ExtensionWarning(UserWarning):
-    """Another package's backend, target or task that had to be left out."""
+    """A row of another package, or its option, that had to be left out."""
 
 
 def suggest(given: str, known: Iterable[str]) -> str:

@@ -105,7 +105,8 @@ class Scenario:
         if lacking:
             raise self._lacks(f"its module {self.module} lacks {', '.join(lacking)}")
         result = module.RESULT
-        if not (isinstance(result, type) and issubclass(result, Result) and is_dataclass(result)):
+        fits = isinstance(result, type) and issubclass(result, Result) and is_dataclass(result)
+        if not fits:
             raise self._lacks(f"RESULT of {self.module} must be a dataclass and subclass of Result")
         if lacking := sorted(result.__abstractmethods__):
             raise self._lacks(f"its class {result.__name__} lacks {', '.join(lacking)}")
