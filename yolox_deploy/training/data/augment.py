@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from yolox_deploy.training.data import Boxes, Labels, Size
+from yolox_deploy.training.data.pictures import Boxes, Labels, Size
 from yolox_deploy.training.recipes import Recipe
 
 PAD = 114
