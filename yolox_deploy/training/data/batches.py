@@ -44,15 +44,12 @@ class TrainingPictures(Dataset[Sample]):
 
     def __getitem__(self, request: SampleRequest) -> Sample:
         """Return a sample of the requested size."""
-        rng = np.random.default_rng(request.seed)
-        return augment(
-            self.load(request.picture),
-            lambda generator: self.load(int(generator.integers(len(self.data.pictures)))),
-            request.size,
-            self.recipe,
-            rng,
-            mixed=request.mixed,
-        )
+
+        def draw(rng: np.random.Generator) -> Sample:
+            return self.load(int(rng.integers(len(self.data.pictures))))
+
+        rng, own = np.random.default_rng(request.seed), self.load(request.picture)
+        return augment(own, draw, request.size, self.recipe, rng, mixed=request.mixed)
 
     def load(self, index: int) -> Sample:
         """Return a picture as it lies on disk."""
