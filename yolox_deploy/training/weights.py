@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import copy
-import io
 import math
+import os
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
-from yolox_deploy.errors import CheckpointError, InputFileError
-from yolox_deploy.files import write_atomically
+from yolox_deploy.errors import CheckpointError, InputFileError, OutputError
+from yolox_deploy.files import reported_as_output_error, workplace
 from yolox_deploy.models import YOLOX, build_network
 from yolox_deploy.models.blocks import BN_EPS
 from yolox_deploy.models.checkpoint import Checkpoint
@@ -91,9 +91,16 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
 
     Raises :class:`OutputError`; whatever stood at ``path`` before is then untouched.
     """
-    file = io.BytesIO()
-    torch.save(content, file)
-    write_atomically(path, file.getvalue())
+    with workplace(path.parent) as place, reported_as_output_error(path):
+        draft = place / path.name
+        with draft.open("wb") as file:
+            try:
+                torch.save(content, file)
+            except RuntimeError as error:  # what PyTorch makes of a full disk
+                raise OutputError(f"cannot write {path}: {error}") from error
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
 
 
 def load_run(path: Path) -> dict[str, Any]:
