@@ -69,7 +69,7 @@ def test_every_picture_passes_the_tracker(nano_onnx: Path, tmp_path: Path) -> No
 
 
 def test_results_are_what_coco_tools_read(small: CocoDataset, tmp_path: Path) -> None:
-    from yolox_deploy.benchmarks.accuracy import write_results
+    from yolox_deploy.cli.evaluate import write_results
 
     entries = results(small, [[1, 1, 11, 11], [20, 20, 30, 30]], [1, 0])
     write_results(entries, tmp_path / "new" / "r.json")

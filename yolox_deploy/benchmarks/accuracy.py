@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from yolox_deploy.data.ap import CocoDataset
 from yolox_deploy.detector import Detector
-from yolox_deploy.files import write_atomically
 from yolox_deploy.pictures.images import read_image
 from yolox_deploy.postprocess import EVALUATION
 
@@ -32,8 +30,3 @@ def detect_dataset(
     for number, path in track(dataset.pictures.items()):
         results += detector(read_image(path)).to_coco(number, ids)
     return results
-
-
-def write_results(results: Sequence[dict[str, Any]], path: Path) -> None:
-    """Write result entries as COCO's tools read them; raises :class:`OutputError`."""
-    write_atomically(path, json.dumps(list(results)) + "\n")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from yolox_deploy.benchmarks.accuracy import detect_dataset, evaluation_detector, write_results
+from yolox_deploy.benchmarks.accuracy import detect_dataset, evaluation_detector
 from yolox_deploy.cli.common import (
     add_model_hints,
     add_options,
@@ -110,3 +111,8 @@ def measure(
 
 
 main = partial(run_command, COMMAND, parser, evaluate)
+
+
+def write_results(results: Sequence[dict[str, Any]], path: Path) -> None:
+    """Write result entries as COCO's tools read them; raises :class:`OutputError`."""
+    write_atomically(path, json.dumps(list(results)) + "\n")

@@ -7,10 +7,8 @@ import subprocess
 from collections.abc import Mapping, Sequence
 
 FIXED = ("name", "driver_version", "memory.total", "clocks.max.sm", "power.limit")
-CHANGING = (
-    *("memory.used", "clocks.sm", "power.draw", "temperature.gpu"),
-    "clocks_throttle_reasons.active",
-)
+THROTTLED = "clocks_throttle_reasons.active"
+CHANGING = ("memory.used", "clocks.sm", "power.draw", "temperature.gpu", THROTTLED)
 
 
 def gpu_facts(fields: Sequence[str]) -> dict[str, str]:
@@ -24,7 +22,7 @@ def gpu_facts(fields: Sequence[str]) -> dict[str, str]:
 
 def gpu_doubts(moment: Mapping[str, str]) -> list[str]:
     """Return sentences why the GPU makes figures doubtful; ``moment`` is of :func:`gpu_facts`."""
-    reasons = moment.get("GPU clocks_throttle_reasons.active", "0x0")
+    reasons = moment.get(f"GPU {THROTTLED}", "0x0")
     # The lowest bit is "idle", which is what a GPU is after a measurement.
     active = int(reasons, 16) & ~1 if reasons.startswith("0x") else 0
     return [f"the GPU's clock was held back (reasons {reasons})"] if active else []

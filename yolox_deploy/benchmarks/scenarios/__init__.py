@@ -9,9 +9,7 @@
     def check(arguments) -> None              # raises UsageError, before a model is opened
     def measure(context) -> RESULT            # measures the opened systems
 
-:mod:`~yolox_deploy.benchmarks.scenarios.base` has these classes.  JSON, the schema, ``yolox-bench
-show``, Markdown and ``--plot`` then work without further code.  Modules are imported when the
-command starts, so a heavy package is imported inside ``measure``.
+JSON, ``show``, Markdown and ``--plot`` then work.  Import heavy packages inside ``measure``.
 """
 
 from __future__ import annotations

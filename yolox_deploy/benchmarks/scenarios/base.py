@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, is_dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Protocol
+from typing import Annotated, Any, ClassVar, Protocol, cast
 
 from yolox_deploy.benchmarks.measure.systems import System, SystemInfo
 from yolox_deploy.errors import ExtensionError
@@ -71,9 +71,6 @@ class Context:
     advance: Callable[[int, int], None] = lambda done, total: None
 
 
-MODULE_FUNCTIONS = ("add_arguments", "check", "measure")
-
-
 class Module(Protocol):
     """The module of a scenario."""
 
@@ -101,17 +98,15 @@ class Scenario:
     def load(self) -> Module:
         """Import the module; raises :class:`ExtensionError` if it lacks what a scenario needs."""
         module: Any = importlib.import_module(self.module)
-        lacking = [n for n in ("RESULT", *MODULE_FUNCTIONS) if not hasattr(module, n)]
-        if lacking:
-            raise self._lacks(f"its module {self.module} lacks {', '.join(lacking)}")
-        result = module.RESULT
+        result: Any = getattr(module, "RESULT", None)
         fits = isinstance(result, type) and issubclass(result, Result) and is_dataclass(result)
-        if not fits:
-            raise self._lacks(f"RESULT of {self.module} must be a dataclass and subclass of Result")
-        if lacking := sorted(result.__abstractmethods__):
-            raise self._lacks(f"its class {result.__name__} lacks {', '.join(lacking)}")
-        loaded: Module = module
-        return loaded
-
-    def _lacks(self, what: str) -> ExtensionError:
-        return ExtensionError(f"the scenario {self.name} cannot be used: {what}")
+        names = ("RESULT", "add_arguments", "check", "measure")
+        if lacking := [name for name in names if not hasattr(module, name)]:
+            wrong = f"its module {self.module} lacks {', '.join(lacking)}"
+        elif not fits:
+            wrong = f"RESULT of {self.module} must be a dataclass and subclass of Result"
+        elif lacking := sorted(result.__abstractmethods__):
+            wrong = f"its class {result.__name__} lacks {', '.join(lacking)}"
+        else:
+            return cast(Module, module)
+        raise ExtensionError(f"the scenario {self.name} cannot be used: {wrong}")
