@@ -6,9 +6,11 @@ OpenVINO in ``rt_info``, the others in a file beside the artifact.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, get_args
 
@@ -17,7 +19,11 @@ from yolox_deploy.errors import ArtifactError, UsageError
 from yolox_deploy.pictures.convention import LEGACY_INPUT, RAW_INPUT, InputConvention
 
 SPEC_KEY = "yolox_deploy"
-SPEC_VERSION = 1
+# Since version 2 a spec has a seal, and may state the hashes of the artifact's files.
+SPEC_VERSION = 2
+SEALED_SINCE = 2
+# The key of the SHA-256 of everything else in the spec.
+SEAL = "spec_sha256"
 
 OutputKind = Literal["raw", "decoded", "detections"]
 Precision = Literal["fp32", "fp16"]
@@ -102,12 +108,20 @@ class ModelSpec:
         """Whether the input is that of the original's 0.1.0 release."""
         return self.input == LEGACY_INPUT
 
-    def to_json(self) -> str:
-        """Return the spec as a JSON object with a version."""
+    def to_json(self, hashes: Mapping[str, str] | None = None) -> str:
+        """Return the spec as a JSON object with a version and a seal.
+
+        ``hashes`` are the SHA-256 of the artifact's parts by their suffix, ``{"bin": "..."}``.
+        """
         content = {"version": SPEC_VERSION, **asdict(self)}
         if not self.task_settings:
             del content["task_settings"]
-        return json.dumps(content, indent=1, ensure_ascii=False, default=dict)
+        if hashes:
+            content["files"] = dict(hashes)
+        # As it will be read again: with texts as keys, and lists.
+        content = json.loads(json.dumps(content, default=dict))
+        content[SEAL] = seal(content)
+        return json.dumps(content, indent=1, ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str, where: str = "spec") -> ModelSpec:
@@ -115,16 +129,8 @@ class ModelSpec:
 
         Raises :class:`ArtifactError` for anything but a spec of this or an earlier version.
         """
-        try:
-            content = json.loads(text)
-            version = content["version"]
-            if not isinstance(version, int) or version < 1:
-                raise ValueError(f"version {version!r}")
-            if version > SPEC_VERSION:
-                raise ArtifactError(
-                    f"{where}: its spec has version {version}, this yolox_deploy reads up to "
-                    f"{SPEC_VERSION}: pip install --upgrade yolox-deploy"
-                )
+        with _damage_reported(where):
+            content = _unsealed(text, where)
             known = {f.name for f in fields(cls)}
             values = {key: value for key, value in content.items() if key in known}
             values["class_names"] = _tuple_of(str, values["class_names"])
@@ -134,11 +140,6 @@ class ModelSpec:
             values["input"] = _input_convention(values["input"])
             _optional_kinds(values)
             return cls(**values)
-        except (ValueError, KeyError, TypeError, ArithmeticError, RecursionError) as error:
-            raise ArtifactError(
-                f"{where}: its yolox_deploy spec is damaged ({type(error).__name__}: {error}); "
-                "export the checkpoint again"
-            ) from error
 
     def with_names(self, names: tuple[str, ...]) -> ModelSpec:
         """Return the spec with other class names; raises :class:`UsageError` on a wrong count."""
@@ -190,6 +191,56 @@ class SpecHints:
                 )
             spec = replace(spec, output="decoded" if self.decoded else "raw")
         return spec
+
+
+def stated_hashes(text: str, where: str = "spec") -> dict[str, str]:
+    """Return the SHA-256 of the artifact's parts that the spec ``text`` states, by suffix.
+
+    Raises :class:`ArtifactError` as :meth:`ModelSpec.from_json` does.
+    """
+    with _damage_reported(where):
+        hashes = dict(_unsealed(text, where).get("files", {}))
+        _tuple_of(str, list(hashes.values()))
+        return hashes
+
+
+def seal(content: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of a spec's content, whatever the order and the spaces of its JSON."""
+    rest = {key: value for key, value in content.items() if key != SEAL}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def _unsealed(text: str, where: str) -> dict[str, Any]:
+    """Return a spec's content; raises :class:`ArtifactError` if it was changed."""
+    content: dict[str, Any] = json.loads(text)
+    version = content["version"]
+    if not isinstance(version, int) or version < 1:
+        raise ValueError(f"version {version!r}")
+    if version > SPEC_VERSION:
+        raise ArtifactError(
+            f"{where}: its spec has version {version}, this yolox_deploy reads up to "
+            f"{SPEC_VERSION}: pip install --upgrade yolox-deploy"
+        )
+    if version >= SEALED_SINCE or SEAL in content:
+        stated, found = content[SEAL], seal(content)
+        if stated != found:
+            raise ArtifactError(
+                f"{where}: its yolox_deploy spec was changed after the export (SHA-256 "
+                f"{found[:12]}..., expected {stated!s:.12}...): copy the artifact again, or export "
+                "the checkpoint again; other class names are given with --names"
+            )
+    return content
+
+
+@contextmanager
+def _damage_reported(where: str) -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, KeyError, TypeError, ArithmeticError, RecursionError) as error:
+        raise ArtifactError(
+            f"{where}: its yolox_deploy spec is damaged ({type(error).__name__}: {error}); "
+            "export the checkpoint again"
+        ) from error
 
 
 def check_size(height: int, width: int, stride: int = 32) -> None:

@@ -15,7 +15,15 @@ from yolox_deploy import ModelSpec
 from yolox_deploy.data.categories import COCO_NAMES
 from yolox_deploy.errors import ArtifactError, UsageError, YoloxDeployError
 from yolox_deploy.pictures.convention import LEGACY_INPUT, RAW_INPUT, InputConvention
-from yolox_deploy.spec import SPEC_VERSION, SpecHints, check_size, default_class_names
+from yolox_deploy.spec import (
+    SEAL,
+    SPEC_VERSION,
+    SpecHints,
+    check_size,
+    default_class_names,
+    seal,
+    stated_hashes,
+)
 from yolox_deploy.tasks.describe import describe
 from yolox_deploy.tasks.foreign import inferred_spec
 
@@ -47,9 +55,33 @@ def test_json_gives_the_same_spec_back(spec: ModelSpec) -> None:
     assert ModelSpec.from_json(text) == spec
 
 
+def sealed(content: dict[str, Any]) -> str:
+    """Return the JSON of a spec with the seal that its content deserves."""
+    return json.dumps({**content, SEAL: seal(content)})
+
+
 def test_fields_of_a_later_minor_version_are_ignored() -> None:
     content = {**json.loads(FULL.to_json()), "added_later": {"x": [1]}}
+    assert ModelSpec.from_json(sealed(content)) == FULL
+
+
+def test_a_spec_of_the_first_version_has_no_seal() -> None:
+    content = {**json.loads(FULL.to_json({"bin": "ab" * 32})), "version": 1}
+    assert content.pop(SEAL)
     assert ModelSpec.from_json(json.dumps(content)) == FULL
+
+
+@pytest.mark.parametrize("changes", [{"name": "other"}, {"files": {}}, {SEAL: ""}, {"x": 1}])
+def test_a_spec_that_was_changed_is_refused(changes: dict[str, Any]) -> None:
+    text = FULL.to_json({"bin": "ab" * 32})
+    assert stated_hashes(text) == {"bin": "ab" * 32}
+    content = {**json.loads(text), **changes}
+    for read in (ModelSpec.from_json, stated_hashes):
+        with pytest.raises(ArtifactError, match=r"x\.onnx: .* changed after .* expected .*--names"):
+            read(json.dumps(content), "x.onnx")
+    del content[SEAL]
+    with pytest.raises(ArtifactError, match="damaged"):
+        ModelSpec.from_json(json.dumps(content))
 
 
 def test_a_later_version_is_refused_with_what_to_do() -> None:
@@ -60,7 +92,7 @@ def test_a_later_version_is_refused_with_what_to_do() -> None:
 
 
 def lie(**changes: Any) -> str:
-    return json.dumps({**json.loads(FULL.to_json()), **changes})
+    return sealed({**json.loads(FULL.to_json()), **changes})
 
 
 def input_lie(**changes: Any) -> str:
@@ -80,7 +112,7 @@ LIES: dict[str, str] = {
     "deep nesting": "[" * 100_000,
     "deep nesting of objects": '{"a":' * 100_000,
     "a number of many digits": lie(height=0).replace('"height": 0', '"height": ' + "9" * 10_000),
-    "no class names": json.dumps(WITHOUT_NAMES),
+    "no class names": sealed(WITHOUT_NAMES),
     **{f"version {v!r}": lie(version=v) for v in (0, -1, "1", None, 1.5)},
     **{
         f"{field} {value!r}": lie(**{field: value})
@@ -134,7 +166,7 @@ JSON_VALUE = st.recursive(
 @given(field=st.sampled_from(sorted(json.loads(FULL.to_json()))), value=JSON_VALUE)
 def test_whatever_a_field_holds_it_is_refused_or_can_be_described(field: str, value: Any) -> None:
     try:
-        spec = ModelSpec.from_json(json.dumps({**json.loads(FULL.to_json()), field: value}))
+        spec = ModelSpec.from_json(lie(**{field: value}))
     except ArtifactError:
         return
     assert all(isinstance(text, str) for row in describe(spec) for text in row)

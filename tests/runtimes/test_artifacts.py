@@ -16,7 +16,7 @@ import pytest
 from yolox_deploy import Detector
 from yolox_deploy.errors import ArtifactError, UsageError
 from yolox_deploy.runtimes import BACKENDS
-from yolox_deploy.spec import SPEC_KEY
+from yolox_deploy.spec import SEAL, SPEC_KEY, seal
 
 onnx = pytest.importorskip("onnx")
 
@@ -40,11 +40,15 @@ def copy_of(model_for: Any, tmp_path: Path) -> Callable[..., Path]:
     return copy
 
 
+def sealed(spec: dict[str, Any]) -> str:
+    return json.dumps({**spec, SEAL: seal(spec)})
+
+
 def with_spec(path: Path, **changes: Any) -> Path:
-    """Change what the spec inside an ONNX file says."""
+    """Change what the spec inside an ONNX file says, and seal it again."""
     model = onnx.load(path)
     (entry,) = (p for p in model.metadata_props if p.key == SPEC_KEY)
-    entry.value = json.dumps({**json.loads(entry.value), **changes})
+    entry.value = sealed({**json.loads(entry.value), **changes})
     onnx.save(model, path)
     return path
 
@@ -161,6 +165,7 @@ def ncnn_outcome(path: Path, arguments: str, picture: Path) -> str:
         ("no spec", "imgsz=640", "Error"),
         ("spec of a smaller input", "", "ArtifactError"),
         ("spec of other classes", "", "ArtifactError"),
+        ("spec of a large batch", "", "ArtifactError"),
         ("spec that is no text", "", "ArtifactError"),
         ("weights cut", "", "ArtifactError"),
         ("weights empty", "", "ArtifactError"),
@@ -183,9 +188,11 @@ def test_an_ncnn_model_runs_or_is_refused_and_never_crashes(
             case "no spec":
                 sidecar.unlink()
             case "spec of a smaller input":
-                sidecar.write_text(json.dumps({**spec, "height": 32, "width": 32}))
+                sidecar.write_text(sealed({**spec, "height": 32, "width": 32}))
             case "spec of other classes":
-                sidecar.write_text(json.dumps({**spec, "class_names": ["one"]}))
+                sidecar.write_text(sealed({**spec, "class_names": ["one"]}))
+            case "spec of a large batch":
+                sidecar.write_text(sealed({**spec, "batch": 4096}))
             case "spec that is no text":
                 sidecar.write_bytes(b"\xff\xfe\x00")
             case "weights cut":

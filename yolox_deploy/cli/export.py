@@ -27,6 +27,7 @@ from yolox_deploy.export.targets import TARGETS, target_of
 from yolox_deploy.postprocess import IOU_THRESHOLD, SCORE_THRESHOLD
 from yolox_deploy.progress import print_table, say, stages
 from yolox_deploy.runtimes import BACKENDS, CHECKPOINT_SUFFIXES, backend_for
+from yolox_deploy.runtimes.content import state_of
 from yolox_deploy.spec import SpecHints
 from yolox_deploy.tasks.describe import describe as describe_spec
 
@@ -139,7 +140,9 @@ def description(path: Path, hints: SpecHints) -> list[tuple[str, str]]:
             spec, rows = described
             return [*describe_spec(spec), *rows]
     with backend_for(path).runtime_class()(path, hints=hints) as runtime:
-        return describe_spec(runtime.spec)
+        rows = describe_spec(runtime.spec)
+    state = state_of(path)
+    return [*rows, ("files", state)] if state else rows
 
 
 def check(arguments: argparse.Namespace) -> int:

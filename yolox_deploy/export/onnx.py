@@ -20,6 +20,7 @@ from yolox_deploy.errors import ConversionError, UsageError
 from yolox_deploy.export.options import DEFAULT_OPSET
 from yolox_deploy.export.prepare import PreparedNetwork
 from yolox_deploy.runtimes.base import one_line
+from yolox_deploy.runtimes.content import onnx_hashes
 from yolox_deploy.spec import LARGEST_BATCH, SPEC_KEY, ModelSpec
 from yolox_deploy.tasks import task_of
 
@@ -137,8 +138,8 @@ def set_shape(value: onnx.ValueInfoProto, shape: list[int | str]) -> None:
 
 
 def embed_spec(model: onnx.ModelProto, spec: ModelSpec) -> None:
-    """Write the spec into the graph's metadata, replacing an earlier one."""
+    """Write the spec into the graph's metadata, with the graph's hash, replacing an earlier one."""
     entries = {entry.key: entry.value for entry in model.metadata_props}
-    entries[SPEC_KEY] = spec.to_json()
+    entries[SPEC_KEY] = spec.to_json(onnx_hashes(model.SerializeToString()))
     del model.metadata_props[:]
     helper.set_model_props(model, entries)

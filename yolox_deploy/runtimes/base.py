@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from yolox_deploy.errors import ArtifactError, UsageError, YoloxDeployError, suggest
 from yolox_deploy.processors import threads_allowed
+from yolox_deploy.runtimes.content import stored_spec
 from yolox_deploy.runtimes.devices import parse_device
 from yolox_deploy.spec import ModelSpec, SpecHints
 from yolox_deploy.tasks import task_of
@@ -55,7 +56,8 @@ class Runtime(ABC):
     ``precision`` one of its ``precisions``; ``None`` is the first of them.  ``threads`` is the
     number of CPU threads; with ``None`` the engine chooses, within what this process may use.
     ``settings`` are further choices that only this engine has, by name; the class attribute
-    ``settings`` has the allowed values of each.
+    ``settings`` has the allowed values of each.  ``check_files`` is whether the files must be those
+    that were exported, by the hashes in their spec.
 
     Raises :class:`UsageError` for an argument that the engine does not support, and
     :class:`ArtifactError` for a file that it cannot open.
@@ -79,9 +81,11 @@ class Runtime(ABC):
         precision: str | None = None,
         settings: Mapping[str, str] | None = None,
         hints: SpecHints = SpecHints(),  # noqa: B008 (frozen)
+        check_files: bool = True,
     ) -> None:
         self.path = path
         self.hints = hints
+        self.check_files = check_files
         named = self.devices[0] if device is None else device
         self.placed = parse_device(named, self.devices, self.name)
         self.precision = self.precisions[0] if precision is None else precision.lower()
@@ -138,6 +142,14 @@ class Runtime(ABC):
                 f"{self.path} has {len(inputs)} inputs and {len(outputs)} outputs: a YOLOX "
                 f"detector has one of each{advice}"
             )
+
+    def stored_spec(self) -> str | None:
+        """Return the JSON of the spec that the artifact carries, ``None`` if there is none.
+
+        For subclasses, before the engine sees the file.  Raises :class:`ArtifactError` for files
+        that are not those that were exported.
+        """
+        return stored_spec(self.path, check=self.check_files)
 
     def demand_weights(self, model: str) -> Path:
         """Return the ``.bin`` beside the artifact, or raise :class:`ArtifactError`."""

@@ -45,6 +45,7 @@ class NcnnRuntime(Runtime):
         with self.path.open("rb") as file:
             if file.read(len(PARAM_MAGIC)) != PARAM_MAGIC:
                 raise ArtifactError(f"{self.path}: not an NCNN param file")
+        spec_json = self.stored_spec()
         self.net = ncnn.Net()
         options = self.net.opt
         options.use_vulkan_compute = options.use_fp16_packed = False
@@ -60,10 +61,10 @@ class NcnnRuntime(Runtime):
         inputs, outputs = self.net.input_names(), self.net.output_names()
         self.demand_one_of_each(inputs, outputs)
         self.input_name, self.output_name = inputs[0], outputs[0]
-        if sidecar.is_file():
-            # The number of rows is all that the graph itself states.
-            text = sidecar.read_text("utf-8")
-            return Opened(text, (None,) * 4, (None, stated_rows(self.path), None))
+        if spec_json is not None:
+            # The number of rows, and one picture, is all that the graph itself states.
+            rows = stated_rows(self.path)
+            return Opened(spec_json, (1, None, None, None), (None, rows, None))
         return self._opened_without_spec(sidecar)
 
     def _opened_without_spec(self, sidecar: Path) -> Opened:

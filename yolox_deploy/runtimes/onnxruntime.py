@@ -11,7 +11,6 @@ from yolox_deploy.errors import ArtifactError, DeviceError, UsageError
 from yolox_deploy.processors import physical_cores
 from yolox_deploy.runtimes.base import Array, EngineFacts, Opened, Runtime
 from yolox_deploy.runtimes.gpu import find_gpu
-from yolox_deploy.spec import SPEC_KEY
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 # Without TensorFloat-32, which would keep 10 of the 23 bits of a float32 mantissa.
@@ -33,6 +32,7 @@ class OnnxRuntime(Runtime):
     devices = tuple(PROVIDERS)
 
     def _open(self) -> Opened:
+        spec_json = self.stored_spec()
         kind, index = self.placed.kind, self.placed.index
         provider = PROVIDERS[kind]
         if provider not in onnxruntime.get_available_providers():
@@ -65,7 +65,7 @@ class OnnxRuntime(Runtime):
             raise ArtifactError(f"{self.path} takes {inputs[0].type}, expected float32")
         self.input_name = inputs[0].name
         return Opened(
-            self.session.get_modelmeta().custom_metadata_map.get(SPEC_KEY),
+            spec_json,
             tuple(d if isinstance(d, int) else None for d in inputs[0].shape),
             tuple(d if isinstance(d, int) else None for d in outputs[0].shape),
         )

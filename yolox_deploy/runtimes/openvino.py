@@ -13,7 +13,6 @@ import openvino
 from yolox_deploy.errors import UsageError
 from yolox_deploy.runtimes.base import Array, EngineFacts, Opened, Runtime
 from yolox_deploy.runtimes.devices import Device
-from yolox_deploy.spec import SPEC_KEY
 
 # Our names of precisions, and OpenVINO's.
 ELEMENT_TYPES = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
@@ -47,6 +46,7 @@ class OpenVINORuntime(Runtime):
         device = engine_device(self.placed, core().available_devices)
         if self.path.suffix == ".xml":
             self.demand_weights("an OpenVINO model")
+        spec_json = self.stored_spec()
         model = core().read_model(self.path)
         self.demand_one_of_each(model.inputs, model.outputs)
         config: dict[str, Any] = {
@@ -55,7 +55,7 @@ class OpenVINORuntime(Runtime):
         }
         if threads := self.threads_within():
             config["INFERENCE_NUM_THREADS"] = threads
-        opened = Opened(_spec_json(model), _shape(model.input(0)), _shape(model.output(0)))
+        opened = Opened(spec_json, _shape(model.input(0)), _shape(model.output(0)))
         self.request = core().compile_model(model, device, config).create_infer_request()
         return opened
 
@@ -108,14 +108,6 @@ def _executed_precision(compiled: Any) -> str:
     else:
         found = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
     return PRECISIONS.get(found, found)
-
-
-def _spec_json(model: openvino.Model) -> str | None:
-    # Our IR files have the key at the top; in a model read from ONNX it is under "framework".
-    for path in ([SPEC_KEY], ["framework", SPEC_KEY]):
-        if model.has_rt_info(path):
-            return str(model.get_rt_info(path).value)
-    return None
 
 
 def _shape(port: Any) -> tuple[int | None, ...]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from yolox_deploy.errors import ConversionError
 from yolox_deploy.export.targets.base import Target
+from yolox_deploy.runtimes.content import hashes_of
 from yolox_deploy.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -60,7 +61,8 @@ class NcnnTarget(Target):
             leftover.unlink()
 
     def embed(self, main: Path, spec: ModelSpec) -> None:
-        main.with_suffix(".json").write_text(spec.to_json() + "\n", "utf-8")
+        text = spec.to_json(hashes_of(main)) + "\n"
+        main.with_suffix(".json").write_text(text, "utf-8")
 
 
 def pnnx_program() -> Path:

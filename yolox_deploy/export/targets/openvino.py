@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 from yolox_deploy.errors import ConversionError
 from yolox_deploy.export.targets.base import Target
+from yolox_deploy.files import write_atomically
 from yolox_deploy.runtimes.base import one_line
+from yolox_deploy.runtimes.content import hashes_of, put_into_xml
 from yolox_deploy.spec import SPEC_KEY, ModelSpec
 
 if TYPE_CHECKING:
@@ -36,20 +38,11 @@ class OpenVINOTarget(Target):
             # Not convert_model: its optimisations multiply the stem's scale back into the weights
             # before they are rounded to FP16.  The plugin fuses the two when it compiles.
             model = core().read_model(graph.SerializeToString())
+            # The place that ``embed`` fills.
+            model.set_rt_info("", [SPEC_KEY])
             openvino.save_model(model, main, compress_to_fp16=spec.precision == "fp16")
         except Exception as error:
             raise ConversionError(f"OpenVINO could not convert: {one_line(error)}") from error
 
     def embed(self, main: Path, spec: ModelSpec) -> None:
-        import openvino
-
-        from yolox_deploy.runtimes.openvino import core
-
-        model = core().read_model(main)
-        model.set_rt_info(spec.to_json(), [SPEC_KEY])
-        # Written beside and renamed: the weights are still mapped from the file they replace.
-        draft = main.with_name(f"{main.stem}.draft.xml")
-        openvino.save_model(model, draft, compress_to_fp16=False)
-        del model
-        draft.with_suffix(".bin").replace(main.with_suffix(".bin"))
-        draft.replace(main)
+        write_atomically(main, put_into_xml(main, spec.to_json(hashes_of(main))))

@@ -1,0 +1,262 @@
+"""What an artifact stores, read without its engine: the spec, and the hashes of everything else.
+
+An engine computes with whatever it finds: damaged weights, or the weights of another model, give
+other detections without an error, and a damaged NCNN graph ends the process.  So an export writes
+the SHA-256 of each file into the spec, and they are compared before an engine sees the files.  The
+bytes that hold the spec itself are left out of the hashes; the spec has a seal of its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import re
+import shlex
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+from xml.etree import ElementTree
+from xml.sax.saxutils import escape
+
+from yolox_deploy.errors import ArtifactError
+from yolox_deploy.spec import SEAL, SPEC_KEY, stated_hashes
+
+BLOCK_BYTES = 1 << 20
+# Enough for a spec with 100,000 class names, and for the graph of the largest network.
+LARGEST_SPEC_BYTES = 16 << 20
+LARGEST_XML_BYTES = 256 << 20
+# ModelProto.metadata_props in onnx.proto, and the most top-level fields that a file may have.
+METADATA_FIELD = 14
+MOST_FIELDS = 100_000
+SPEC_IN_XML = re.compile(rb'<%s\s+value="([^"]*)"' % SPEC_KEY.encode())
+# Digits of a hash in a message.
+SHOWN = 12
+
+# The bytes from the first number up to, not including, the second.
+Span = tuple[int, int]
+
+
+class Part(NamedTuple):
+    """A file of an artifact, and the bytes of it that are hashed."""
+
+    file: Path
+    spans: list[Span]
+
+    def sha256(self) -> str:
+        """Return the hash in hexadecimal."""
+        with self.file.open("rb") as file:
+            return _sha256(file, self.spans)
+
+
+class Stored(NamedTuple):
+    """The spec's JSON (``None`` if there is none), and the parts by their suffix (``bin``)."""
+
+    spec_json: str | None
+    parts: dict[str, Part]
+
+
+def hashes_of(path: Path) -> dict[str, str]:
+    """Return the SHA-256 of each part of the artifact ``path``, by the part's suffix."""
+    return {name: part.sha256() for name, part in _read(path).parts.items()}
+
+
+def onnx_hashes(model: bytes) -> dict[str, str]:
+    """Return the hashes of a serialized ONNX model, whatever its metadata."""
+    file = io.BytesIO(model)
+    return {"onnx": _sha256(file, _onnx_fields(file, len(model))[0])}
+
+
+def stored_spec(path: Path, *, check: bool = True) -> str | None:
+    """Return the JSON of the spec in or beside ``path``, ``None`` if there is none.
+
+    With ``check`` the files are compared with the hashes that the spec states; a spec of an older
+    version states none.
+
+    Raises :class:`ArtifactError` if they differ, or if what holds the spec is damaged.
+    """
+    stored = _read(path)
+    if check and (problem := _difference(path, stored)):
+        raise ArtifactError(
+            f"{problem}: it is damaged, or belongs to another model; copy all files of the "
+            "artifact again from one export, or export the checkpoint again. If you changed the "
+            f"file on purpose, verify it: yolox-export --verify-artifact {shlex.quote(str(path))} "
+            "--model CHECKPOINT"
+        )
+    return stored.spec_json
+
+
+def difference(path: Path) -> str:
+    """Return in words which file is not the one that was exported, "" if all are.
+
+    Files of which no hash is stated count as those that were exported.
+    """
+    return _difference(path, _read(path)) if path.suffix.lower() in READERS else ""
+
+
+def state_of(path: Path) -> str:
+    """Return in words whether an opened artifact is as it was exported, "" without a spec."""
+    stored = _read(path) if path.suffix.lower() in READERS else None
+    if stored is None or stored.spec_json is None:
+        return ""
+    if stated_hashes(stored.spec_json, str(path)):
+        return "unchanged since the export, by their SHA-256"
+    return "their SHA-256 is not stored, so a change since the export is not noticed"
+
+
+def _difference(path: Path, stored: Stored) -> str:
+    if stored.spec_json is None:
+        return ""
+    for name, expected in stated_hashes(stored.spec_json, str(path)).items():
+        if name not in stored.parts:
+            return f"{path} has a spec for an artifact with a .{name} file"
+        part = stored.parts[name]
+        found = part.sha256()
+        if found != expected:
+            return (
+                f"{part.file} is not the file that was exported (SHA-256 {found[:SHOWN]}..., "
+                f"expected {expected[:SHOWN]}...)"
+            )
+    return ""
+
+
+def _read(path: Path) -> Stored:
+    try:
+        return READERS[path.suffix.lower()](path)
+    except (OSError, ValueError, ElementTree.ParseError) as error:
+        raise ArtifactError(
+            f"{path}: it is damaged or no {path.suffix} file ({error}): copy it again, or export "
+            "the checkpoint again"
+        ) from error
+
+
+def _sha256(file: BinaryIO, spans: list[Span]) -> str:
+    digest = hashlib.sha256()
+    for start, end in spans:
+        file.seek(start)
+        while start < end and (block := file.read(min(end - start, BLOCK_BYTES))):
+            digest.update(block)
+            start += len(block)
+    return digest.hexdigest()
+
+
+def _onnx(path: Path) -> Stored:
+    with path.open("rb") as file:
+        spans, metadata = _onnx_fields(file, os.fstat(file.fileno()).st_size)
+    spec = metadata.get(SPEC_KEY.encode())
+    if spec is None:
+        _demand_no_rest(b"".join(metadata.values()))
+    return Stored(None if spec is None else spec.decode(), {"onnx": Part(path, spans)})
+
+
+def _onnx_fields(file: BinaryIO, size: int) -> tuple[list[Span], dict[bytes, bytes]]:
+    """Return the spans of everything but the metadata, and the metadata."""
+    spans, metadata = [], {}
+    for number, start, content, end in _fields(file, size):
+        if number != METADATA_FIELD:
+            spans.append((start, end))
+        elif end - content <= LARGEST_SPEC_BYTES:
+            file.seek(content)
+            entry = io.BytesIO(file.read(end - content))
+            text = entry.getvalue()
+            pair = {n: text[c:e] for n, _, c, e in _fields(entry, len(text))}
+            metadata[pair.get(1, b"")] = pair.get(2, b"")
+    return spans, metadata
+
+
+def _fields(file: BinaryIO, size: int) -> Iterator[tuple[int, int, int, int]]:
+    """Yield number, start, start of the content and end of each field of a protobuf message.
+
+    https://protobuf.dev/programming-guides/encoding/
+    """
+    start = 0
+    for _ in range(MOST_FIELDS):
+        if start == size:
+            return
+        file.seek(start)
+        head = file.read(20)
+        tag, used = _varint(head, 0)
+        match tag & 7:
+            case 0:
+                length, (_, content) = 0, _varint(head, used)
+            case 1:
+                length, content = 8, used
+            case 2:
+                length, content = _varint(head, used)
+            case 5:
+                length, content = 4, used
+            case other:
+                raise ValueError(f"byte {start} begins a field of the unknown kind {other}")
+        end = start + content + length
+        if end > size:
+            raise ValueError(f"the field at byte {start} ends at {end}, the file at {size}")
+        yield tag >> 3, start, start + content, end
+        start = end
+    raise ValueError(f"it has more than {MOST_FIELDS} fields")
+
+
+def _varint(data: bytes, start: int) -> tuple[int, int]:
+    """Return the number that begins at ``start``, and where it ends."""
+    value = 0
+    for index, byte in enumerate(data[start : start + 10]):
+        value |= (byte & 127) << 7 * index
+        if byte < 128:
+            return value, start + index + 1
+    raise ValueError("a number in it is cut off")
+
+
+def _openvino(path: Path) -> Stored:
+    text = _bounded(path, LARGEST_XML_BYTES)
+    places = [match.span(1) for match in SPEC_IN_XML.finditer(text)]
+    if len(places) > 1:
+        raise ValueError("it has two specs")
+    if not places:
+        _demand_no_rest(text)
+    weights = path.with_suffix(".bin")
+    (start, end) = places[0] if places else (len(text), len(text))
+    spans = [(0, start), (end, len(text))]
+    parts = {"xml": Part(path, spans), "bin": _whole(weights)}
+    if not places:
+        return Stored(None, parts)
+    element = ElementTree.fromstring(b'<spec value="%s"/>' % text[start:end])
+    return Stored(element.get("value"), parts)
+
+
+def put_into_xml(path: Path, spec_json: str) -> bytes:
+    """Return the content of an OpenVINO file with another spec; raises ``ValueError`` without."""
+    text = path.read_bytes()
+    match = SPEC_IN_XML.search(text)
+    if match is None:
+        raise ValueError(f"{path} has no rt_info {SPEC_KEY}")
+    value = escape(spec_json, {'"': "&quot;", "\n": "&#10;"}).encode()
+    return text[: match.start(1)] + value + text[match.end(1) :]
+
+
+def _ncnn(path: Path) -> Stored:
+    sidecar, weights = path.with_suffix(".json"), path.with_suffix(".bin")
+    parts = {"param": _whole(path), "bin": _whole(weights)}
+    spec = _bounded(sidecar, LARGEST_SPEC_BYTES).decode() if sidecar.is_file() else None
+    return Stored(spec, parts)
+
+
+def _whole(file: Path) -> Part:
+    return Part(file, [(0, file.stat().st_size if file.is_file() else 0)])
+
+
+def _bounded(file: Path, most: int) -> bytes:
+    if file.stat().st_size > most:
+        raise ValueError(f"{file.name} has {file.stat().st_size} bytes, at most {most} are read")
+    return file.read_bytes()
+
+
+def _demand_no_rest(text: bytes) -> None:
+    """Raise ``ValueError`` if there is a spec under a name that is not the spec's."""
+    if SEAL.encode() in text:
+        raise ValueError("its spec is there, but not under its name")
+
+
+READERS: dict[str, Callable[[Path], Stored]] = {
+    ".onnx": _onnx,
+    ".xml": _openvino,
+    ".param": _ncnn,
+}
