@@ -17,9 +17,7 @@ from yolox_deploy.models import YOLOX
 from yolox_deploy.models.backbones import CSPDarknet, Darknet53
 from yolox_deploy.models.blocks import BaseConv, Focus
 from yolox_deploy.pictures.convention import InputConvention
-
-# Where each of Focus' four channel groups takes its pixels in a 2x2 patch: (row, column).
-FOCUS_OFFSETS = ((0, 0), (1, 0), (0, 1), (1, 1))
+from yolox_deploy.pictures.stem import FOCUS_OFFSETS
 
 # Input below this magnitude counts as normalised: its stem weights are of ordinary size.
 NORMALISED_INPUT = 16.0

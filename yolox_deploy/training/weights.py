@@ -6,18 +6,18 @@ import copy
 import math
 import os
 from pathlib import Path
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from yolox_deploy.errors import CheckpointError, InputFileError, OutputError
 from yolox_deploy.files import reported_as_output_error, workplace
 from yolox_deploy.models import YOLOX, build_network
-from yolox_deploy.models.blocks import BN_EPS
 from yolox_deploy.models.checkpoint import Checkpoint
 from yolox_deploy.models.heads import start_scores
 from yolox_deploy.models.reading import read_tensors_only
+from yolox_deploy.models.stem import is_identity
 
 # The decay grows from 0 with this time constant (updates), so that the start is forgotten.
 RAMP = 2000
@@ -44,21 +44,14 @@ def initial_network(
             f"; re-initialised {', '.join(fresh)}"
             f" ({weights.network.num_classes} classes before, {num_classes} now)"
         )
-    if _batch_norm_is_folded(weights.network):
+    layers = [m for m in weights.network.modules() if isinstance(m, nn.BatchNorm2d)]
+    if all(map(is_identity, layers)):
         notes.append(
             f"{weights.path}: its batch norm statistics are the identity (folded into the"
             " convolutions), so fine-tuning starts little better than from scratch; weights with"
             " real statistics, such as the legacy release, start better"
         )
     return network, notes
-
-
-def _batch_norm_is_folded(network: YOLOX) -> bool:
-    """Whether every normalisation is the identity; its variance is then 1, or 1 less epsilon."""
-    layers = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
-    means = torch.cat([cast("Tensor", layer.running_mean) for layer in layers])
-    variances = torch.cat([cast("Tensor", layer.running_var) for layer in layers])
-    return bool((means == 0).all()) and bool(((variances - 1).abs() <= 2 * BN_EPS).all())
 
 
 class WeightAverage(Generic[Network]):
