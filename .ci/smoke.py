@@ -1,4 +1,7 @@
-"""What an application sees that installed the wheel and ONNX Runtime, and nothing else."""
+"""What a newcomer sees who installed the wheel: first alone, then with ONNX Runtime.
+
+``smoke.py nothing`` runs where no engine is installed, ``smoke.py onnxruntime`` where it is.
+"""
 
 import importlib.util
 import subprocess
@@ -11,21 +14,29 @@ from yolox_deploy import Detector
 BIN = Path(sys.executable).parent
 PICTURE = Path(yolox_deploy.__file__).parent / "assets" / "digits_1.jpg"
 
+
+def run(command: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run one of the commands of this environment."""
+    return subprocess.run(
+        [BIN / command, *map(str, arguments)], capture_output=True, text=True, check=False
+    )
+
+
 assert "site-packages" in yolox_deploy.__file__, yolox_deploy.__file__
 assert importlib.util.find_spec("torch") is None, "this environment was meant to lack PyTorch"
-model = sys.argv[1]
-with Detector(model) as detector:
-    found = detector(PICTURE)
-assert len(found), f"no detection in {PICTURE}"
-print(detector, found)
-
-detect = subprocess.run([BIN / "yolox-detect", PICTURE, "--model", model, "--json", "found.json"])
-assert detect.returncode == 0, detect
-assert Path("found.json").is_file()
-export = subprocess.run(
-    [BIN / "yolox-export", "--model", "any.pth"], capture_output=True, text=True
-)
+assert run("yolox-doctor").returncode == 0
+export = run("yolox-export", "--model", "any.pth")
 assert export.returncode == 4, export
-assert 'pip install "yolox-deploy[export]"' in export.stderr, export.stderr
-assert subprocess.run([BIN / "yolox-doctor"]).returncode == 0
-print("the wheel works without PyTorch")
+assert 'pip install "yolox-deploy[export]"' in export.stderr, export
+detect = run("yolox-detect", PICTURE, "--json", "found.json")
+if sys.argv[1:] == ["nothing"]:
+    assert detect.returncode == 4, detect
+    assert 'pip install "yolox-deploy[onnxruntime]"' in detect.stderr, detect
+    print("without an engine the message is:", detect.stderr.strip())
+else:
+    assert detect.returncode == 0, detect
+    assert Path("found.json").is_file()
+    with Detector() as detector:
+        found = detector(PICTURE)
+    assert len(found) == 10, found
+    print("the wheel works without PyTorch:", detector, found)

@@ -31,8 +31,10 @@ OTHER_NAMES = {
     for name in (f"yolox_{row.name}", *row.aliases)
     if row.release
 }
-# A small model of drawn digits that was trained for this package, see examples/digits.
+# A small model of drawn digits that was trained for this package, see examples/digits: the
+# checkpoint, and its export of dynamic batch for machines without PyTorch.
 BUNDLED = ASSETS / "digits_nano.pth"
+BUNDLED_ONNX = ASSETS / "digits_nano.onnx"
 NAME_PATTERN = re.compile(r"[a-z0-9_-]+(\.pth)?")
 NEEDS_TORCH = (
     'pip install "yolox-deploy[export]"; or run yolox-export elsewhere and bring the artifact'
@@ -46,12 +48,14 @@ Progress = Callable[[int, int | None], None]
 def find_model(model: str | os.PathLike[str] | None) -> Path:
     """Return the file that ``model`` names: a path, or published weights such as ``yolox_s``.
 
-    ``None`` is the small model that ships with the package.  Weights are looked for in the cache
-    folder and fetched if they are not there.  Raises :class:`InputFileError` if it is neither
-    a file nor a name, :class:`DownloadError` if the weights cannot be fetched.
+    ``None`` is the small model that ships with the package: its checkpoint, or without PyTorch its
+    ONNX file.  Weights are looked for in the cache folder and fetched if they are not there.
+
+    Raises :class:`InputFileError` if it is neither a file nor a name, :class:`DownloadError` if the
+    weights cannot be fetched.
     """
     if model is None:
-        return BUNDLED
+        return BUNDLED if importlib.util.find_spec("torch") else BUNDLED_ONNX
     path = Path(model).expanduser()
     # os.path, because pathlib raises for names that no file can have.
     if os.path.isfile(path):

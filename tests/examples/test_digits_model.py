@@ -1,18 +1,22 @@
 """The bundled model on the bundled pictures, and on fresh ones."""
 
 import importlib.util
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-import yolox_deploy
 from yolox_deploy.detector import Detector
+from yolox_deploy.export import ExportOptions, export_model
+from yolox_deploy.files import ASSETS, cache_folder, sha256_of
+from yolox_deploy.pictures.images import read_image
+from yolox_deploy.spec import SPEC_KEY, ModelSpec
+from yolox_deploy.weights import BUNDLED as CHECKPOINT
+from yolox_deploy.weights import BUNDLED_ONNX
 
 torch = pytest.importorskip("torch", reason="the bundled model is a PyTorch checkpoint")
+onnx = pytest.importorskip("onnx")
 
-ASSETS = Path(yolox_deploy.__file__).parent / "assets"
-CHECKPOINT = ASSETS / "digits_nano.pth"
 PICTURES = sorted(ASSETS.glob("digits_*.jpg"))
 
 
@@ -31,6 +35,7 @@ def overlap(first, second):
 
 def test_the_files_are_as_small_as_promised():
     assert CHECKPOINT.stat().st_size < 2.5e6
+    assert BUNDLED_ONNX.stat().st_size < 4e6
     assert [path.name for path in PICTURES] == ["digits_1.jpg", "digits_2.jpg"]
     assert all(path.stat().st_size < 120e3 for path in PICTURES)
 
@@ -42,6 +47,38 @@ def test_the_checkpoint_says_what_it_is():
     assert content["legacy"] is False
     assert all(side % 32 == 0 for side in content["imgsz"])
     assert all(value.isfinite().all() for value in content["model"].values())
+
+
+def test_the_onnx_file_is_the_export_of_the_checkpoint(tmp_path):
+    """Else: yolox-export --dynamic --output yolox_deploy/assets."""
+    (fresh,) = export_model(CHECKPOINT, ["onnx"], ExportOptions(dynamic=True), tmp_path)
+    shipped, made = onnx.load(BUNDLED_ONNX), onnx.load(fresh.path)
+    stated = ModelSpec.from_json(
+        {entry.key: entry.value for entry in shipped.metadata_props}[SPEC_KEY]
+    )
+    # Versions of tools, and the last bits of the verification, may be those of another machine.
+    assert replace(stated, tools={}, verification=None) == replace(
+        fresh.spec, tools={}, verification=None
+    )
+    assert stated.checkpoint_sha256 == sha256_of(CHECKPOINT)
+    assert stated.verification["status"] == "passed"
+    for file in (shipped, made):
+        del file.metadata_props[:]
+    if stated.tools == fresh.spec.tools:
+        assert shipped.graph == made.graph
+    pictures = [read_image(path) for path in PICTURES]
+    with Detector(BUNDLED_ONNX) as one, Detector(fresh.path) as other:
+        for ours, theirs in zip(one.batch(pictures), other.batch(pictures), strict=True):
+            assert ours.names == theirs.names
+            np.testing.assert_array_equal(ours.class_ids, theirs.class_ids)
+            np.testing.assert_allclose(ours.scores, theirs.scores, atol=1e-4)
+            np.testing.assert_allclose(ours.xyxy, theirs.xyxy, atol=1e-2)
+
+
+def test_nothing_is_exported_for_who_asks_for_the_usual(tmp_path):
+    with Detector(backend="onnxruntime") as detector:
+        assert detector.runtime.path == BUNDLED_ONNX
+    assert not cache_folder().exists()
 
 
 # What the pictures show, as drawn: digit, x0, y0, x1, y1.

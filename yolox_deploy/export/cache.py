@@ -10,11 +10,11 @@ from pathlib import Path
 
 from yolox_deploy.errors import MissingPackageError, UsageError
 from yolox_deploy.export.options import ExportOptions, artifact_name
-from yolox_deploy.export.targets import TARGETS, Target
+from yolox_deploy.export.targets import HUB, TARGETS, Target
 from yolox_deploy.files import cache_folder, sha256_of
 from yolox_deploy.runtimes import BACKENDS, CHECKPOINT_SUFFIXES
 from yolox_deploy.spec import SpecHints
-from yolox_deploy.weights import NEEDS_TORCH
+from yolox_deploy.weights import BUNDLED, BUNDLED_ONNX, NEEDS_TORCH
 
 # Changes where an export of the same checkpoint would come out differently.
 EXPORT_CACHE_VERSION = 2
@@ -34,7 +34,8 @@ def exported(
     A checkpoint is exported the first time, for exactly ``batch`` pictures per call (``None``: any
     number).  The artifact is kept in the cache folder under the checkpoint's content, the options,
     and where it matters the machine.  ``auto`` is the first backend that can run here; where none
-    can, and for a backend that opens checkpoints, the checkpoint is returned.
+    can, and for a backend that opens checkpoints, the checkpoint is returned.  One export ships
+    with the package.
 
     Raises :class:`UsageError` for a backend that no target writes files for,
     :class:`MissingPackageError` without PyTorch, and what the export raises.
@@ -58,6 +59,8 @@ def exported(
         fp16=fp16,
         verify=verify,
     )
+    if model == BUNDLED and (target.name, options) == (HUB.name, ExportOptions(dynamic=True)):
+        return BUNDLED_ONNX
     name = artifact_name(model.stem, "fp16" if fp16 else "fp32")
     artifact = cache_folder() / "exports" / _key(model, target, options) / (name + target.suffix)
     if not artifact.is_file():
