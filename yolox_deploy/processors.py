@@ -39,6 +39,15 @@ def physical_cores() -> int | None:
     return len({_siblings(processor) for processor in processors})
 
 
+def wait_passively() -> None:
+    """Let the threads of OpenMP libraries that are loaded later sleep while they wait.
+
+    Otherwise they spin, and take the processors from the threads that they wait for if other
+    programs are busy.  A choice of the user stands.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
 def _processors() -> set[int]:
     if hasattr(os, "sched_getaffinity"):
         return set(os.sched_getaffinity(0))

@@ -124,3 +124,19 @@ def test_every_kind_of_artifact_describes_itself(target: str, command: Any, mode
     found = command("yolox-export", "--describe", path)
     assert found.code == 0
     assert "80: person, bicycle, car, motorcycle, airplane, bus, ..." in found.out
+
+
+def test_an_export_lets_threads_sleep_before_pytorch_is_loaded(process: Any) -> None:
+    watching = """
+import os, sys
+class Watch:
+    def find_spec(self, name, *rest):
+        if name == "torch":
+            print("looking for torch:", os.environ.get("OMP_WAIT_POLICY"))
+            sys.meta_path.remove(self)
+os.environ.pop("OMP_WAIT_POLICY", None)
+sys.meta_path.insert(0, Watch())
+"""
+    found = process("yolox-export", "--model", __file__, before=watching)
+    assert found.code == 3
+    assert "looking for torch: PASSIVE" in found.out

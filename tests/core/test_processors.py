@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from yolox_deploy import Detector, processors
+from yolox_deploy.processors import wait_passively
 from yolox_deploy.runtimes import BACKENDS
 
 
@@ -119,3 +121,15 @@ def test_engines_take_no_more_threads_than_the_process_may_use(
     monkeypatch.setattr(processors.os, "cpu_count", lambda: 64)
     with Detector(model.path, **arguments) as detector:
         assert detector.runtime.facts().threads == 1
+
+
+@pytest.mark.parametrize(("chosen", "expected"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_waiting_threads_sleep_unless_the_user_has_chosen(
+    chosen: str | None, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Set first, so that the end of the test restores what was there before.
+    monkeypatch.setenv("OMP_WAIT_POLICY", chosen or "")
+    if chosen is None:
+        monkeypatch.delenv("OMP_WAIT_POLICY")
+    wait_passively()
+    assert os.environ["OMP_WAIT_POLICY"] == expected

@@ -14,8 +14,10 @@ from yolox_deploy import processors
 from yolox_deploy.errors import ArtifactError, UsageError
 from yolox_deploy.runtimes.base import EngineFacts, Opened, Runtime
 from yolox_deploy.runtimes.devices import KINDS, Device, parse_device
+from yolox_deploy.runtimes.onnxruntime import OnnxRuntime
 from yolox_deploy.runtimes.openvino import OpenVINORuntime, core, engine_device
 from yolox_deploy.spec import ModelSpec
+from yolox_deploy.weights import BUNDLED_ONNX
 
 ALL = tuple(KINDS)
 
@@ -171,3 +173,18 @@ def test_there_is_one_core_of_openvino_in_the_process() -> None:
         if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] == "Core"
     }
     assert makers == {"runtimes/openvino.py"}
+
+
+@pytest.mark.parametrize(("settings", "expected"), [({}, None), ({"spinning": "no"}, "0")])
+def test_threads_of_onnxruntime_sleep_on_request(
+    settings: dict[str, str], expected: str | None
+) -> None:
+    key = "session.intra_op.allow_spinning"
+    with OnnxRuntime(BUNDLED_ONNX, settings=settings) as opened:
+        options = opened.session.get_session_options()
+        if expected is None:
+            with pytest.raises(RuntimeError, match=key):
+                options.get_session_config_entry(key)
+        else:
+            assert options.get_session_config_entry(key) == expected
+        assert opened.infer(np.zeros((2, 3, 320, 320), np.float32)).shape == (2, 2100, 15)

@@ -25,6 +25,7 @@ from yolox_deploy.export.options import DEFAULT_OPSET, ExportOptions
 from yolox_deploy.export.results import ExportResult, NotBuiltError, UnverifiedError
 from yolox_deploy.export.targets import TARGETS, target_of
 from yolox_deploy.postprocess import IOU_THRESHOLD, SCORE_THRESHOLD
+from yolox_deploy.processors import wait_passively
 from yolox_deploy.progress import print_table, say, stages
 from yolox_deploy.runtimes import BACKENDS, CHECKPOINT_SUFFIXES, backend_for
 from yolox_deploy.runtimes.content import state_of
@@ -113,6 +114,8 @@ def parser() -> argparse.ArgumentParser:
 
 def work(arguments: argparse.Namespace) -> int:
     """Do what the arguments ask for; returns the exit code."""
+    # Before PyTorch is loaded, which converters load as well.
+    wait_passively()
     if arguments.describe:
         return describe(arguments)
     return check(arguments) if arguments.verify_artifact else export(arguments)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from yolox_deploy.architectures import ARCHITECTURES
 from yolox_deploy.cli.common import add_options, given, image_size, make_parser, run_command
 from yolox_deploy.errors import MissingPackageError, UsageError
+from yolox_deploy.processors import wait_passively
 
 if TYPE_CHECKING:
     from yolox_deploy.training import Recipe, Reporter, Settings, Trainer
@@ -94,9 +94,8 @@ def parser() -> argparse.ArgumentParser:
 
 def train(arguments: argparse.Namespace) -> int:
     """Train, or continue a run, and show the progress."""
-    # Read when PyTorch is loaded: a waiting OpenMP thread then gives its core to the data workers
-    # instead of spinning on it.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Before PyTorch is loaded: its threads would take the cores from the data workers.
+    wait_passively()
     try:
         from yolox_deploy.training.console import ConsoleReporter
         from yolox_deploy.training.distributed import processes

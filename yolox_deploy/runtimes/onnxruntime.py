@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import ClassVar
 
 import numpy as np
 import onnxruntime
@@ -24,12 +25,16 @@ ERRORS_ONLY = 3
 class OnnxRuntime(Runtime):
     """One session of ONNX Runtime; ``device`` is ``cpu`` or ``cuda`` (``cuda:1``).
 
+    With the setting ``spinning`` "no" threads sleep while they wait for work.  That is slower
+    alone, and faster beside other busy programs.
+
     Raises :class:`~yolox_deploy.errors.DeviceError` if there is no such GPU, or if ONNX Runtime
     cannot load the libraries that it needs for a GPU.
     """
 
     name = "onnxruntime"
     devices = tuple(PROVIDERS)
+    settings: ClassVar[Mapping[str, tuple[str, ...]]] = {"spinning": ("yes", "no")}
 
     def _open(self) -> Opened:
         spec_json = self.stored_spec()
@@ -47,6 +52,8 @@ class OnnxRuntime(Runtime):
             getattr(onnxruntime, "preload_dlls", lambda: None)()
         options = onnxruntime.SessionOptions()
         options.log_severity_level = ERRORS_ONLY
+        if self.chosen_settings.get("spinning") == "no":
+            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         if threads := self.threads_within():
             options.intra_op_num_threads = threads
         self.session = onnxruntime.InferenceSession(
