@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -13,8 +18,9 @@ from yolox_deploy.errors import OutputError, YoloxDeployError
 from yolox_deploy.export import TARGETS, ExportOptions, export_model
 from yolox_deploy.files import ASSETS, write_atomically
 from yolox_deploy.pictures.images import read_image
-from yolox_deploy.progress import print_table, say, stages
+from yolox_deploy.progress import stages
 from yolox_deploy.spec import SpecHints
+from yolox_deploy.terminal import print_line, print_table, say
 from yolox_deploy.weights import find_model
 
 
@@ -33,7 +39,8 @@ def demo(arguments: argparse.Namespace) -> int:
     """Export, verify, detect, draw."""
     checkpoint = find_model(arguments.model)
     picture = ASSETS / ("drawn_1.jpg" if arguments.model else "digits_1.jpg")
-    image = read_image(arguments.image or picture)
+    picture = arguments.image or picture
+    image = read_image(picture)
     options = ExportOptions(hints=SpecHints(legacy=arguments.legacy))
     with stages(checkpoint.name) as begin:
         results = export_model(checkpoint, targets_here(), options, arguments.output, begin)
@@ -61,7 +68,28 @@ def demo(arguments: argparse.Namespace) -> int:
     print_table(
         ["target", "artifact", "size", "checked", "detections", "first run", "picture"], rows
     )
+    print_line()
+    print_line("What to do next:")
+    for words in next_commands(picture, [result.path for result in results]):
+        print_line(f"  {shlex.join(words)}", whole=True)
+    print_line("With a checkpoint and a picture of yours: make demo WEIGHTS=my.pth IMAGE=my.jpg")
     return 0
+
+
+def next_commands(picture: Path, artifacts: Sequence[Path]) -> list[list[str]]:
+    """Return commands that can be run as they are: detect, compare speeds, look into a file."""
+    paths = [os.path.relpath(path) for path in artifacts]
+    return [
+        [command("yolox-detect"), os.path.relpath(picture), "--model", paths[0]],
+        [command("yolox-bench"), "--model", *paths, "--plot", "speed.png"],
+        [command("yolox-export"), "--describe", paths[0]],
+    ]
+
+
+def command(name: str) -> str:
+    """Return how to call a command: by its name, or by its path if it is not on ``PATH``."""
+    path = Path(sys.executable).with_name(name)
+    return name if shutil.which(name) or not path.is_file() else os.path.relpath(path)
 
 
 def targets_here() -> list[str]:

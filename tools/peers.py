@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from yolox_deploy import Detector
 from yolox_deploy.export import ExportOptions, export_model
 from yolox_deploy.pictures.images import read_image
-from yolox_deploy.progress import print_table
+from yolox_deploy.terminal import print_table
 
 SCORE_THRESHOLD = 0.25
 IOU_THRESHOLD = 0.45

@@ -24,7 +24,7 @@ from yolox_deploy.benchmarks.scenarios.latency.scenario import LatencyResult
 from yolox_deploy.cli import bench
 from yolox_deploy.errors import UsageError
 from yolox_deploy.files import write_atomically
-from yolox_deploy.progress import say
+from yolox_deploy.terminal import say
 
 FOLDER = Path("benchmarks/results")
 

@@ -90,6 +90,12 @@ class SlowerError(YoloxDeployError):
     exit_code = 10
 
 
+class NoVerdictError(YoloxDeployError):
+    """Two benchmarks whose difference is smaller than what they scatter by."""
+
+    exit_code = 11
+
+
 class ExtensionError(YoloxDeployError):
     """An extension, for example a scenario, that lacks what every one must have."""
 

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from yolox_deploy.errors import OutputError
+from yolox_deploy.terminal import write_output
 
 # Pictures and the small model that ship with the package.
 ASSETS = Path(__file__).parent / "assets"
+# What the user writes for a file of results that shall go to the standard output.
+STANDARD_OUTPUT = Path("-")
+# Rises when a reader of an older version would misunderstand a file.
+DOCUMENT_VERSION = 1
 
 
 def cache_folder() -> Path:
@@ -79,6 +86,23 @@ def write_atomically(path: Path, content: bytes | str) -> None:
             file.flush()
             os.fsync(file.fileno())
         draft.replace(path)
+
+
+def write_result(path: Path, text: str) -> None:
+    """Write a file of results, to the standard output for ``-``; raises :class:`OutputError`."""
+    if path == STANDARD_OUTPUT:
+        write_output(text)
+    else:
+        write_atomically(path, text)
+
+
+def write_document(path: Path, kind: str, content: Mapping[str, Any]) -> None:
+    """Write results as JSON that says what it is: ``{"format": kind, "version": 1, ...}``.
+
+    Raises :class:`OutputError`.
+    """
+    document = {"format": kind, "version": DOCUMENT_VERSION, **content}
+    write_result(path, json.dumps(document, indent=1, ensure_ascii=False) + "\n")
 
 
 def sha256_of(path: Path) -> str:

@@ -1,25 +1,24 @@
-"""What a person watches while something long runs, and tables.
+"""What a person watches while something long runs.
 
 Progress goes to the standard error, so that results can be piped.  Where that is no terminal, plain
-lines tell the same.
+lines tell the same.  Counts and times are never shortened: the bar is what gives way.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from yolox_deploy.terminal import manner, note, printing
+
 if TYPE_CHECKING:
-    from rich.progress import Progress
+    from rich.progress import Progress, ProgressColumn
 
 Item = TypeVar("Item")
-
-
-def say(text: str) -> None:
-    """Print one line to the standard error."""
-    print(text, file=sys.stderr, flush=True)
+# Columns of a bar; what stands beside it must fit 80 columns.
+BAR = 20
 
 
 class Stages:
@@ -32,7 +31,7 @@ class Stages:
     def __call__(self, stage: str) -> None:
         """Begin a stage; the stage before it is over."""
         if self.progress.disable:
-            say(f"{self.title}: {stage}")
+            note(f"{self.title}: {stage}")
         self.finish()
         self.stage, self.task = stage, self.progress.add_task(stage, total=None)
         self.progress.refresh()
@@ -57,9 +56,11 @@ def stages(title: str, *, refresh: bool = True) -> Iterator[Stages]:
     has a thread, which would disturb what is being measured.
     """
     from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.table import Column
 
-    columns = (SpinnerColumn(finished_text="[green]done[/]"), TextColumn("{task.description}"))
-    with _progress(*columns, TimeElapsedColumn(), auto_refresh=refresh) as progress:
+    spinner = SpinnerColumn(finished_text="[green]done[/]")
+    text = TextColumn("{task.description}", table_column=Column(overflow="fold"), markup=False)
+    with display(spinner, text, TimeElapsedColumn(), auto_refresh=refresh) as progress:
         shown = Stages(title, progress)
         yield shown
         shown.finish()
@@ -69,8 +70,8 @@ def track(items: Iterable[Item], total: int, unit: str = "pictures") -> Iterator
     """Yield ``items`` under a bar with how many of them pass per second."""
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
-    with _progress(TextColumn(unit), *columns, TimeRemainingColumn()) as progress:
+    columns = (BarColumn(BAR), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
+    with display(TextColumn(unit), *columns, TimeRemainingColumn()) as progress:
         task = progress.add_task(unit, total=total, rate="")
         for item in items:
             yield item
@@ -84,35 +85,29 @@ def download_progress(name: str) -> Iterator[Callable[[int, int | None], None]]:
     from rich import progress as bars
 
     title, speed = bars.TextColumn(f"fetching {name}"), bars.TransferSpeedColumn()
-    columns = (title, bars.BarColumn(), bars.DownloadColumn(), speed, bars.TimeRemainingColumn())
-    with _progress(*columns) as progress:
+    columns = (title, bars.BarColumn(BAR), bars.DownloadColumn(), speed, bars.TimeRemainingColumn())
+    with display(*columns) as progress:
         if progress.disable:
-            say(f"fetching {name}")
+            note(f"fetching {name}")
         task = progress.add_task(name, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
-def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table to the standard output."""
-    if sys.stdout.isatty():
-        from rich.console import Console
-        from rich.table import Table
-        from rich.text import Text
+@contextmanager
+def display(*columns: str | ProgressColumn, **options: Any) -> Iterator[Progress]:
+    """Draw rich's columns on the standard error, if that is a terminal and may be used.
 
-        table = Table(*headers)
-        for row in rows:
-            table.add_row(*(Text(cell) for cell in row))
-        Console().print(table)
-        return
-    widths = [max(len(row[i]) for row in (headers, *rows)) for i in range(len(headers))]
-    for row in (headers, ["-" * width for width in widths], *rows):
-        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        print(line.rstrip())
-
-
-def _progress(*columns: Any, **options: Any) -> Progress:
+    Lines that are printed meanwhile stand above the display.
+    """
     from rich.console import Console
     from rich.progress import Progress
 
     console = Console(stderr=True)
-    return Progress(*columns, console=console, disable=not sys.stderr.isatty(), **options)
+    shown = console.is_terminal and not manner().quiet
+    # rich would turn everything printed into lines of the standard error, results in a pipe too.
+    options |= {"disable": not shown, "redirect_stdout": sys.stdout.isatty()}
+    with (
+        Progress(*columns, console=console, **options) as progress,
+        printing(live=console if shown else None),
+    ):
+        yield progress

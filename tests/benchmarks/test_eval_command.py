@@ -18,6 +18,13 @@ def run(*arguments: object) -> int:
     return main([str(a) for a in arguments])
 
 
+def results_in(path: Path) -> list[dict[str, Any]]:
+    content = json.loads(path.read_text())
+    assert (content["format"], content["version"]) == ("yolox-eval", 1)
+    results: list[dict[str, Any]] = content["results"]
+    return results
+
+
 def test_models_and_backends_are_put_side_by_side_with_their_difference(
     few_pictures: Few, nano_onnx: Path, data_file: Any, tmp_path: Path, capsys: Any
 ) -> None:
@@ -26,7 +33,7 @@ def test_models_and_backends_are_put_side_by_side_with_their_difference(
     code = run(
         *("--model", nano_onnx, wide, "--backend", "onnxruntime, openvino"),
         *("--data", data, "--images", images),
-        *("--json", tmp_path / "ap.json", "--results", tmp_path / "results"),
+        *("--json", tmp_path / "ap.json", "--results", tmp_path / "results", "--full"),
     )
     printed = capsys.readouterr()
     assert code == 0, printed.err
@@ -38,7 +45,7 @@ def test_models_and_backends_are_put_side_by_side_with_their_difference(
         for path in (nano_onnx, wide)
         for backend in ("onnxruntime", "openvino")
     ]
-    content = json.loads((tmp_path / "ap.json").read_text())
+    content = results_in(tmp_path / "ap.json")
     for cell, figures in zip(cells, content, strict=True):
         assert [figures["model"], figures["backend"]] == cell[:2]
         assert float(cell[2]) == pytest.approx(figures["ap"], abs=6e-5)
@@ -59,7 +66,7 @@ def test_thresholds_and_clipping_reach_the_evaluation(
 
     def ap(*more: object) -> float:
         assert run(*base, *more) == 0
-        (row,) = json.loads((tmp_path / "r").read_text())
+        (row,) = results_in(tmp_path / "r")
         value: float = row["ap"]
         return value
 

@@ -109,7 +109,7 @@ def assert_one_line(found: Any, code: int, *words: str) -> None:
     ("arguments", "code", "words"),
     [
         (("--to", "opnvino"), 2, ["unknown target 'opnvino'", "did you mean 'openvino'?"]),
-        (("--to", ","), 2, ["target"]),
+        (("--to", ","), 2, ["--to", "names nothing"]),
         (("--to", "ncnn", "--nms"), 2, ["ncnn cannot carry NMS"]),
         (("--imgsz", "417"), 2, ["417", "416 or 448"]),
         (("--imgsz", "1", "2", "3"), 2, ["--imgsz", "3 numbers"]),

@@ -17,6 +17,14 @@ from yolox_deploy import Detector
 DOG = {"dog": 0.855, "bicycle": 0.803, "car": 0.798, "truck": 0.306, "cat": 0.260}
 
 
+def pictures_in(path: Path) -> list[dict[str, Any]]:
+    """The pictures of a JSON file of results."""
+    content = json.loads(path.read_text())
+    assert (content["format"], content["version"]) == ("yolox-detect", 1)
+    pictures: list[dict[str, Any]] = content["pictures"]
+    return pictures
+
+
 @pytest.fixture
 def photos(tmp_path: Path, mixed_pictures: list[Path]) -> Path:
     """A folder with three pictures, one of them in a folder of its own."""
@@ -36,7 +44,7 @@ def test_one_picture_is_annotated_and_its_detections_are_printed(
     lines = found.out.splitlines()
     printed = {line.split()[0]: float(line.split()[1]) for line in lines[:5]}
     assert printed == pytest.approx(DOG, abs=0.002)
-    assert "1 pictures in" in lines[5]
+    assert "1 picture in" in lines[5]
     assert "onnxruntime: 1 dog, 1 bicycle, 1 car, 1 truck, 1 cat" in lines[5]
     assert lines[6] == f"wrote {out}"
     drawn, plain = cv2.imread(str(out / "dog.jpg")), cv2.imread(str(dog_path))
@@ -64,7 +72,7 @@ def test_every_kind_of_result_says_the_same(
         expected = [detector(path) for path in paths]
     total = sum(map(len, expected))
 
-    pictures = json.loads((out / "r.json").read_text())
+    pictures = pictures_in(out / "r.json")
     assert [p["image"] for p in pictures] == list(map(str, paths))
     assert [p["detections"] for p in pictures] == [e.to_dict() for e in expected]
     assert [(p["height"], p["width"]) for p in pictures] == [e.image_size for e in expected]
@@ -128,7 +136,7 @@ def test_nothing_readable_ends_the_same_way(command: Any, onnx_nano: Path, tmp_p
     )
     assert found.code == 6
     assert "0 pictures" in found.out
-    assert json.loads((tmp_path / "r.json").read_text()) == []
+    assert pictures_in(tmp_path / "r.json") == []
     assert json.loads((tmp_path / "coco.json").read_text())["images"] == []
 
 
@@ -182,7 +190,7 @@ def test_only_the_wanted_classes_are_looked_for(
         *("--classes", classes, "--json", tmp_path / "r.json"),
     )
     assert found.code == 0
-    (picture,) = json.loads((tmp_path / "r.json").read_text())
+    (picture,) = pictures_in(tmp_path / "r.json")
     assert [d["name"] for d in picture["detections"]] == ["dog", "cat"]
 
 
@@ -197,7 +205,7 @@ def test_batches_change_nothing(
     )
     assert found.code == 0
     with Detector(dynamic) as detector:
-        for picture in json.loads((tmp_path / "r.json").read_text()):
+        for picture in pictures_in(tmp_path / "r.json"):
             alone = detector(picture["image"])
             assert [d["name"] for d in picture["detections"]] == [d.name for d in alone]
             for mine, one in zip(picture["detections"], alone, strict=True):
@@ -213,7 +221,7 @@ def test_thresholds_clipping_and_bounds_reach_the_detector(
 
     def found(*more: object) -> list[dict[str, Any]]:
         assert command(*base, *more).code == 0
-        (picture,) = json.loads(path.read_text())
+        (picture,) = pictures_in(path)
         detections: list[dict[str, Any]] = picture["detections"]
         return detections
 

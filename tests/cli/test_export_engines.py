@@ -80,7 +80,7 @@ def test_an_engine_for_named_gpus_describes_itself_anywhere(
         (("--to", "trt", "--nms"), 2, "cannot carry NMS"),
         (("--to", "onnx", "--batch", "1,2,3"), 2, "is for --to trt or trt-rtx, not for onnx"),
         (("--to", "trt-rtx", "--batch", "1,2"), 2, "expected N or MIN,OPT,MAX, got 1,2"),
-        (("--to", "trt-rtx", "--batch", "many"), 2, "invalid batch value"),
+        (("--to", "trt-rtx", "--batch", "many"), 2, "--batch: expected N or MIN,OPT,MAX, got many"),
         (("--to", "trt-rtx", "--batch", "3,2,1", "--dynamic"), 2, "in ascending order"),
         (("--to", "trt-rtx", "--workspace", "0"), 2, "number of MiB"),
         (("--to", "trt-rtx", "--targets", ","), 2, "--targets names no GPU"),

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from yolox_deploy import progress
+from yolox_deploy import progress, terminal
 
 OnTerminal = Callable[..., tuple[int, str]]
 
@@ -78,7 +78,7 @@ def test_a_tracked_iteration_in_a_pipe_is_silent(capsys: pytest.CaptureFixture[s
 
 
 def test_a_table_in_a_pipe_is_aligned_text(capsys: pytest.CaptureFixture[str]) -> None:
-    progress.print_table(["a", "long header"], [["[red]1", ""], ["22", "x"]])
+    terminal.print_table(["a", "long header"], [["[red]1", ""], ["22", "x"]])
     assert capsys.readouterr().out == (
         "a       long header\n------  -----------\n[red]1\n22      x\n"
     )
@@ -92,7 +92,7 @@ def test_a_download_in_a_pipe_is_one_line(capsys: pytest.CaptureFixture[str]) ->
 
 
 TERMINAL = """
-from yolox_deploy import progress
+from yolox_deploy import progress, terminal
 with progress.stages("nano.pth") as begin:
     begin("first stage")
     begin("second stage")
@@ -102,7 +102,7 @@ assert list(progress.track(range(3), 3)) == [0, 1, 2]
 with progress.download_progress("yolox_s") as report:
     report(10, None)
     report(20, 20)
-progress.print_table(["a", "b"], [["[red]markup[/]", "2"]])
+terminal.print_table(["a", "b"], [["[red]markup[/]", "2"]])
 """
 STILL = """
 import threading
@@ -152,7 +152,7 @@ def test_detect_on_a_terminal_shows_its_bar_and_its_errors(
     )
     assert code == 6, shown
     assert "2/2" in shown
-    assert "1 pictures in" in shown
+    assert "1 picture in" in shown
     assert "broken.jpg: not a picture" in shown.replace("\r\n", "")
 
 

@@ -81,7 +81,7 @@ def test_pictures_without_detections_are_there_too(name: str, tmp_path: Path) ->
         assert text == "image,name,class_id,score,x1,y1,x2,y2\n"
     else:
         content: Any = json.loads(text)
-        assert len(content["images"] if name == "coco.json" else content) == 1
+        assert len(content["images" if name == "coco.json" else "pictures"]) == 1
 
 
 def test_csv_survives_commas_and_umlauts(tmp_path: Path) -> None:

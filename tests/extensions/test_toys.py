@@ -120,7 +120,7 @@ def angles(command: Command, model: Path, folder: Path, *options: object) -> lis
         *options,
     )
     assert ran.code == 0, ran.err
-    (picture,) = json.loads(file.read_text())
+    (picture,) = json.loads(file.read_text())["pictures"]
     return [[d["class_id"], d["score"], d["angle"], *d["xyxy"]] for d in picture["detections"]]
 
 

@@ -27,7 +27,7 @@ from yolox_deploy.benchmarks.measure.systems import ImageArray, System, SystemRe
 from yolox_deploy.files import ASSETS
 from yolox_deploy.pictures.images import find_images, read_image
 from yolox_deploy.processors import threads_allowed
-from yolox_deploy.progress import print_table, say
+from yolox_deploy.terminal import print_table, say
 
 OPENVINO_MAY, ONNXRUNTIME_MAY, SUM_MAY, HARNESS_MAY = 0.05, 0.03, 0.02, 0.01
 FIGURES = re.compile(r"Median:\s+([\d.]+) ms.*Min:\s+([\d.]+) ms", re.DOTALL)

@@ -24,8 +24,9 @@ from yolox_deploy.benchmarks.report.report import Report
 from yolox_deploy.cli import bench
 from yolox_deploy.cli.common import run
 from yolox_deploy.postprocess import Thresholds
-from yolox_deploy.progress import print_table, stages
+from yolox_deploy.progress import stages
 from yolox_deploy.tasks import Detections
+from yolox_deploy.terminal import print_table
 
 RIGHT_SHARE = 0.9
 ATTEMPTS = 4

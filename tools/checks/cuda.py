@@ -24,10 +24,11 @@ from yolox_deploy.architectures import ARCHITECTURES, architecture
 from yolox_deploy.cli.common import run
 from yolox_deploy.errors import UsageError
 from yolox_deploy.files import write_atomically
-from yolox_deploy.progress import print_table, say, track
+from yolox_deploy.progress import track
 from yolox_deploy.runtimes.gpu import find_gpu, free_memory
 from yolox_deploy.runtimes.tensorrt.bindings import BINDINGS, installed_bindings
 from yolox_deploy.runtimes.tensorrt.cuda import Cuda, Handle
+from yolox_deploy.terminal import print_table, say
 
 COMMAND = "tools.checks.cuda"
 # One V100, batch 1, FP16, network alone.

@@ -23,7 +23,7 @@ import numpy as np
 from yolox_deploy import Detector
 from yolox_deploy.files import ASSETS
 from yolox_deploy.pictures.images import read_image
-from yolox_deploy.progress import print_table
+from yolox_deploy.terminal import print_table
 
 MODULE = "tools.checks.load"
 OPENMP = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")

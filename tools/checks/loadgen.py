@@ -27,8 +27,8 @@ from yolox_deploy.benchmarks.scenarios.loadgen.result import LoadgenTest
 from yolox_deploy.files import ASSETS
 from yolox_deploy.pictures.images import find_images, read_image
 from yolox_deploy.postprocess import Thresholds
-from yolox_deploy.progress import print_table, say
 from yolox_deploy.tasks import Detections
+from yolox_deploy.terminal import print_table, say
 
 MAY = 0.03
 

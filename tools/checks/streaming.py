@@ -18,16 +18,17 @@ from yolox_deploy.benchmarks.measure.systems import System
 from yolox_deploy.benchmarks.scenarios.base import Context
 from yolox_deploy.benchmarks.scenarios.streaming import scenario as streaming
 from yolox_deploy.benchmarks.scenarios.streaming.streams import SCHEDULES
+from yolox_deploy.cli.parser import Parser
 from yolox_deploy.files import ASSETS
 from yolox_deploy.pictures.images import find_images, read_image
-from yolox_deploy.progress import print_table, say
+from yolox_deploy.terminal import print_table, say
 
 MAY = 0.01
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Stream, print the table, and return 1 where something differs."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = Parser(description=(__doc__ or "").splitlines()[0])
     add_arguments(parser, turns=5)
     parser.add_argument("--data", type=Path, help="COCO annotations")
     parser.add_argument("--images", nargs="+", help="folder of their pictures")

@@ -23,23 +23,23 @@ from yolox_deploy.cli.bench_files import add_output_arguments, compare, deliver,
 from yolox_deploy.cli.common import (
     ExtensionOptions,
     add_model_hints,
-    add_options,
     given,
     make_parser,
     model_help,
     model_hints,
     run_command,
 )
+from yolox_deploy.cli.parser import add_options
 from yolox_deploy.errors import ExtensionError, ExtensionWarning, UsageError
-from yolox_deploy.files import ASSETS, workplace
+from yolox_deploy.files import ASSETS, STANDARD_OUTPUT, workplace
 from yolox_deploy.pictures.images import find_images, read_image
 from yolox_deploy.progress import stages
 
 COMMAND = "yolox-bench"
 EXAMPLES = """\
   yolox-bench --backend openvino
-  yolox-bench --model yolox_nano.pth --backend all --precision all --json nano.json
-  yolox-bench --model yolox_s,yolox_m --random-weights --backend openvino,onnxruntime
+  yolox-bench --model yolox_nano.pth --backend all --json nano.json
+  yolox-bench --model yolox_s yolox_m --random-weights --backend openvino ncnn
   yolox-bench --scenario server --backend openvino --duration 60
   yolox-bench compare before.json after.json --fail-if-slower 1.10
   yolox-bench show nano.json --markdown nano.md --plot nano.png
@@ -55,27 +55,27 @@ def parser() -> argparse.ArgumentParser:
         "no measurement is left out.",
         EXAMPLES,
     )
-    result.add_argument("--model", action="append", metavar="A[,B]", help=model_help())
+    questions = "; ".join(f"{s.name}: {s.question}" for s in SCENARIOS.values())
     result.add_argument(
         "--scenario",
         choices=list(SCENARIOS),
         default="latency",
         metavar="NAME",
-        help="what to measure (default: latency). "
-        + "; ".join(f"{s.name}: {s.question}" for s in SCENARIOS.values()),
+        help=f"what to measure (default: latency). {questions}",
     )
     add_options(
         result,
-        """
+        f"""
+        --model MODEL ...: {model_help()}
         --random-weights: measure architectures with random weights, for example --model
-            yolox_s,yolox_m
-        --backend A[,B]: backends with commas, or all: every backend that can run here
-        --precision A[,B]: precisions that the engines compute in, for example fp32,bf16, or all
-            (default: the first precision of each engine, mostly fp32)
+            yolox_s yolox_m
+        --backend NAME ...: backends, or all: every backend that can run here
+        --precision NAME ...: precisions that the engines compute in, for example fp32 bf16, or
+            all (default: the first precision of each engine, mostly fp32)
         --batch N: number of pictures per inference call
         --threads N: number of CPU threads (default: the engine's choice)
         --device NAME: device that the engine runs on, for example cuda or gpu (default: cpu)
-        --images PICTURE ...: pictures to detect in (default: the pictures in this package)
+        --images PATH ...: pictures or folders to detect in (default: the pictures in this package)
         --duration S: measure each system for at least this many seconds
         --min-count N: measure each system for at least this many calls
         --fps F: frames per second. latency: the advice names the models that cannot keep this
@@ -85,7 +85,7 @@ def parser() -> argparse.ArgumentParser:
             sAP to streaming
         --seed N: random seed of MLPerf's traffic and of simulated latencies
         """,
-        backend="auto",
+        backend=("auto",),
         batch=1,
         duration=10,
         min_count=200,
@@ -133,9 +133,9 @@ def bench(arguments: argparse.Namespace, command: str, opener: Opener = System) 
         with stages(COMMAND) as begin:
             begin("looking at the machine")
             wanted = requests(
-                words(",".join(arguments.model)) if arguments.model else [None],
-                words(arguments.backend),
-                words(arguments.precision) if arguments.precision else [None],
+                arguments.model or [None],
+                arguments.backend,
+                arguments.precision or [None],
                 hints=model_hints(arguments),
                 **given(arguments, "random_weights", "batch", "threads", "device"),
             )
@@ -163,14 +163,6 @@ def bench(arguments: argparse.Namespace, command: str, opener: Opener = System) 
     return 0
 
 
-def words(text: str) -> list[str]:
-    """Return the words of a list with commas; raises :class:`UsageError` for an empty one."""
-    found = [word.strip() for word in text.split(",") if word.strip()]
-    if not found:
-        raise UsageError(f"{text!r} names nothing")
-    return found
-
-
 def check(arguments: argparse.Namespace) -> None:
     """Raise :class:`UsageError` for what cannot be measured."""
     if not (math.isfinite(arguments.duration) and arguments.duration > 0):
@@ -185,6 +177,8 @@ def check(arguments: argparse.Namespace) -> None:
     if arguments.fps is not None and not 0 < arguments.fps <= 10_000:
         raise UsageError(f"--fps takes more than 0 and at most 10000, got {arguments.fps:g}")
     for path in filter(None, (arguments.json, arguments.markdown, arguments.plot)):
+        if path == STANDARD_OUTPUT:
+            continue
         if path.is_dir():
             raise UsageError(f"{path}: a folder; name the file to write")
         # Found before the measurement, whose result would be lost.

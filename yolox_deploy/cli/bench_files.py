@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import argparse
 import math
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
 from yolox_deploy.benchmarks.report import compare as comparing
 from yolox_deploy.benchmarks.report.report import Report, print_report, to_markdown
-from yolox_deploy.cli.common import add_options, make_parser, run_command
-from yolox_deploy.errors import SlowerError, UsageError
-from yolox_deploy.files import write_atomically
-from yolox_deploy.progress import print_table
+from yolox_deploy.cli.common import make_parser, run_command
+from yolox_deploy.cli.parser import add_options
+from yolox_deploy.errors import NoVerdictError, SlowerError, UsageError
+from yolox_deploy.files import write_document, write_result
+from yolox_deploy.terminal import print_line, print_table
 
 COMPARE, SHOW = "yolox-bench compare", "yolox-bench show"
 
@@ -22,8 +24,9 @@ def add_output_arguments(parser: argparse.ArgumentParser) -> None:
     add_options(
         parser.add_argument_group("output"),
         """
-        --json FILE: write all measurements as JSON
-        --markdown FILE: write the report as Markdown
+        --full: print all tables
+        --json FILE: write all measurements as JSON, to the standard output for -
+        --markdown FILE: write the report as Markdown, to the standard output for -
         --plot FILE: draw a chart (.png, .svg or .pdf)
         """,
     )
@@ -34,11 +37,11 @@ def deliver(report: Report, arguments: argparse.Namespace) -> None:
     if arguments.json:
         report.write(arguments.json)
     if arguments.markdown:
-        write_atomically(arguments.markdown, to_markdown(report))
+        write_result(arguments.markdown, to_markdown(report))
     if arguments.plot:
         report.result.plot(report.systems, arguments.plot)
     # Last, because the reader of a pipe may have enough of it.
-    print_report(report)
+    print_report(report, full=arguments.full)
 
 
 def compare_parser() -> argparse.ArgumentParser:
@@ -46,7 +49,8 @@ def compare_parser() -> argparse.ArgumentParser:
     result = make_parser(
         COMPARE,
         "Compare two latency reports: ratios of the medians with their confidence intervals, and a "
-        "verdict if the intervals allow one. If they do not, the reason is printed.",
+        "verdict if the intervals allow one. If they do not, the reason is printed, and the exit "
+        "code is 11.",
         f"  {COMPARE} before.json after.json --fail-if-slower 1.10",
     )
     result.add_argument("before", type=Path, help="a report of yolox-bench --json")
@@ -56,6 +60,8 @@ def compare_parser() -> argparse.ArgumentParser:
         """
         --fail-if-slower FACTOR: exit with code 10 if a system is surely slower, and by more than
             this factor, for example 1.10
+        --full: show the confidence intervals, too
+        --json FILE: write ratios, intervals and verdicts as JSON, to the standard output for -
         """,
     )
     return result
@@ -81,11 +87,16 @@ def _compare(arguments: argparse.Namespace) -> int:
         )
     before, after = Report.read(arguments.before), Report.read(arguments.after)
     found = comparing.compare(before, after)
-    shown = comparing.table(found, comparing.margin_of(before, after))
+    shown = comparing.table(found, comparing.margin_of(before, after), full=arguments.full)
     print_table(shown.headers, shown.rows)
-    print(shown.note)
-    for line in comparing.remarks(before, after, found):
-        print(f"note: {line}")
+    print_line(shown.note)
+    remarks = comparing.remarks(before, after, found)
+    for line in remarks:
+        print_line(f"note: {line}")
+    if arguments.json:
+        files = {"before": str(arguments.before), "after": str(arguments.after)}
+        systems = [asdict(c) for c in found]
+        write_document(arguments.json, COMPARE, {**files, "systems": systems, "remarks": remarks})
     if factor is not None:
         slower = [c for c in found if c.is_slower_than(factor)]
         if slower:
@@ -93,6 +104,8 @@ def _compare(arguments: argparse.Namespace) -> int:
                 "; ".join(f"{c.label} takes {c.ratio:.2f} times as long" for c in slower)
                 + f", more than {factor:g} is allowed"
             )
+    if unknown := [c.label for c in found if c.verdict == comparing.NO_VERDICT]:
+        raise NoVerdictError(f"no verdict on {', '.join(unknown)}; the reason is printed above")
     return 0
 
 

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import sys
 import textwrap
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import yolox_deploy
+from yolox_deploy.cli.parser import Parser, add_options
 from yolox_deploy.errors import ExtensionWarning, ModelWarning, UsageError, YoloxDeployError
-from yolox_deploy.files import cache_folder
-from yolox_deploy.progress import say
+from yolox_deploy.files import STANDARD_OUTPUT, cache_folder
 from yolox_deploy.runtimes import BACKENDS, CHECKPOINT_SUFFIXES
 from yolox_deploy.spec import SpecHints
+from yolox_deploy.terminal import note, printing, reserved_output, say
 
 EXIT_CODES = """\
 exit codes:
@@ -34,29 +34,30 @@ exit codes:
   8  weights could not be fetched
   9  a converter failed
   10  a benchmark became slower than --fail-if-slower allows
+  11  two benchmarks cannot be compared: the times scatter too much
   130  interrupted
 """
 SOME_UNREADABLE = 6
 NOTES = (ModelWarning, ExtensionWarning)
 INTERRUPTED = 130
-# What the values of options are, by the words that stand for them in the help.
-TYPES: dict[str, Callable[[str], Any]] = {
-    **dict.fromkeys(("N", "PIXELS"), int),
-    **dict.fromkeys(("S", "T", "F", "RATE", "FACTOR"), float),
-    **dict.fromkeys(("FILE", "DIR", "FOLDER", "PATH", "JSON"), Path),
-}
+# The options that take a file, or - for the standard output.
+RESULT_FILES = ("json", "csv", "coco", "markdown")
 
 
-def make_parser(command: str, description: str, examples: str) -> argparse.ArgumentParser:
+def make_parser(command: str, description: str, examples: str) -> Parser:
     """Return a parser with the examples and exit codes at the end of its help."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         command,
         description=textwrap.fill(description, 79),
         epilog=f"examples:\n{examples}\n{EXIT_CODES}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "--version", action="version", version=f"%(prog)s {yolox_deploy.__version__}"
+    )
+    parser.add_argument(
+        *("-q", "--quiet"),
+        action="store_true",
+        help="print results and errors only: no notes and no progress",
     )
     return parser
 
@@ -68,9 +69,29 @@ def run_command(
     argv: Sequence[str] | None = None,
 ) -> int:
     """Read the arguments (``None``: those of the process), do the work, return the exit code."""
-    with notes_printed():
+
+    def parse_and_work() -> int:
         arguments = parser().parse_args(argv)
-        return run(command, lambda: work(arguments))
+        with printing(quiet=arguments.quiet), results_elsewhere(arguments):
+            return work(arguments)
+
+    with notes_printed():
+        return run(command, parse_and_work)
+
+
+@contextmanager
+def results_elsewhere(arguments: argparse.Namespace) -> Iterator[None]:
+    """Keep the standard output for a file of results that was asked for as ``-``, if there is one.
+
+    Raises :class:`UsageError` for two of them.
+    """
+    given = {key.removeprefix("sink_"): value for key, value in vars(arguments).items()}
+    files = [f"--{name}" for name in RESULT_FILES if given.get(name) == STANDARD_OUTPUT]
+    if len(files) > 1:
+        options = " and ".join(files)
+        raise UsageError(f"{options}: only one file of results can be - (the standard output)")
+    with reserved_output() if files else nullcontext():
+        yield
 
 
 class ExtensionOptions:
@@ -103,7 +124,7 @@ def notes_printed() -> Iterator[None]:
 
         def show(message: Warning | str, category: type[Warning], *place: Any) -> None:
             if issubclass(category, NOTES):
-                say(f"note: {message}")
+                note(f"note: {message}")
             else:
                 usual(message, category, *place)
 
@@ -144,37 +165,6 @@ def run(command: str, work: Callable[[], int]) -> int:
         return 1
 
 
-def add_options(
-    place: argparse._ActionsContainer, table: str, required: Sequence[str] = (), **defaults: Any
-) -> None:
-    """Add the options of a table to a parser or a group.
-
-    A row is ``--name VALUE: help``, or ``--name VALUE ...: help`` for one value or more; without
-    VALUE the option is a flag, and ``--[no-]name`` is one that is on by default.  Further lines of
-    a row are indented.  VALUE decides the type (see ``TYPES``).  ``required`` and ``defaults`` name
-    the options as the parsed arguments do; a default that is a number or a word is added to a help
-    that says nothing of it.
-    """
-    for row in re.split(r"\n(?=--)", textwrap.dedent(table).strip()):
-        usage, text = row.split(": ", 1)
-        name, *values = usage.split()
-        dest = name[2:].replace("-", "_")
-        default = defaults.get(dest, None if values else False)
-        options: dict[str, Any] = {"default": default, "help": " ".join(text.split())}
-        if values:
-            options |= {"metavar": values[0], "type": TYPES.get(values[0], str)}
-            options["required"] = dest in required
-            if isinstance(default, int | float | str) and "(default" not in text:
-                options["help"] += f" (default: {default})"
-            if values[1:] == ["..."]:
-                options["nargs"] = "+"
-        elif "[no-]" in name:
-            options |= {"action": argparse.BooleanOptionalAction, "default": True}
-        else:
-            options["action"] = "store_true"
-        place.add_argument(name.replace("[no-]", ""), **options)
-
-
 def given(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
     """Return those of the named arguments that were given or have a default."""
     return {name: value for name in names if (value := getattr(arguments, name)) is not None}
@@ -187,7 +177,8 @@ def add_model_hints(parser: argparse.ArgumentParser) -> None:
         """
         --imgsz PIXELS ...: input size: one side, or height and width (default: the model's test
             size)
-        --names FILE|A,B,C: class names: a text file with one per line, or a comma-separated list
+        --names NAME ...: class names, or a text file with one per line (default: those in the
+            model's file; for 80 classes those of COCO)
         --legacy: weights of release 0.1.0: RGB, /255, mean and std
         --arch NAME: architecture of a .pth (default: inferred)
         """,
@@ -214,24 +205,25 @@ def image_size(values: Sequence[int] | None) -> tuple[int, int] | None:
     return values[0], values[-1]
 
 
-def class_names(value: str | None) -> tuple[str, ...] | None:
-    """Return the names of ``--names``; raises :class:`UsageError` for an empty list."""
-    if value is None:
+def class_names(values: Sequence[str] | None) -> tuple[str, ...] | None:
+    """Return the names of ``--names``; raises :class:`UsageError` for a file without any."""
+    if values is None:
         return None
-    path = Path(value)
-    # os.path, because a long list of names is no possible file name.
-    if os.path.isfile(value):
-        try:
-            lines = path.read_text("utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"{path}: no text file with class names ({error})") from error
-    elif path.suffix == ".txt":
-        raise UsageError(f"--names {path}: no such file")
-    else:
-        lines = value.split(",")
+    if len(values) > 1:
+        return tuple(values)
+    path = Path(values[0])
+    # os.path, because a long name is no possible file name.
+    if not os.path.isfile(path):
+        if path.suffix == ".txt":
+            raise UsageError(f"--names {path}: no such file")
+        return tuple(values)
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: no text file with class names ({error})") from error
     names = tuple(line.strip() for line in lines if line.strip())
     if not names:
-        raise UsageError(f"--names {value}: no class name in it")
+        raise UsageError(f"--names {path}: no class name in it")
     return names
 
 
@@ -244,17 +236,14 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
         --backend NAME: what runs the model: auto, {", ".join(BACKENDS)}
         --device NAME: cpu, cuda, cuda:1, gpu, npu or auto, as far as the backend has it (default:
             the backend's first, mostly cpu)
-        --threads N: number of CPU threads (default: the engine's)
-        --precision NAME: what the engine computes in: fp32, bf16 or fp16 (default: fp32)
+        --threads N: number of CPU threads (default: the engine's choice)
+        --precision NAME: what the engine computes in: fp32, bf16 or fp16 (default: the backend's
+            first, mostly fp32)
+        --engine-setting NAME=VALUE ...: settings that only some backends have, such as
+            cuda_binding=pycuda (default: none)
         """,
         backend="auto",
-    )
-    group.add_argument(
-        "--engine-setting",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="a setting that only some backends have, such as cuda_binding=pycuda",
+        engine_setting=(),
     )
 
 

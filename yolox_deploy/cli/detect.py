@@ -19,7 +19,6 @@ from yolox_deploy.cli.common import (
     ExtensionOptions,
     add_engine_arguments,
     add_model_hints,
-    add_options,
     add_thresholds,
     engine_settings,
     given,
@@ -28,18 +27,23 @@ from yolox_deploy.cli.common import (
     model_hints,
     run_command,
 )
+from yolox_deploy.cli.parser import add_options
 from yolox_deploy.detector import Detector
 from yolox_deploy.errors import ImageError
+from yolox_deploy.files import STANDARD_OUTPUT
 from yolox_deploy.pictures.images import find_images, read_image
 from yolox_deploy.postprocess import IOU_THRESHOLD, SCORE_THRESHOLD
-from yolox_deploy.progress import say, track
+from yolox_deploy.progress import track
 from yolox_deploy.sinks import SINKS, PictureSink, Sink
+from yolox_deploy.tasks import Detections
+from yolox_deploy.terminal import print_line, say
 
 COMMAND = "yolox-detect"
 EXAMPLES = """\
   yolox-detect street.jpg --model yolox_nano.onnx
-  yolox-detect photos/ "more/*.png" --model yolox_s.xml --score-threshold 0.4 --json found.json
-  yolox-detect photos/ --model my7.onnx --classes cat,dog --coco labels.json --no-draw
+  yolox-detect photos/ "more/*.png" --model yolox_s.xml --score-threshold 0.4
+  yolox-detect photos/ --model my7.onnx --classes cat dog --json found.json
+  yolox-detect street.jpg --model yolox_nano.onnx --no-draw --json - | jq .
 """
 
 
@@ -56,7 +60,7 @@ def parser() -> argparse.ArgumentParser:
         """
         --class-agnostic: suppress over all classes, not within each class
         --max-detections N: highest number of detections per picture
-        --classes A,B: look for these classes only: names or ids, separated by commas
+        --classes CLASS ...: look for these classes only: names or ids (default: all classes)
         --no-clip: let boxes reach beyond the picture
         --batch N: number of pictures per inference call
         """,
@@ -96,27 +100,36 @@ def detect(arguments: argparse.Namespace) -> int:
                 counts.update(d.name for d in found)
                 for sink in sinks:
                     sink.add(path, image, found)
-                if len(paths) == 1:
-                    for d in found:
-                        x1, y1, x2, y2 = d.xyxy
-                        print(f"{d.name} {d.score:.3f}  {x1:.0f},{y1:.0f} to {x2:.0f},{y2:.0f}")
+                print_found(path, found, heading=len(paths) > 1)
         seconds = perf_counter() - start
     good = len(paths) - len(unreadable)
     shown = ", ".join(f"{count} {name}" for name, count in counts.most_common(10)) or "nothing"
     rate = f"{good / seconds:.1f}/s"
-    print(f"{good} pictures in {seconds:.1f} s ({rate}), {detector.backend}: {shown}")
+    pictures = "1 picture" if good == 1 else f"{good} pictures"
+    print_line(f"{pictures} in {seconds:.1f} s ({rate}), {detector.backend}: {shown}")
     for sink in sinks:
-        print(f"wrote {sink.path}")
+        if sink.path != STANDARD_OUTPUT:
+            print_line(f"wrote {sink.path}", whole=True)
     for line in unreadable:
         say(f"{COMMAND}: {line}")
     return SOME_UNREADABLE if unreadable else 0
 
 
+def print_found(path: Path, found: Detections, *, heading: bool) -> None:
+    """Print a line per detection, below the name of the picture if there are several."""
+    indent = "  " if heading else ""
+    if heading:
+        print_line(str(path) if len(found) else f"{path}: nothing", whole=True)
+    for d in found:
+        x1, y1, x2, y2 = d.xyxy
+        print_line(f"{indent}{d.name} {d.score:.3f}  {x1:.0f},{y1:.0f} to {x2:.0f},{y2:.0f}")
+
+
 def open_detector(arguments: argparse.Namespace) -> Detector:
     """Return the detector that the arguments ask for."""
-    classes = arguments.classes.split(",") if arguments.classes else []
+    classes = [int(c) if c.isdigit() else c for c in arguments.classes or ()]
     return Detector(
-        classes=[int(c) if c.strip().isdigit() else c.strip() for c in classes] or None,
+        classes=classes or None,
         settings=engine_settings(arguments),
         clip=not arguments.no_clip,
         **given(arguments, "model", "backend", "device", "threads", "precision"),

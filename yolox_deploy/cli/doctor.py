@@ -5,27 +5,30 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import importlib.util
-import json
 import os
 import platform
+from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import cv2
 
 import yolox_deploy
-from yolox_deploy.cli.common import add_options, make_parser, run_command
+from yolox_deploy.cli.common import make_parser, run_command
+from yolox_deploy.cli.parser import add_options
 from yolox_deploy.errors import DeviceError
-from yolox_deploy.files import cache_folder
-from yolox_deploy.progress import print_table
+from yolox_deploy.files import STANDARD_OUTPUT, cache_folder, write_document
 from yolox_deploy.runtimes import BACKENDS
 from yolox_deploy.runtimes.gpu import Driver
 from yolox_deploy.runtimes.tensorrt.bindings import installed_bindings
+from yolox_deploy.terminal import print_line, print_table
 
 COMMAND = "yolox-doctor"
 EXAMPLES = """\
   yolox-doctor
-  yolox-doctor --json
+  yolox-doctor --full
+  yolox-doctor --json doctor.json
 """
 
 # Package, what it is for, the extra that brings it.
@@ -48,7 +51,15 @@ def parser() -> argparse.ArgumentParser:
         "Show which backends and tools run on this machine, and why others do not.",
         EXAMPLES,
     )
-    add_options(result, "--json: print JSON instead of tables")
+    add_options(result, "--full: also print what each backend opens, the machine and the packages")
+    result.add_argument(
+        "--json",
+        type=Path,
+        nargs="?",
+        const=STANDARD_OUTPUT,
+        metavar="FILE",
+        help="write all of it as JSON, to the standard output without FILE or for -",
+    )
     return result
 
 
@@ -64,22 +75,36 @@ def report(arguments: argparse.Namespace) -> int:
     ]
     about = machine()
     if arguments.json:
-        print(json.dumps({**about, "backends": backends, "packages": packages}, indent=1))
-        return 0
-    print_table(["", ""], [[key, str(value)] for key, value in about.items()])
-    print()
+        found = {**about, "backends": backends, "packages": packages}
+        write_document(arguments.json, COMMAND, found)
+    gpu = str(about["gpu"]).partition(": ")[0]
+    print_line(
+        f"yolox-deploy {about['yolox-deploy']}, Python {about['python']}, {about['system']}, "
+        f"{about['processors']} processors, GPU: {gpu}"
+    )
+    print_line()
     rows = []
     for b in backends:
-        works = "yes" if b["ok"] else "no"
-        rows.append([b["name"], " ".join(b["opens"]), works, b["version"] or "-", b["reason"]])
-    print_table(["backend", "opens", "runs here", "version", "what to do"], rows)
-    print()
-    rows = []
-    for p in packages:
-        advice = "" if p["version"] else f'pip install "yolox-deploy[{p["extra"]}]"'
-        rows.append([p["name"], p["for"], p["version"] or "-", advice])
-    print_table(["package", "for", "version", "what to do"], rows)
+        works, opens = "yes" if b["ok"] else "no", " ".join(b["opens"])
+        what = [opens] if arguments.full else []
+        rows.append([b["name"], *what, works, b["version"] or "-", b["reason"]])
+    what = ["opens"] if arguments.full else []
+    print_table(["backend", *what, "runs here", "version", "what to do"], rows)
+    if arguments.full:
+        print_line()
+        print_table(["", ""], [[key, str(value)] for key, value in about.items()])
+        print_line()
+        print_table(["package", "for", "version", "what to do"], [*map(package_row, packages)])
+    elif missing := [p["name"] for p in packages if not p["version"]]:
+        print_line()
+        print_line(f"Missing packages: {', '.join(missing)}. {COMMAND} --full says what for.")
     return 0
+
+
+def package_row(package: Mapping[str, Any]) -> list[str]:
+    """Return the row of a table for a package."""
+    advice = "" if package["version"] else f'pip install "yolox-deploy[{package["extra"]}]"'
+    return [package["name"], package["for"], package["version"] or "-", advice]
 
 
 def version_of(package: str) -> str | None:

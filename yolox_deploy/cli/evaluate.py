@@ -13,28 +13,30 @@ from typing import Any
 from yolox_deploy.benchmarks.accuracy import detect_dataset, evaluation_detector
 from yolox_deploy.cli.common import (
     add_model_hints,
-    add_options,
     add_thresholds,
     given,
     make_parser,
     model_hints,
     run_command,
 )
+from yolox_deploy.cli.parser import add_options
 from yolox_deploy.data.ap import CocoDataset
-from yolox_deploy.files import write_atomically
+from yolox_deploy.files import write_atomically, write_document
 from yolox_deploy.postprocess import EVALUATION
-from yolox_deploy.progress import print_table, say, track
+from yolox_deploy.progress import track
 from yolox_deploy.runtimes import CHECKPOINT_SUFFIXES
 from yolox_deploy.tasks import task_of
+from yolox_deploy.terminal import note, print_table
 from yolox_deploy.weights import find_model
 
 COMMAND = "yolox-eval"
 # The figures of AveragePrecision, and what they are called in the table.
-KEYS = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
-TITLES = ("AP", "AP50", "AP75", "APs", "APm", "APl")
+TITLES = {"ap": "AP", "ap50": "AP50", "ap75": "AP75"}
+BY_SIZE = {"ap_small": "APs", "ap_medium": "APm", "ap_large": "APl"}
 EXAMPLES = """\
-  yolox-eval --model yolox_nano.pth --backend torch --data val.json --images val2017/
+  yolox-eval --model yolox_nano.pth --data val.json --images val2017/
   yolox-eval --model yolox_nano.pth yolox_nano.onnx --data val.json --images val2017/
+  yolox-eval --model m.onnx --backend onnxruntime openvino --data val.json --images val/
 """
 
 
@@ -48,19 +50,20 @@ def parser() -> argparse.ArgumentParser:
         """
         --model MODEL ...: checkpoints (.pth), artifacts (.onnx, .xml, .param, .engine) or names of
             published weights, such as yolox_s
-        --backend A[,B]: backends to measure each model on, separated by commas, for example
-            onnxruntime,openvino (default: auto, which opens a .pth with torch)
+        --backend NAME ...: backends to measure each model on, for example onnxruntime openvino
+            (default: auto, which opens a .pth with torch)
         --data JSON: annotations in COCO's format
         --images DIR: folder with the pictures that the annotations name
+        --full: show AP for small, medium and large objects, too
         --clip: clip boxes to the picture (default: not clipped, as in the original's evaluation)
         --threads N: number of CPU threads (default: the engine's choice)
         --precision NAME: precision that the engine computes in, for example bf16 (default: fp32)
-        --json FILE: write the figures to this file as JSON
+        --json FILE: write the figures as JSON, to the standard output for -
         --results DIR: write the detections of each model to this folder, in COCO's format of
             results
         """,
         required=("model", "data", "images"),
-        backend="auto",
+        backend=("auto",),
     )
     add_thresholds(result, EVALUATION.score, EVALUATION.iou)
     add_model_hints(result)
@@ -70,20 +73,21 @@ def parser() -> argparse.ArgumentParser:
 def evaluate(arguments: argparse.Namespace) -> int:
     """Measure every model on every backend and print the table."""
     dataset = CocoDataset(arguments.data, arguments.images)
-    backends = [name.strip() for name in arguments.backend.split(",")]
-    runs = itertools.product(arguments.model, backends)
+    runs = itertools.product(arguments.model, arguments.backend)
     rows = [
         measure(arguments, dataset, model, backend, number)
         for number, (model, backend) in enumerate(runs, 1)
     ]
+    titles = TITLES | (BY_SIZE if arguments.full else {})
     cells = []
     for row in rows:
         difference = f"{row['ap'] - rows[0]['ap']:+.4f}"
-        figures = [f"{row[key]:.4f}" for key in KEYS]
+        figures = [f"{row[key]:.4f}" for key in titles]
         cells.append([row["model"], row["backend"], *figures, difference])
-    print_table(["model", "backend", *TITLES, "difference"], cells)
+    print_table(["model", "backend", *titles.values(), "difference"], cells)
     if arguments.json:
-        write_atomically(arguments.json, json.dumps(rows, indent=1) + "\n")
+        about = {"data": str(arguments.data), "images": str(arguments.images)}
+        write_document(arguments.json, COMMAND, {**about, "results": rows})
     return 0
 
 
@@ -101,7 +105,7 @@ def measure(
     ) as detector:
         metric = task_of(detector.spec).metric
         dataset.check_metric(metric)
-        say(f"{model} on {detector.backend}: {len(dataset.pictures)} pictures")
+        note(f"{model} on {detector.backend}: {len(dataset.pictures)} pictures")
         results = detect_dataset(detector, dataset, partial(track, total=len(dataset.pictures)))
         found = {"model": Path(model).name, "backend": detector.backend}
     if arguments.results:

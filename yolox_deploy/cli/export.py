@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import json
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -11,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from yolox_deploy.cli.common import (
     add_model_hints,
-    add_options,
     add_thresholds,
     given,
     make_parser,
@@ -19,18 +19,21 @@ from yolox_deploy.cli.common import (
     model_hints,
     run_command,
 )
+from yolox_deploy.cli.parser import Joined, add_options
 from yolox_deploy.cli.settings import BATCH, add_settings, batch, batch_help, settings_of
 from yolox_deploy.errors import InputFileError, MissingPackageError, UsageError, VerificationError
 from yolox_deploy.export.options import DEFAULT_OPSET, ExportOptions
 from yolox_deploy.export.results import ExportResult, NotBuiltError, UnverifiedError
 from yolox_deploy.export.targets import TARGETS, target_of
+from yolox_deploy.files import write_document
 from yolox_deploy.postprocess import IOU_THRESHOLD, SCORE_THRESHOLD
 from yolox_deploy.processors import wait_passively
-from yolox_deploy.progress import print_table, say, stages
+from yolox_deploy.progress import stages
 from yolox_deploy.runtimes import BACKENDS, CHECKPOINT_SUFFIXES, backend_for
 from yolox_deploy.runtimes.content import state_of
-from yolox_deploy.spec import SpecHints
+from yolox_deploy.spec import ModelSpec, SpecHints
 from yolox_deploy.tasks.describe import describe as describe_spec
+from yolox_deploy.terminal import note, print_table
 
 if TYPE_CHECKING:
     from yolox_deploy.export.verify import Verification
@@ -42,7 +45,7 @@ SAME_NAME = (
     *("simplify", "scale_stem", "allow_unverified"),
 )
 EXAMPLES = """\
-  yolox-export --model yolox_nano.pth --to onnx,openvino,ncnn
+  yolox-export --model yolox_nano.pth --to onnx openvino ncnn
   yolox-export --model my7.pth --names names.txt --to ncnn --fp16 --verify my_pictures/
   yolox-export --model yolox_s --to openvino --imgsz 384 640 --dynamic
   yolox-export --model yolox_l.pth --to trt --fp16 --dynamic --batch 1,4,16
@@ -67,18 +70,20 @@ def parser() -> argparse.ArgumentParser:
         result,
         f"""
         --model MODEL: {model_help()}
-        --to TARGETS: one or several of the targets below, separated by commas
+        --to TARGET ...: what to export to: one or several of the targets below
         --output DIR: folder for the artifacts (default: the current folder)
+        --json FILE: write artifacts, verdicts, sizes and times as JSON, to the standard output
+            for -
         --describe FILE: print what an artifact says about itself, and export nothing
         --verify-artifact FILE: verify an artifact again: compare it with the checkpoint --model on
             this machine, and export nothing
         """,
-        to="onnx",
+        to=("onnx",),
         output=Path(),
     )
     add_model_hints(result)
     graph = result.add_argument_group("graph")
-    graph.add_argument(BATCH, type=batch, default=1, metavar="N", help=batch_help())
+    graph.add_argument(BATCH, action=Joined, type=batch, default=1, metavar="N", help=batch_help())
     add_options(
         graph,
         """
@@ -125,27 +130,27 @@ def describe(arguments: argparse.Namespace) -> int:
     """Print what an artifact says about itself."""
     if not arguments.describe.is_file():
         raise InputFileError(f"{arguments.describe}: no such file")
-    rows = description(arguments.describe, model_hints(arguments))
-    width = max(len(label) for label, _ in rows)
-    for label, text in rows:
-        print(f"{label:<{width}}  {text}")
+    spec, rows = description(arguments.describe, model_hints(arguments))
+    print_table(("", ""), [*describe_spec(spec), *rows])
+    if arguments.json:
+        content = {"spec": json.loads(spec.to_json()), "built": dict(rows)}
+        write_document(arguments.json, f"{COMMAND} --describe", content)
     return 0
 
 
-def description(path: Path, hints: SpecHints) -> list[tuple[str, str]]:
-    """Return an artifact's spec and how it was built, as rows of a label and a text.
+def description(path: Path, hints: SpecHints) -> tuple[ModelSpec, list[tuple[str, str]]]:
+    """Return an artifact's spec, and how it was built as rows of a label and a text.
 
     The artifact is opened by its engine only if that is the only way to read it.
     """
     if any(path.name.endswith(row.suffix) for row in TARGETS.values()):
         described = target_of(path).describe(path)
         if described:
-            spec, rows = described
-            return [*describe_spec(spec), *rows]
+            return described
     with backend_for(path).runtime_class()(path, hints=hints) as runtime:
-        rows = describe_spec(runtime.spec)
+        spec = runtime.spec
     state = state_of(path)
-    return [*rows, ("files", state)] if state else rows
+    return spec, [("files", state)] if state else []
 
 
 def check(arguments: argparse.Namespace) -> int:
@@ -162,12 +167,20 @@ def check(arguments: argparse.Namespace) -> int:
         found = verify_artifact(
             path, checkpoint, model_hints(arguments), pictures=arguments.verify, report=begin
         )
-    for note in found.notes:
-        say(f"note: {note}")
+    for text in found.notes:
+        note(f"note: {text}")
     print_table(
         ["artifact", "precision", "verified"],
         [[str(path), found.verification.precision, verdict(found.verification)]],
     )
+    if arguments.json:
+        content = {
+            "checkpoint": str(checkpoint),
+            "path": str(path),
+            "verification": found.verification.record(),
+            "notes": list(found.notes),
+        }
+        write_document(arguments.json, f"{COMMAND} --verify-artifact", content)
     if found.verification.status == "failed" and not arguments.allow_unverified:
         raise VerificationError(f"{path}: {found.verification.summary}")
     return 0
@@ -208,28 +221,43 @@ def export(arguments: argparse.Namespace) -> int:
         settings=settings_of(arguments),
         **given(arguments, *SAME_NAME),
     )
-    targets = [name.strip() for name in arguments.to.split(",") if name.strip()]
     try:
         with stages(checkpoint.name) as begin:
             results = export_model(
-                checkpoint, targets, options, arguments.output, begin, begin.advance
+                checkpoint, arguments.to, options, arguments.output, begin, begin.advance
             )
     except (UnverifiedError, NotBuiltError) as error:
-        print_results(error.results)
+        deliver(error.results, checkpoint, arguments.json)
         raise
-    print_results(results)
+    deliver(results, checkpoint, arguments.json)
     return 0
 
 
-def print_results(results: Sequence[ExportResult]) -> None:
-    """Print the notes of all exports, then one row per artifact."""
-    for note in dict.fromkeys(note for r in results for note in (*r.notes, *r.verification.notes)):
-        say(f"note: {note}")
+def deliver(results: Sequence[ExportResult], checkpoint: Path, file: Path | None) -> None:
+    """Print the notes of all exports, then one row per artifact; write the JSON ``file``."""
+    for text in dict.fromkeys(n for r in results for n in (*r.notes, *r.verification.notes)):
+        note(f"note: {text}")
     rows = []
     for r in results:
         size, time = f"{r.size / 1e6:.2f} MB", f"{r.seconds:.1f} s"
         rows.append([r.target, str(r.path), size, time, verdict(r.verification)])
     print_table(["target", "artifact", "size", "time", "verified"], rows)
+    if file:
+        artifacts = [
+            {
+                "target": r.target,
+                "path": str(r.path),
+                "bytes": r.size,
+                "seconds": round(r.seconds, 3),
+                "precision": r.verification.precision,
+                "ok": r.ok,
+                "verification": r.verification.record(),
+                "notes": list(r.notes),
+            }
+            for r in results
+        ]
+        content = {"checkpoint": str(checkpoint), "artifacts": artifacts}
+        write_document(file, COMMAND, content)
 
 
 def verdict(verification: Verification) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from yolox_deploy.cli.common import ExtensionOptions
+from yolox_deploy.cli.parser import Joined, one_value
 from yolox_deploy.errors import UsageError
 from yolox_deploy.export.targets import Setting, all_settings, takers
 
@@ -32,7 +33,10 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
             continue
         kind: dict[str, Any] = {"action": "store_true"}
         if setting.metavar:
-            kind = {"metavar": setting.metavar, "type": reader(setting)}
+            name, *several = setting.metavar.split()
+            kind = {"metavar": name}
+            read = setting.parse
+            kind |= {"action": Joined, "type": read} if several else {"type": one_value(read)}
         owner = f"the setting {setting.name!r} of target {takers(setting.name)[0]}"
         ExtensionOptions(group, owner).add_argument(
             setting.option,
@@ -63,23 +67,12 @@ def settings_of(arguments: argparse.Namespace) -> dict[str, Any]:
     return given
 
 
-def reader(setting: Setting) -> Callable[[str], Any]:
-    """Return what reads a setting's text; argparse shows the text of one kind of error only."""
-
-    def read(text: str) -> Any:
-        try:
-            return setting.parse(text)
-        except UsageError as error:
-            raise argparse.ArgumentTypeError(str(error)) from error
-
-    # argparse puts this into "invalid ... value".
-    read.__name__ = setting.name
-    return read
-
-
 def batch(text: str) -> int | dict[str, Any]:
     """Return ``--batch``: a number, or the value of a setting that has the same option."""
     for setting in all_settings().values():
         if setting.option == BATCH and not text.strip().lstrip("+-").isdigit():
-            return {setting.name: reader(setting)(text)}
+            try:
+                return {setting.name: setting.parse(text)}
+            except ValueError as error:
+                raise UsageError(f"expected N or {setting.metavar}, got {text}") from error
     return int(text)

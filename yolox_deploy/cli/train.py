@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from yolox_deploy.architectures import ARCHITECTURES
-from yolox_deploy.cli.common import add_options, given, image_size, make_parser, run_command
+from yolox_deploy.cli.common import given, image_size, make_parser, run_command
+from yolox_deploy.cli.parser import add_options
 from yolox_deploy.errors import MissingPackageError, UsageError
+from yolox_deploy.files import write_document
 from yolox_deploy.processors import wait_passively
 
 if TYPE_CHECKING:
@@ -21,12 +23,15 @@ if TYPE_CHECKING:
 COMMAND = "yolox-train"
 EXAMPLES = """\
   yolox-train --arch nano --data train.json --val val.json --epochs 50
-  yolox-train --data real.json pseudo.json --weights yolox_nano.pth --set flip_prob=0
+  yolox-train --data a.json b.json --weights yolox_nano.pth --set flip_prob=0
   yolox-train --resume --output runs/nano
-  torchrun --nproc-per-node 4 -m yolox_deploy.cli.train --arch s --data data.yaml --batch 64
+  torchrun --nproc-per-node 4 -m yolox_deploy.cli.train --arch s --data a.yaml
 
-data.yaml (paths are relative to its folder; without images the usual places are tried):
-  train: [{annotations: real.json, images: real}, {annotations: pseudo.json, images: more}]
+data.yaml (paths are relative to its folder; without images the usual places are
+tried):
+  train:
+  - {annotations: real.json, images: real}
+  - {annotations: pseudo.json, images: more}
   val: [{annotations: val.json, images: val}]
 """
 
@@ -69,7 +74,8 @@ def parser() -> argparse.ArgumentParser:
         --lr RATE: learning rate for a batch of 64; it is scaled with the batch (default: 0.01)
         --seed N: random seed; the same seed gives the same losses (default: 0)
         --set NAME=VALUE ...: other settings of the recipe, for example flip_prob=0
-            scale=[0.5,1.5]; for a list of all names give one that does not exist
+            scale=[0.5,1.5]; for a list of all names give one that does not exist (default: those
+            of the architecture)
         """,
     )
     machine = result.add_argument_group("machine")
@@ -85,6 +91,7 @@ def parser() -> argparse.ArgumentParser:
         --workers N: number of processes that make batches (default: 2)
         --threads N: number of CPU threads (default: one less than the number of cores)
         --output DIR: folder of the run (default: runs/ARCH)
+        --json FILE: write settings and results of all epochs as JSON, to the standard output for -
         --resume: continue the run in --output after its last complete epoch
         """,
         device="auto",
@@ -99,6 +106,7 @@ def train(arguments: argparse.Namespace) -> int:
     try:
         from yolox_deploy.training.console import ConsoleReporter
         from yolox_deploy.training.distributed import processes
+        from yolox_deploy.training.report import results_document
     except ImportError as error:
         raise MissingPackageError(
             f'training needs {error.name}: pip install "yolox-deploy[train]"'
@@ -113,6 +121,9 @@ def train(arguments: argparse.Namespace) -> int:
             reporter.message(f"stopped after {done} complete epochs{resume}")
             raise
         reporter.message(f"{trainer.output} holds best.pth, last.pth and results.csv, .json, .png")
+        if arguments.json and group.first:
+            document = results_document(trainer.run.plain(), trainer.history)
+            write_document(arguments.json, COMMAND, document)
     return 0
 
 

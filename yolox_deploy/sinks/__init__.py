@@ -37,12 +37,13 @@ class SinkKind:
 
 
 PICTURES_HELP = "folder for annotated pictures (default: detections)"
+JSON_HELP = "write all detections as JSON, to the standard output for -"
 SINKS: Registry[SinkKind] = Registry(
     "sink",
     "yolox_deploy.sinks",
     [
         SinkKind("output", PictureSink, "DIR", PICTURES_HELP, Path("detections")),
-        SinkKind("json", JsonSink, "FILE", "write all detections as JSON"),
+        SinkKind("json", JsonSink, "FILE", JSON_HELP),
         SinkKind("csv", CsvSink, "FILE", "write a CSV file with one row per detection"),
         SinkKind("txt", YoloSink, "DIR", "write one YOLO text file per picture"),
         SinkKind("coco", CocoSink, "FILE", "write a COCO data set, which yolox-train can read"),

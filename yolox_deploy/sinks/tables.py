@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -12,13 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from yolox_deploy.files import write_atomically
+from yolox_deploy.files import write_document, write_result
 from yolox_deploy.sinks.base import Sink
 from yolox_deploy.tasks import Detections
 
 
 class JsonSink(Sink):
-    """A list with one object per picture: its path, size and detections."""
+    """One object per picture: its path, size and detections."""
 
     def __init__(self, path: Path, sources: Iterable[Path] = ()) -> None:
         super().__init__(path, sources)
@@ -30,7 +29,7 @@ class JsonSink(Sink):
         self.pictures.append({**entry, "detections": found.to_dict()})
 
     def finish(self) -> None:
-        write_atomically(self.path, json.dumps(self.pictures, indent=1, ensure_ascii=False) + "\n")
+        write_document(self.path, "yolox-detect", {"pictures": self.pictures})
 
 
 class CsvSink(Sink):
@@ -51,4 +50,4 @@ class CsvSink(Sink):
     def finish(self) -> None:
         if self.header is None:
             self.writer.writerow(("image", *Detections.header))
-        write_atomically(self.path, self.text.getvalue())
+        write_result(self.path, self.text.getvalue())

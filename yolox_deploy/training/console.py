@@ -1,14 +1,19 @@
-"""Shows a run on the terminal: a bar with losses and time left, and a line per epoch."""
+"""Shows a run on the terminal: a bar with the time left, and a table with a line per epoch."""
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from datetime import timedelta
 from typing import Self
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 
+from yolox_deploy.progress import display
+from yolox_deploy.terminal import note
 from yolox_deploy.training.report import SHOWN, EpochResult, Reporter, StepResult
+
+WIDTH = 10
+COLUMNS = ("epoch", *SHOWN, "images/s", "AP", "AP50")
 
 
 class ConsoleReporter(Reporter):
@@ -18,46 +23,47 @@ class ConsoleReporter(Reporter):
     """
 
     def __init__(self, *, silent: bool = False) -> None:
-        self.console = Console(stderr=True, quiet=silent, highlight=False, soft_wrap=True)
-        self.bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(24),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[now]}"),
-            console=self.console,
-            transient=True,
-            disable=silent or not self.console.is_terminal,
-        )
-        self.task = self.bar.add_task("waiting for the first batch", now="", total=None)
+        self.silent = silent
+        self.stack = ExitStack()
+        self.header = False
 
     def __enter__(self) -> Self:
-        self.bar.start()
+        text = (TextColumn("{task.description}"), TextColumn("{task.fields[now]}"))
+        columns = (text[0], BarColumn(WIDTH), MofNCompleteColumn(), text[1])
+        if not self.silent:
+            self.bar = self.stack.enter_context(display(*columns, transient=True))
+            self.task = self.bar.add_task("waiting for the first batch", now="", total=None)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.bar.stop()
+        self.stack.close()
 
     def message(self, text: str) -> None:
         """Print a sentence."""
-        self.console.print(text, markup=False)
+        if not self.silent:
+            note(text)
 
     def step(self, result: StepResult) -> None:
         """Move the bar."""
+        if self.silent:
+            return
         left = timedelta(seconds=round(result.seconds_left))
-        losses = "  ".join(f"{name} {result.losses[name]:.2f}" for name in SHOWN)
         self.bar.update(
             self.task,
             description=f"epoch {result.epoch}/{result.epochs}",
             completed=result.step,
             total=result.steps,
-            now=f"{losses}  lr {result.learning_rate:.2g}"
-            f"  {result.images_per_second:.0f} images/s  {left} left",
+            now=f"loss {result.losses[SHOWN[0]]:.2f}, {result.images_per_second:.0f} images/s, "
+            f"{left} left",
         )
 
     def epoch(self, result: EpochResult) -> None:
-        """Print the epoch's line."""
-        losses = "  ".join(f"{name} {getattr(result, name):.3f}" for name in SHOWN)
-        line = f"epoch {result.epoch:3d}  {losses}  {result.images_per_second:.0f} images/s"
-        if result.ap is not None:
-            line += f"  [bold]AP {result.ap:.4f}[/bold]  AP50 {result.ap50:.4f}"
-        self.console.print(line)
+        """Print the epoch's line, below the names of its columns if it is the first."""
+        if not self.header:
+            self.message("  ".join(f"{name:>{max(6, len(name))}}" for name in COLUMNS))
+            self.header = True
+        losses = [f"{getattr(result, name):.3f}" for name in SHOWN]
+        precision = [f"{value:.4f}" for value in (result.ap, result.ap50) if value is not None]
+        cells = [str(result.epoch), *losses, f"{result.images_per_second:.0f}", *precision]
+        pairs = zip(cells, COLUMNS, strict=False)
+        self.message("  ".join(f"{cell:>{max(6, len(name))}}" for cell, name in pairs))

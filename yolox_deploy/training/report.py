@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from yolox_deploy.files import write_atomically
+from yolox_deploy.files import write_atomically, write_document
 
+FORMAT = "yolox-train"
 # The losses that people are shown.
 SHOWN = ("total", "iou", "objectness", "classes", "l1")
 
@@ -70,19 +70,23 @@ class Reporter:
         """Receive the result of an epoch."""
 
 
+def results_document(settings: dict[str, Any], history: Sequence[EpochResult]) -> dict[str, Any]:
+    """Return what ``results.json`` has beside its format and version."""
+    return {"settings": settings, "epochs": [asdict(result) for result in history]}
+
+
 def write_results(folder: Path, settings: dict[str, Any], history: Sequence[EpochResult]) -> None:
     """Write ``results.csv``, ``results.json`` and ``results.png`` (if matplotlib is there).
 
     Raises :class:`OutputError`.
     """
-    rows = [asdict(result) for result in history]
+    document = results_document(settings, history)
     table = io.StringIO()
     writer = csv.DictWriter(table, [field.name for field in fields(EpochResult)])
     writer.writeheader()
-    writer.writerows(rows)
-    document = {"settings": settings, "epochs": rows}
+    writer.writerows(document["epochs"])
     write_atomically(folder / "results.csv", table.getvalue())
-    write_atomically(folder / "results.json", json.dumps(document, indent=1))
+    write_document(folder / "results.json", FORMAT, document)
     if picture := plot(history):
         write_atomically(folder / "results.png", picture)
 

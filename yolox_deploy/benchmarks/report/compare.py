@@ -28,8 +28,8 @@ MARGIN = 0.05
 TOO_WIDE = 0.15
 SAME_MACHINE = ("CPU", "cores")
 
-Verdict = Literal["slower", "faster", "no difference", "too noisy to say"]
-NO_VERDICT: Verdict = "too noisy to say"
+Verdict = Literal["slower", "faster", "no difference", "cannot say"]
+NO_VERDICT: Verdict = "cannot say"
 Measured = tuple[SystemInfo, Series]
 
 
@@ -117,15 +117,15 @@ def _compared(before: Measured, after: Measured, margin: float, moved: str) -> S
     return SpeedChange(system.label, old.median, new.median, ratio, interval, word, note)
 
 
-def table(found: Sequence[SpeedChange], margin: float = MARGIN) -> Table:
-    """Return the comparisons as a table."""
+def table(found: Sequence[SpeedChange], margin: float = MARGIN, *, full: bool = False) -> Table:
+    """Return the comparisons as a table, the ``full`` one with the intervals."""
     cells = [
         {
             "end to end, median": c.label,
             "before ms": f"{c.before_s * 1e3:.2f}",
             "after ms": f"{c.after_s * 1e3:.2f}",
-            "after / before": f"{c.ratio:.3f}",
-            f"{CONFIDENCE:.0%} interval": f"{c.interval.low:.3f} .. {c.interval.high:.3f}",
+            "ratio": f"{c.ratio:.3f}",
+            **({f"{CONFIDENCE:.0%} interval": _interval(c)} if full else {}),
             "verdict": c.verdict,
         }
         for c in found
@@ -136,6 +136,10 @@ def table(found: Sequence[SpeedChange], margin: float = MARGIN) -> Table:
         f"the interval lies within {TOO_WIDE:.0%}."
     )
     return Table.of("Compared", cells, note)
+
+
+def _interval(c: SpeedChange) -> str:
+    return f"{c.interval.low:.3f} .. {c.interval.high:.3f}"
 
 
 def remarks(before: Report, after: Report, found: Sequence[SpeedChange]) -> list[str]:

@@ -18,9 +18,9 @@ from yolox_deploy.benchmarks.needs import require
 from yolox_deploy.benchmarks.scenarios import SCENARIOS
 from yolox_deploy.benchmarks.scenarios.base import Table
 from yolox_deploy.errors import ExtensionError, InputFileError
-from yolox_deploy.files import write_atomically
-from yolox_deploy.progress import print_table
+from yolox_deploy.files import write_result
 from yolox_deploy.records import Record, Schema, Words
+from yolox_deploy.terminal import print_line, print_table
 
 FORMAT = "yolox-bench"
 # Rises when a reader of an older version would misunderstand the file.
@@ -76,7 +76,7 @@ class Report(Record):
 
     def write(self, path: Path) -> None:
         """Write the report as JSON; raises :class:`OutputError`."""
-        write_atomically(path, json.dumps(self.to_json(), allow_nan=False) + "\n")
+        write_result(path, json.dumps(self.to_json(), allow_nan=False) + "\n")
 
     @classmethod
     def read(cls, path: Path) -> Report:
@@ -144,17 +144,18 @@ def check(content: Any, where: str) -> None:
         raise InputFileError(f"{where}: damaged at {place}: {wrong.message[:200]}")
 
 
-def print_report(report: Report) -> None:
-    """Print the report to the standard output."""
+def print_report(report: Report, *, full: bool = False) -> None:
+    """Print the report to the standard output: its first table, or all of them if ``full``."""
     for line in report.lines():
-        print(line)
-    for table in report.tables():
-        print(f"\n{table.title}")
+        print_line(line)
+    for table in report.tables()[: None if full else 1]:
+        print_line()
+        print_line(table.title)
         print_table(table.headers, table.rows)
         if table.note:
-            print(table.note)
+            print_line(table.note)
     for line in ["", *report.verdicts()] if report.verdicts() else []:
-        print(line)
+        print_line(line)
 
 
 def to_markdown(report: Report) -> str:

@@ -43,7 +43,10 @@ class Result(Record, ABC):
 
     @abstractmethod
     def tables(self, systems: Sequence[SystemInfo]) -> list[Table]:
-        """Return the tables of the report, the same for terminal and Markdown."""
+        """Return the tables of the report; the first is what a terminal shows without ``--full``.
+
+        It should be short: at most 80 columns with names of usual length.
+        """
 
     def advice(self, systems: Sequence[SystemInfo]) -> list[str]:
         """Return sentences of advice that the numbers justify."""

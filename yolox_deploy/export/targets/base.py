@@ -33,8 +33,9 @@ class Setting:
 
     ``name`` is the key in ``ExportOptions.settings``; targets that name a setting alike share it.
     ``option`` is what it is called on the command line and ``metavar`` what stands for its value
-    there; without a ``metavar`` it is a switch.  ``parse`` makes the value from the option's text
-    and raises ``ValueError`` for a text that it cannot read.  Whether a value makes sense is
+    there, ``"NAME ..."`` for a list; without a ``metavar`` it is a switch.  ``parse`` makes the
+    value from the option's text, in which commas divide a list, and raises ``ValueError`` for a
+    text that it cannot read.  Whether a value makes sense is
     checked by the target.  A setting with the option ``--batch`` is another form of the ``--batch``
     of all targets, for texts that are not one number.
     """

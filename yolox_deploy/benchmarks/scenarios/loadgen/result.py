@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,6 +104,7 @@ class LoadgenResult(Result):
         ]
         tables = [
             self._verdicts(),
+            self._latencies(),
             Table("Why not valid", ("system", "reason"), reasons),
             *(_search(t) for t in self.tests),
             Table("Accuracy mode of the same tests", ("system", *AP_HEADERS.values()), ap),
@@ -110,12 +112,23 @@ class LoadgenResult(Result):
         return [table for table in tables if table.rows]
 
     def _verdicts(self) -> Table:
-        shown = {"p50 ms": "50.0", "p90 ms": "90.0", "p99 ms": "99.0", "max ms": "max"}
         cells = [
             {
                 "system": t.label,
                 "LoadGen says": t.verdict,
                 "result": t.result(self.scenario),
+            }
+            for t in self.tests
+        ]
+        logs = os.path.commonpath([t.logs for t in self.tests])
+        note = f"Thresholds: {self.thresholds}. LoadGen's logs: {logs}"
+        return Table.of(f"MLPerf LoadGen {self.version}", cells, note)
+
+    def _latencies(self) -> Table:
+        shown = {"p50 ms": "50.0", "p90 ms": "90.0", "p99 ms": "99.0", "max ms": "max"}
+        cells = [
+            {
+                "system": t.label,
                 **{name: f"{t.seconds[key] * 1e3:.2f}" for name, key in shown.items()},
                 "queries": str(t.queries),
                 "early-stopping estimate": "-"
@@ -124,10 +137,7 @@ class LoadgenResult(Result):
             }
             for t in self.tests
         ]
-        logs = "; ".join(f"{t.label}: {t.logs}" for t in self.tests)
-        about = LATENCIES[self.scenario]
-        note = f"Thresholds: {self.thresholds}. {about} LoadGen's logs: {logs}"
-        return Table.of(f"MLPerf LoadGen {self.version}", cells, note)
+        return Table.of("Latencies", cells, LATENCIES[self.scenario])
 
     def advice(self, systems: Sequence[SystemInfo]) -> list[str]:
         return [

@@ -25,6 +25,7 @@ from yolox_deploy.benchmarks.scenarios.loadgen.server import Server
 from yolox_deploy.benchmarks.scenarios.loadgen.under_test import require_loadgen
 from yolox_deploy.data.ap import CocoDataset
 from yolox_deploy.errors import UsageError
+from yolox_deploy.files import STANDARD_OUTPUT
 
 RESULT = LoadgenResult
 TRAFFIC: dict[str, Traffic] = {
@@ -107,5 +108,6 @@ def measure(context: Context) -> LoadgenResult:
 
 def log_folder(arguments: argparse.Namespace) -> Path:
     """Return the folder for LoadGen's logs."""
-    beside = arguments.json and arguments.json.with_name(f"{arguments.json.stem}_loadgen_logs")
+    report: Path | None = None if arguments.json == STANDARD_OUTPUT else arguments.json
+    beside = report and report.with_name(f"{report.stem}_loadgen_logs")
     return Path(arguments.logs or beside or "loadgen_logs")

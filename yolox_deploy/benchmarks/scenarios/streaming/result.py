@@ -79,37 +79,54 @@ class StreamingResult(Result):
             {
                 "system": s.label,
                 "ms per call": f"{median(s.seconds) * 1e3:.1f}",
-                "mode": run.mode,
-                "schedule": run.schedule or "-",
-                "hardware": f"{run.speed:g}x",
-                **self._figures(run),
-                "missed": f"{run.missed:.0f}",
-                "in time": f"{run.in_time:.0f}",
-                "mean lag": "-" if run.mean_lag is None else f"{run.mean_lag:.2f}",
-                "frames seen": f"{run.seen:.0f}",
+                **self._in_short(s),
+                "missed": f"{s.streaming.missed:.0f}",
             }
             for s in self.systems
-            for run in s.runs
         ]
         truth = (
-            "AP at zero latency is COCO's plain AP, every other AP is streaming AP (sAP)"
+            "AP: all frames, however late (COCO's). sAP: streaming AP, with what is known when a "
+            "frame ends"
             if self.annotated
             else "The frames are not annotated: AP is measured against the detections of the same "
             "detector at zero latency, so it shows what lateness costs, and not how good the "
             "detector is"
         )
-        title = f"{self.source}, {self.frames} frames at {self.fps:g} per second"
-        passes = max(run.passes for s in self.systems for run in s.runs)
-        note = (
-            f"{truth}. Missed: frames without any output yet. In time: frames whose output is at "
-            f"most one frame old. Mean lag: in frames. Thresholds: {self.thresholds}. Simulated: "
-            f"latencies are drawn from the measured ones, mean of {passes} passes, seed {self.seed}"
+        title = (
+            f"{self.source}, {self.frames} frames at {self.fps:g} per second, "
+            f"{self.systems[0].streaming.mode}"
         )
-        return [Table.of(title, cells, note)]
+        note = f"{truth}. Missed: frames without any output yet. Thresholds: {self.thresholds}."
+        return [Table.of(title, cells, note), *map(self._playings, self.systems)]
+
+    def _in_short(self, s: Streamed) -> dict[str, str]:
+        ap, late = s.offline.ap["ap"], s.streaming.ap["ap"]
+        if self.annotated:
+            return {"AP": f"{ap:.4f}", "sAP": f"{late:.4f}"}
+        return {"AP": f"{late:.4f}", "streaming penalty": f"{1 - late:.4f}"}
+
+    def _playings(self, s: Streamed) -> Table:
+        cells = [
+            {
+                "played": _described(run),
+                **self._figures(run),
+                "missed": f"{run.missed:.0f}",
+                "in time": f"{run.in_time:.0f}",
+                "mean lag": "-" if run.mean_lag is None else f"{run.mean_lag:.2f}",
+                "seen": f"{run.seen:.0f}",
+            }
+            for run in s.runs
+        ]
+        note = (
+            "In time: frames whose output is at most one frame old. Mean lag: in frames. Seen: "
+            "frames that were looked at. Simulated: latencies are drawn from the measured ones, "
+            f"mean of {max(run.passes for run in s.runs)} passes, seed {self.seed}."
+        )
+        return Table.of(s.label, cells, note)
 
     def _figures(self, run: Playing) -> dict[str, str]:
         if self.annotated:
-            names = {"AP, sAP": "ap", "AP50": "ap50", "AP75": "ap75"}
+            names = {"(s)AP": "ap", "AP50": "ap50", "AP75": "ap75"}
             return {name: f"{run.ap[key]:.4f}" for name, key in names.items()}
         return {"AP": f"{run.ap['ap']:.4f}", "streaming penalty": f"{1 - run.ap['ap']:.4f}"}
 
@@ -165,6 +182,12 @@ class StreamingResult(Result):
             title = f"{self.source} at {self.fps:g} FPS, {self.systems[0].streaming.mode}"
             best = f"\nbest: {self.best().label}" if self.annotated else ""
             axes.set_title(title + best)
+
+
+def _described(run: Playing) -> str:
+    """Return how the frames were played, in a few words."""
+    hardware = f"{run.speed:g}x hardware" if run.mode == "simulated" else ""
+    return ", ".join(filter(None, (run.mode, run.schedule, hardware)))
 
 
 OWN = "AP against own detections\nat zero latency"

@@ -50,9 +50,11 @@ def add_arguments(group: Any) -> None:
     group.add_argument("--simulate", action="store_true", help="do not play in real time")
     group.add_argument(
         "--speed",
-        default="1",
-        metavar="X[,Y]",
-        help="simulate hardware that is X times as fast, for example 0.5,2 (default: 1)",
+        action="list",
+        type=float,
+        default=(1.0,),
+        metavar="X",
+        help="simulate hardware that is X times as fast, for example 0.5 2 (default: 1)",
     )
 
 
@@ -61,8 +63,8 @@ def check(arguments: argparse.Namespace) -> None:
     require_pycocotools()
     if arguments.frames is not None and arguments.frames < 1:
         raise UsageError(f"--frames must be at least 1, got {arguments.frames}")
-    if not all(0 < speed <= 1e6 for speed in _speeds(arguments)):
-        raise UsageError(f"--speed must be more than 0, got {arguments.speed}")
+    if wrong := [speed for speed in arguments.speed if not 0 < speed <= 1e6]:
+        raise UsageError(f"--speed must be more than 0, got {wrong[0]:g}")
     if arguments.images and len(arguments.images) > 1:
         raise UsageError(f"--images takes one folder here, got {len(arguments.images)} names")
     if arguments.video and arguments.images:
@@ -74,14 +76,6 @@ def check(arguments: argparse.Namespace) -> None:
         )
 
 
-def _speeds(arguments: argparse.Namespace) -> list[float]:
-    try:
-        speeds = [float(word) for word in arguments.speed.split(",") if word.strip()]
-    except ValueError as error:
-        raise UsageError(f"--speed takes numbers with commas, got {arguments.speed}") from error
-    return speeds or [0.0]
-
-
 def measure(context: Context) -> StreamingResult:
     """Play every sequence to every system."""
     arguments = context.arguments
@@ -91,7 +85,7 @@ def measure(context: Context) -> StreamingResult:
     else:
         footage = open_pictures(arguments.data, Path(arguments.images[0]), rate, most)
     systems = [
-        Streamer(context, system, footage).measure(_speeds(arguments)) for system in context.systems
+        Streamer(context, system, footage).measure(arguments.speed) for system in context.systems
     ]
     thresholds = context.systems[0].thresholds(for_ap=footage.truth is not None)
     return StreamingResult(

@@ -46,8 +46,8 @@ PROFILE = Setting(
 GPUS = Setting(
     "targets",
     "--targets",
-    "GPUs by compute capability, for example sm86,sm89,sm120 (default: Ampere and newer)",
-    "SM,...",
+    "GPUs by compute capability, for example sm86 sm89 sm120 (default: Ampere and newer)",
+    "SM ...",
     gpu_names,
     (),
 )

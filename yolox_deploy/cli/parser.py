@@ -1,0 +1,217 @@
+"""How every command reads its command line: lists, defaults in the help, mistakes in one line."""
+
+from __future__ import annotations
+
+import argparse
+import glob
+import os
+import re
+import sys
+import textwrap
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from yolox_deploy.errors import UsageError, suggest
+
+# What the values of options are, by the words that stand for them in the help.
+TYPES: dict[str, Callable[[str], Any]] = {
+    **dict.fromkeys(("N", "PIXELS"), int),
+    **dict.fromkeys(("S", "T", "F", "RATE", "FACTOR"), float),
+    **dict.fromkeys(("FILE", "DIR", "FOLDER", "PATH", "JSON"), Path),
+}
+KINDS = {"int": "a whole number", "float": "a number"}
+# Values of lists that are kept whole: they may have commas of their own.
+WHOLE = ("NAME=VALUE",)
+# Words of argparse, and how we say the same.
+MISTAKES = (
+    (r"the following arguments are required: (.+)", r"\1: missing (--help shows examples)"),
+    (r"argument (\S+): expected (?:one|at least one) argument", r"\1 needs a value"),
+    (r"argument (\S+): ignored explicit argument (.+)", r"\1 takes no value, got \2"),
+    (r"argument (\S+): (.+)", r"\1: \2"),
+)
+
+CHOICE = re.compile(r"argument (\S+): invalid choice: '?(.+?)'? \(choose from (.+)\)")
+
+
+class Help(argparse.RawDescriptionHelpFormatter):
+    """Shows an option that takes a list as ``--model MODEL ...``, and the default of each option.
+
+    A default is added to a help that says nothing of it.
+    """
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        text = action.help or ""
+        flag = action.nargs == 0 or not action.option_strings
+        if flag or action.required or "(default: " in text:
+            return text
+        default = action.default
+        shown = ", ".join(map(str, default)) if isinstance(default, tuple) else default
+        words = "none" if shown in (None, "") else str(shown).replace("%", "%%")
+        return f"{text} (default: {words})"
+
+    def _format_args(self, action: argparse.Action, default_metavar: str) -> str:
+        if action.nargs == "+":
+            return f"{self._metavar_formatter(action, default_metavar)(1)[0]} ..."
+        return super()._format_args(action, default_metavar)
+
+
+class Parser(argparse.ArgumentParser):
+    """Raises :class:`UsageError` with one line for every mistake.
+
+    ``action="list"`` declares a :class:`Listing`.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **{"formatter_class": Help, **options})
+        self.register("action", "list", Listing)
+
+    def error(self, message: str) -> NoReturn:
+        """Raise what argparse found, in our words."""
+        if found := CHOICE.fullmatch(message):
+            option, given, choices = found[1], found[2], re.findall(r"[^\s',]+", found[3])
+            message = f"{option} {given}: expected {', '.join(choices)}{suggest(given, choices)}"
+        for pattern, words in MISTAKES:
+            message = re.sub(f"^{pattern}$", words, message)
+        raise UsageError(message)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse; an unknown option is told before anything that is missing."""
+        words = list(sys.argv[1:] if args is None else args)
+        for word in words[: words.index("--")] if "--" in words else words:
+            name = word.partition("=")[0]
+            if re.match("--?[A-Za-z]", name) and not self._options(name):
+                known = sorted(self._option_string_actions)
+                raise UsageError(f"unknown option {name}{suggest(name, known)}")
+        found, extra = super().parse_known_args(self._pictures_first(words), namespace)
+        if extra:
+            raise UsageError(f"{extra[0]!r} belongs to no option (--help shows examples)")
+        return found, extra
+
+    def _options(self, name: str) -> list[argparse.Action]:
+        """Return the options that a word, perhaps shortened, may mean."""
+        known = self._option_string_actions
+        if name in known:
+            return [known[name]]
+        return [action for option, action in known.items() if option.startswith(name)]
+
+    def _pictures_first(self, words: list[str]) -> list[str]:
+        """Return the words with those files in front that follow a list: ``--classes cat a.jpg``.
+
+        Only if the command needs files and has none elsewhere.
+        """
+        if not any(a.nargs == "+" and not a.option_strings for a in self._actions):
+            return words
+        starts = [i for i, word in enumerate(words) if re.match("--?[A-Za-z]", word)]
+        if not starts or starts[0] or "--" in words:
+            return words
+        for start, end in zip(starts, [*starts[1:], len(words)], strict=True):
+            action = self._options(words[start].partition("=")[0])[0]
+            most = 0 if action.nargs == 0 or "=" in words[start] else 1
+            if action.nargs not in ("+", "?") and end - start - 1 > most:
+                return words
+        first = len(words)
+        while first - 1 > starts[-1] + 1 and _is_file(words[first - 1]):
+            first -= 1
+        return words[first:] + words[:first]
+
+
+class Listing(argparse.Action):
+    """An option that takes a list: values with spaces or commas between them, perhaps repeated.
+
+    A comma in the name of a file that exists divides nothing.
+    """
+
+    def __init__(self, *args: Any, type: Callable[[str], Any] = str, **options: Any) -> None:
+        super().__init__(*args, **{**options, "nargs": "+"})
+        self.read = type
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, *_: Any
+    ) -> None:
+        """Add the values to those that were given before."""
+        words = [part for value in values for part in self._parts(value)]
+        if not words:
+            raise argparse.ArgumentError(self, f"{','.join(values)!r} names nothing")
+        before = getattr(namespace, self.dest)
+        before = [] if before is self.default else before
+        setattr(namespace, self.dest, before + [self._value(word) for word in words])
+
+    def _parts(self, value: str) -> Iterator[str]:
+        if self.metavar in WHOLE:
+            yield value
+            return
+        parts = value.split(",")
+        while parts:
+            taken = range(len(parts), 1, -1)
+            count = next((n for n in taken if os.path.exists(",".join(parts[:n]))), 1)
+            if part := ",".join(parts[:count]).strip():
+                yield part
+            del parts[:count]
+
+    def _value(self, word: str) -> Any:
+        try:
+            return self.read(word)
+        except ValueError as error:
+            raise argparse.ArgumentError(self, expected(self.read, word, error)) from error
+
+
+class Joined(Listing):
+    """A list that is read as one text with commas."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, *_: Any
+    ) -> None:
+        """Read the values, which replace those that were given before."""
+        setattr(namespace, self.dest, self._value(",".join(values)))
+
+
+def _is_file(word: str) -> bool:
+    return os.path.exists(word) or (glob.has_magic(word) and bool(glob.glob(word, recursive=True)))
+
+
+def expected(read: Callable[[str], Any], text: str, error: ValueError) -> str:
+    """Return what is wrong with a text that ``read`` cannot read."""
+    if isinstance(error, UsageError):
+        return str(error)
+    return f"expected {KINDS.get(read.__name__, read.__name__)}, got {text!r}"
+
+
+def one_value(read: Callable[[str], Any]) -> Callable[[str], Any]:
+    """Return ``read`` with an error that argparse shows in our words."""
+
+    def value(text: str) -> Any:
+        try:
+            return read(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(expected(read, text, error)) from error
+
+    return value
+
+
+def add_options(
+    place: argparse._ActionsContainer, table: str, required: Sequence[str] = (), **defaults: Any
+) -> None:
+    """Add the options of a table to a parser or a group.
+
+    A row is ``--name VALUE: help``, or ``--name VALUE ...: help`` for a list (:class:`Listing`);
+    without VALUE the option is a flag, and ``--[no-]name`` is one that is on by default.  Further
+    lines of a row are indented.  VALUE decides the type (see ``TYPES``).  ``required`` and
+    ``defaults`` name the options as the parsed arguments do.
+    """
+    for row in re.split(r"\n(?=--)", textwrap.dedent(table).strip()):
+        usage, text = row.split(": ", 1)
+        name, *values = usage.split()
+        dest = name[2:].replace("-", "_")
+        default = defaults.get(dest, None if values else False)
+        options: dict[str, Any] = {"default": default, "help": " ".join(text.split())}
+        if values:
+            read = TYPES.get(values[0], str)
+            several = values[1:] == ["..."]
+            options |= {"metavar": values[0], "required": dest in required}
+            options |= {"action": Listing, "type": read} if several else {"type": one_value(read)}
+        elif "[no-]" in name:
+            options |= {"action": argparse.BooleanOptionalAction, "default": True}
+        else:
+            options["action"] = "store_true"
+        place.add_argument(name.replace("[no-]", ""), **options)
