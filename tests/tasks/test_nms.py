@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from yolox_deploy.tasks.nms import BLOCK, nms
+from yolox_deploy.tasks.nms import BLOCK, CROWD, nms
 
 
 def stated(
@@ -68,10 +68,10 @@ def test_equals_the_greedy_statement(
 
 
 @pytest.mark.parametrize("agnostic", [False, True])
-@pytest.mark.parametrize("count", [BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK + 5])
+@pytest.mark.parametrize("count", [CROWD, CROWD + 1, CROWD + BLOCK, 3 * CROWD + 5, 9 * BLOCK])
 def test_many_boxes_equal_the_greedy_statement(count: int, agnostic: bool) -> None:
     rng = np.random.default_rng(count)
-    corners = rng.integers(0, 120, (count, 2))
+    corners = rng.integers(0, 80, (count, 2))
     boxes = [
         tuple(map(int, row))
         for row in np.concatenate((corners, corners + rng.integers(0, 60, (count, 2))), 1)
@@ -85,7 +85,7 @@ def test_many_boxes_equal_the_greedy_statement(count: int, agnostic: bool) -> No
 
 def test_a_box_suppressed_across_a_block_boundary_suppresses_nothing_itself() -> None:
     # A chain: each box overlaps only its neighbours, so every second one stays.
-    count = 2 * BLOCK + 11
+    count = CROWD + 2 * BLOCK + 11
     boxes = [(6 * i, 0, 6 * i + 10, 10) for i in range(count)]
     scores = [1 - i / 1024 for i in range(count)]
     found = nms(*arrays(boxes, scores, [0] * count), 0.125)
