@@ -111,7 +111,7 @@ class Postprocess:
         else:
             boxes = found.xyxy, found.scores, found.class_ids
             kept = nms(*boxes, thresholds.iou, class_agnostic=thresholds.class_agnostic)
-        return found[kept[: thresholds.max_detections]]
+        return found.take(kept[: thresholds.max_detections])
 
     def finish(self, found: Candidates, ratio: float, image_size: tuple[int, int]) -> Detections:
         """Suppress, and return one picture's result in pixels of the picture."""

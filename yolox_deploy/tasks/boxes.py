@@ -24,6 +24,9 @@ from yolox_deploy.tasks.grid import grid_and_strides
 BOX, OBJECTNESS = slice(0, 4), slice(4, 5)
 # Squares of larger coordinates leave float32's range in the NMS.
 LARGEST_COORDINATE = 1e6
+# exp() of more gives boxes far beyond that, and soon leaves float32's range.
+LARGEST_EXPONENT = np.float32(60)
+ZERO = np.float32(0)
 # Box differences are relative to the longer side, but not to less than this many pixels.
 SMALLEST_SIDE = 32
 # Detections that rounding may decide: so many in any case, and this share of many.
@@ -120,7 +123,7 @@ class BoxTask(Task):
         if clip:
             height, width = image_size
             limits = np.array((width, height, width, height), np.float32)
-            np.clip(boxes, np.float32(0), limits, out=boxes)
+            np.minimum(np.maximum(boxes, ZERO, out=boxes), limits, out=boxes)
         more: dict[str, Any] = self.more_to_picture(found.arrays, ratio) if found.arrays else {}
         return self.result(
             boxes, found.scores, found.class_ids, spec.class_names, image_size, **more
@@ -242,6 +245,7 @@ class BoxDecoder:
         self.classes = task.columns(spec)["classes"]
         self.has_more = bool(task.more_columns(spec))
         self.grid, self.stride = grid_and_strides(spec.height, spec.width, spec.strides)
+        self.half_stride = self.stride / 2
 
     def decode(self, output: Array) -> Array:
         """Return all rows of an output (..., A, width) with boxes as centre and size (pixels).
@@ -267,32 +271,29 @@ class BoxDecoder:
         Rows whose objectness alone is below the threshold are never read further: class scores
         are at most 1.  Boxes beyond a million pixels, which only overflow makes, are dropped.
         """
-        rows = np.flatnonzero(output[:, 4] >= score_threshold)
-        picked = output[rows]
+        rows = (output[:, 4] >= score_threshold).nonzero()[0]
+        picked = output.take(rows, 0)
         classes = picked[:, self.classes]
         class_ids = classes.argmax(1)
-        scores = picked[:, 4] * classes[np.arange(len(rows)), class_ids]
-        good = scores >= score_threshold
-        if not good.all():
-            rows, picked, class_ids, scores = (
-                rows[good],
-                picked[good],
-                class_ids[good],
-                scores[good],
-            )
+        scores = picked[:, 4] * np.maximum.reduce(classes, 1)
+        good = (scores >= score_threshold).nonzero()[0]
+        if len(good) < len(rows):
+            rows, picked = rows.take(good), picked.take(good, 0)
+            class_ids, scores = class_ids.take(good), scores.take(good)
         if self.decoded:
             centre, half = picked[:, :2], picked[:, 2:4] / 2
         else:
-            centre = (picked[:, :2] + self.grid[rows]) * self.stride[rows]
-            with np.errstate(over="ignore"):
-                half = np.exp(picked[:, 2:4]) * (self.stride[rows] / 2)
-        xyxy: Array = np.concatenate((centre - half, centre + half), 1)
+            centre = picked[:, :2] + self.grid.take(rows, 0)
+            centre *= self.stride.take(rows, 0)
+            half = np.exp(np.minimum(picked[:, 2:4], LARGEST_EXPONENT))
+            half *= self.half_stride.take(rows, 0)
+        xyxy = np.empty((len(rows), 4), np.float32)
+        np.subtract(centre, half, out=xyxy[:, :2])
+        np.add(centre, half, out=xyxy[:, 2:])
         more = self._more(picked, rows) if self.has_more else {}
         found = Candidates(xyxy, scores, class_ids, **more)
-        # NaN fails the comparison too.
-        if (np.abs(xyxy) < LARGEST_COORDINATE).all():
-            return found
-        return found[np.flatnonzero((np.abs(xyxy) < LARGEST_COORDINATE).all(1))]
+        within = np.abs(xyxy) < LARGEST_COORDINATE  # false for NaN as well
+        return found if np.logical_and.reduce(within, None) else found[within.all(1)]
 
     def _more(self, picked: Array, rows: NDArray[np.int64]) -> More:
         more = self.task.more_of(picked, self.spec)

@@ -33,6 +33,16 @@ class Candidates:
     def __len__(self) -> int:
         return len(self.scores)
 
+    def take(self, indices: NDArray[np.int64]) -> Candidates:
+        """Return the candidates of these indices; many times faster than indexing with few."""
+        more = {name: array.take(indices, 0) for name, array in self.arrays.items()}
+        return Candidates(
+            self.xyxy.take(indices, 0),
+            self.scores.take(indices),
+            self.class_ids.take(indices),
+            **more,
+        )
+
     def __getitem__(self, index: NDArray[Any] | slice) -> Candidates:
         found = Candidates(self.xyxy[index], self.scores[index], self.class_ids[index])
         if self.arrays:

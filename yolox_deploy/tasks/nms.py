@@ -12,6 +12,7 @@ Indices = NDArray[np.int64]
 # compared in blocks of rows, with those boxes only that are left by then.
 CROWD = 96
 BLOCK = 64
+ZERO = np.float32(0)
 
 
 def nms(
@@ -32,34 +33,36 @@ def nms(
     order: Indices = (-scores).argsort(kind="stable")
     if count < 2:
         return order
-    boxes = boxes.take(order, 0)
     by_class = None
-    ends = np.full(count, count)
-    if not class_agnostic:
+    if class_agnostic:
+        ends = np.full(count, count)
+        planes = boxes.T.take(order, 1)
+    else:
         classes = class_ids.take(order)
         by_class = classes.argsort(kind="stable")
         classes = classes.take(by_class)
-        boxes = boxes.take(by_class, 0)
+        planes = boxes.T.take(order.take(by_class), 1)
         ends = classes.searchsorted(classes, side="right")
     threshold = np.float32(iou_threshold)
-    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    width, height = planes[2:] - planes[:2]
+    areas = width * height
     gone = np.zeros(count, bool)
     # How many boxes of the same class come after each box.
-    later = ends - np.arange(1, count + 1)
+    numbers = np.arange(1, count + 1)
+    later = ends - numbers
     start = 0
-    while later.max() >= CROWD:
+    while np.maximum.reduce(later) >= CROWD:
         start += int((later[start:] >= CROWD).argmax())
         crowd = slice(start, int(ends[start]))
-        gone[crowd] = _gone_of_crowd(boxes[crowd], areas[crowd], threshold)
+        gone[crowd] = _gone_of_crowd(planes[:, crowd], areas[crowd], threshold)
         later[crowd] = 0
     first = np.arange(count).repeat(later)
     # The pairs of box i begin behind those of the boxes before it, with box i + 1.
     second = np.arange(len(first))
-    second += (np.arange(1, count + 1) + later - later.cumsum()).repeat(later)
-    covered = _covers(
-        boxes.take(first, 0), areas.take(first), boxes.take(second, 0), areas.take(second), threshold
-    )
-    _settle(gone, first[covered], second[covered])
+    second += (numbers + later - later.cumsum()).repeat(later)
+    a, b = planes.take(first, 1), planes.take(second, 1)
+    covers = _covers(a, areas.take(first), b, areas.take(second), threshold).nonzero()[0]
+    _settle(gone, first.take(covers), second.take(covers))
     kept: Indices = (~gone).nonzero()[0]
     if by_class is not None:
         kept = by_class.take(kept)
@@ -67,17 +70,17 @@ def nms(
     return order.take(kept)
 
 
-def _gone_of_crowd(boxes: Boxes, areas: Boxes, threshold: np.float32) -> NDArray[np.bool_]:
-    """Return which of many boxes of one class, best score first, go."""
-    gone = np.zeros(len(boxes), bool)
-    for start in range(0, len(boxes), BLOCK):
+def _gone_of_crowd(planes: Boxes, areas: Boxes, threshold: np.float32) -> NDArray[np.bool_]:
+    """Return which of many boxes (4, K) of one class, best score first, go."""
+    gone = np.zeros(len(areas), bool)
+    for start in range(0, len(areas), BLOCK):
         rest = start + (~gone[start:]).nonzero()[0]
-        count = int(rest.searchsorted(start + BLOCK))
-        rows = rest[:count]
-        covers = _covers(boxes[rows, None], areas[rows, None], boxes[rest], areas[rest], threshold)
-        first, second = np.triu(covers[:, :count], 1).nonzero()
+        rows = rest[: int(rest.searchsorted(start + BLOCK))]
+        count = len(rows)
+        a, b = planes.take(rows, 1)[..., None], planes.take(rest, 1)[:, None]
+        covers = _covers(a, areas.take(rows)[:, None], b, areas.take(rest), threshold)
         gone_here = np.zeros(count, bool)
-        _settle(gone_here, first, second)
+        _settle(gone_here, *np.triu(covers[:, :count], 1).nonzero())
         gone[rows] = gone_here
         gone[rest[count:]] = covers[~gone_here, count:].any(0)
     return gone
@@ -94,15 +97,12 @@ def _settle(gone: NDArray[np.bool_], better: Indices, worse: Indices) -> None:
 def _covers(
     a: Boxes, areas_of_a: Boxes, b: Boxes, areas_of_b: Boxes, threshold: np.float32
 ) -> NDArray[np.bool_]:
-    """Return where boxes ``a`` (..., 4) and ``b`` (..., 4) overlap beyond the threshold."""
-    width = np.minimum(a[..., 2], b[..., 2])
-    width -= np.maximum(a[..., 0], b[..., 0])
-    np.maximum(width, 0, out=width)
-    height = np.minimum(a[..., 3], b[..., 3])
-    height -= np.maximum(a[..., 1], b[..., 1])
-    np.maximum(height, 0, out=height)
-    intersection = np.multiply(width, height, out=width)
-    union = np.add(areas_of_a, areas_of_b, out=height)
+    """Return where boxes ``a`` (4, ...) and ``b`` (4, ...) overlap beyond the threshold."""
+    sides = np.minimum(a[2:], b[2:])
+    sides -= np.maximum(a[:2], b[:2])
+    np.maximum(sides, ZERO, out=sides)
+    intersection = np.multiply(sides[0], sides[1], out=sides[0])
+    union = np.add(areas_of_a, areas_of_b, out=sides[1])
     union -= intersection
     # Compared as a product: a box without area neither divides by zero nor suppresses.
     union *= threshold
