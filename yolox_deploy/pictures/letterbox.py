@@ -6,6 +6,8 @@ out as float32 planes.  Boxes go back to the picture by dividing by the ratio.
 
 from __future__ import annotations
 
+import threading
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +18,8 @@ from yolox_deploy.pictures.convention import InputConvention
 class Letterbox:
     """Writes pictures into input tensors of one size and one convention.
 
-    Holds no state but a 256-entry table a channel, so one instance serves any number of threads.
+    Holds constants, and for each thread the memory of its last picture's size: one instance serves
+    any number of threads, and pictures of one size need no new memory.
     """
 
     def __init__(self, height: int, width: int, convention: InputConvention) -> None:
@@ -36,6 +39,7 @@ class Letterbox:
         self.table: NDArray[np.float32] = values
         self.plain = bool((values == np.arange(256)).all())
         self.pad: NDArray[np.float32] = values[:, convention.pad_value].copy()
+        self._kept = threading.local()
 
     def ratio(self, height: int, width: int) -> float:
         """Return the factor from pixels of a (height, width) picture to pixels of the input."""
@@ -49,13 +53,24 @@ class Letterbox:
         ratio = self.ratio(*image.shape[:2])
         height = max(1, int(image.shape[0] * ratio))
         width = max(1, int(image.shape[1] * ratio))
-        resized = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
-        planes = cv2.split(resized)
+        pixels, planes = self._memory(height, width)
+        cv2.resize(image, (width, height), pixels, interpolation=cv2.INTER_LINEAR)
+        cv2.split(pixels, planes)
         for target, source in enumerate(self.channels):
+            part = out[target, :height, :width]
             if self.plain:
-                out[target, :height, :width] = planes[source]
+                part[...] = planes[source]
             else:
-                out[target, :height, :width] = cv2.LUT(planes[source], self.table[target])
+                cv2.LUT(planes[source], self.table[target], part)
         out[:, height:, :] = self.pad[:, None, None]
         out[:, :height, width:] = self.pad[:, None, None]
         return ratio
+
+    def _memory(self, height: int, width: int) -> tuple[NDArray[np.uint8], list[NDArray[np.uint8]]]:
+        """Return this thread's memory for pixels (height, width, 3) and for their planes."""
+        kept = self._kept.__dict__
+        if kept.get("size") != (height, width):
+            kept["pixels"] = np.empty((height, width, 3), np.uint8)
+            kept["planes"] = [np.empty((height, width), np.uint8) for _ in range(3)]
+            kept["size"] = height, width
+        return kept["pixels"], kept["planes"]
