@@ -186,7 +186,7 @@ def check_values(weights: Mapping[str, Tensor], path: Path) -> None:
     for key, value in weights.items():
         if key.endswith(".num_batches_tracked"):
             continue
-        if not value.is_floating_point() or value.is_meta or value.is_sparse:
+        if not value.is_floating_point() or value.is_meta or value.layout != torch.strided:
             raise CheckpointError(
                 f"{path}: {key} is {value.dtype} on {value.device}, expected floating-point weights"
             )

@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 
 from yolox_deploy.errors import CheckpointError
+from yolox_deploy.models.claims import ForeignPickleError, check_claims, check_tensors
 
 ANSI_COLOUR = re.compile(r"\x1b\[\d*m")
 
-PICKLE_MAGIC = 0x80
 UNSAFE = (
     "reading it could run code; it was not loaded. Save the weights alone: "
     "torch.save({'model': model.state_dict()}, 'weights.pth')"
@@ -66,39 +66,36 @@ INERT_GLOBALS: list[Any] = [
 def read_tensors_only(path: Path) -> Any:
     """Return what ``path`` holds, tensors and plain containers only.
 
-    Raises :class:`CheckpointError`, also for a file that would run code when unpickled.
+    Raises :class:`CheckpointError`, also for a file that would run code when unpickled, and for one
+    that would take more memory than it holds.
     """
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file")
     if not path.stat().st_size:
         raise CheckpointError(f"{path}: the file is empty")
     try:
+        check_claims(path)
         with _LOADING, torch.serialization.safe_globals(INERT_GLOBALS), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return torch.load(path, map_location="cpu", weights_only=True)
+            content = torch.load(path, map_location="cpu", weights_only=True)
+        check_tensors(content, path)
+        return content
+    except CheckpointError:
+        raise
     except Exception as error:
         # torch raises UnpicklingError, RuntimeError, EOFError, KeyError, ... by kind of damage.
-        text = " ".join(ANSI_COLOUR.sub("", str(error)).split())
+        text = " ".join(ANSI_COLOUR.sub("", str(error) or type(error).__name__).split())
         if refused := re.search(r"GLOBAL ([\w.]+)", text):
             raise CheckpointError(
                 f"{path}: it holds more than tensors ({refused[1]}) and {UNSAFE}"
             ) from error
-        if "Unsupported operand" in text and is_pickle(path):
-            raise CheckpointError(
-                f"{path}: a pickle that torch.save did not write, and {UNSAFE}"
-            ) from error
+        if isinstance(error, ForeignPickleError):
+            raise CheckpointError(f"{path}: {text}, and {UNSAFE}") from error
         reason = text.rpartition("WeightsUnpickler error: ")[2].partition(" Check the doc")[0]
         raise CheckpointError(
             f"{path}: not a PyTorch checkpoint, or a damaged one ({reason[:160]}); compare its "
             "size with the original's and copy it again"
         ) from error
-
-
-def is_pickle(path: Path) -> bool:
-    """Whether the file begins like a pickle of protocol 2 or newer."""
-    with path.open("rb") as file:
-        start = file.read(2)
-    return len(start) == 2 and start[0] == PICKLE_MAGIC and 2 <= start[1] <= 5
 
 
 def find_weights(content: Any, path: Path) -> tuple[dict[str, Tensor], list[str]]:
