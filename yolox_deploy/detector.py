@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 
 from yolox_deploy import runtimes
 from yolox_deploy.errors import ImageError, ModelWarning, UsageError, YoloxDeployError
-from yolox_deploy.pictures.images import ImageLike, as_bgr, is_one_picture
+from yolox_deploy.pictures.images import MAX_PIXELS, ImageLike, as_bgr, is_one_picture
 from yolox_deploy.pictures.letterbox import Letterbox
 from yolox_deploy.postprocess import IOU_THRESHOLD, SCORE_THRESHOLD, Postprocess, Thresholds
 from yolox_deploy.runtimes import Runtime
 from yolox_deploy.spec import ModelSpec, SpecHints
 from yolox_deploy.tasks import Detections
-from yolox_deploy.tasks.classes import Classes, as_list
+from yolox_deploy.tasks.classes import Classes, as_list, is_integer
 from yolox_deploy.timing import StageSeconds
 from yolox_deploy.weights import find_model
 
@@ -42,7 +42,8 @@ class Detector:
     ``score >= score_threshold``; of two boxes whose IoU is above ``iou_threshold`` the better one
     stays, within a class or, if ``class_agnostic``, over all.  ``max_detections`` bounds their
     number (``None``: no bound).  ``classes`` (a name, an id, or a list of them) restricts what is
-    looked for.  With ``clip=False`` boxes may reach beyond the picture.  ``device``, ``threads``,
+    looked for.  With ``clip=False`` boxes may reach beyond the picture.  A file of more than
+    ``max_pixels`` is refused before it is decoded (``None``: no bound).  ``device``, ``threads``,
     ``precision`` and ``settings`` (such as ``{"cuda_binding": "pycuda"}``) are the runtime's.
 
     ``imgsz`` (height, width), ``names``, ``legacy``, ``decoded`` and ``architecture`` are for
@@ -70,12 +71,13 @@ class Detector:
         class_agnostic: bool = False,
         max_detections: int | None = 300,
         classes: Classes | None = None,
-        device: str | None = None,
+        device: str | int | None = None,
         threads: int | None = None,
         *,
         precision: str | None = None,
         settings: Mapping[str, str] | None = None,
         clip: bool = True,
+        max_pixels: int | None = MAX_PIXELS,
         imgsz: int | tuple[int, int] | None = None,
         names: str | Sequence[str] | None = None,
         legacy: bool | None = None,
@@ -85,6 +87,9 @@ class Detector:
         thresholds = Thresholds(
             score_threshold, iou_threshold, class_agnostic, max_detections, clip
         )
+        if max_pixels is not None and not (is_integer(max_pixels) and max_pixels > 0):
+            raise UsageError(f"max_pixels must be at least 1 or None, got {max_pixels!r}")
+        self.max_pixels = max_pixels
         wanted = as_list(classes)
         hints = SpecHints(
             None if imgsz is None else as_size(imgsz),
@@ -144,7 +149,7 @@ class Detector:
         Raises :class:`~yolox_deploy.errors.ImageError` for anything that is no picture.
         """
         _check_thresholds(thresholds)
-        (result,) = self._detect([as_bgr(image)], thresholds)
+        (result,) = self._detect([as_bgr(image, self.max_pixels)], thresholds)
         return result
 
     def batch(
@@ -169,7 +174,7 @@ class Detector:
         chunk: list[NDArray[np.uint8]] = []
         for index, image in enumerate(cast("Iterable[ImageLike]", images)):
             try:
-                chunk.append(as_bgr(image))
+                chunk.append(as_bgr(image, self.max_pixels))
             except ImageError as error:
                 raise ImageError(f"picture {index} (counted from 0): {error}") from error
             if len(chunk) == chunk_size:
@@ -260,7 +265,7 @@ def open_model(
     backend: str = "auto",
     hints: SpecHints = SpecHints(),  # noqa: B008 (frozen)
     *,
-    device: str | None = None,
+    device: str | int | None = None,
     threads: int | None = None,
     precision: str | None = None,
     settings: Mapping[str, str] | None = None,

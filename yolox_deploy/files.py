@@ -28,6 +28,7 @@ def cache_folder() -> Path:
     """Return the folder for fetched weights and exports of ``Detector("x.pth")``.
 
     ``YOLOX_DEPLOY_CACHE`` where it is set, else ``yolox_deploy`` in the user's cache folder.
+    Raises :class:`OutputError` for a user without a home folder.
     """
     chosen = os.environ.get("YOLOX_DEPLOY_CACHE")
     if chosen:
@@ -38,7 +39,13 @@ def cache_folder() -> Path:
         base = "~/Library/Caches"
     else:
         base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "yolox_deploy"
+    try:
+        return Path(base).expanduser() / "yolox_deploy"
+    except RuntimeError as error:  # for example a container that runs as a user with no name
+        raise OutputError(
+            "there is no home folder for the cache: set the environment variable "
+            "YOLOX_DEPLOY_CACHE to a folder that you can write"
+        ) from error
 
 
 @contextmanager
@@ -74,11 +81,13 @@ def workplace(folder: Path) -> Iterator[Path]:
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
-    """Write ``content`` to ``path`` (its folder is created); raises :class:`OutputError`.
+    r"""Write ``content`` to ``path`` (its folder is created); raises :class:`OutputError`.
 
-    Whatever stood at ``path`` is replaced in one step or not at all.
+    Whatever stood at ``path`` is replaced in one step or not at all.  Text is written as UTF-8.  A
+    byte of a file name that is not UTF-8, for example 0xe9, becomes ``\udce9``; from JSON Python
+    reads the same name back.
     """
-    data = content.encode() if isinstance(content, str) else content
+    data = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
     with workplace(path.parent) as place, reported_as_output_error(path):
         draft = place / path.name
         with draft.open("wb") as file:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from yolox_deploy.terminal import manner, note, printing
+from yolox_deploy.terminal import manner, note, plain, printing
 
 if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn
@@ -30,6 +30,7 @@ class Stages:
 
     def __call__(self, stage: str) -> None:
         """Begin a stage; the stage before it is over."""
+        stage = plain(stage)
         if self.progress.disable:
             note(f"{self.title}: {stage}")
         self.finish()

@@ -32,6 +32,8 @@ Precision = Literal["fp32", "fp16"]
 LARGEST_SIDE = 16384
 LARGEST_CLASS_COUNT = 100_000
 LARGEST_BATCH = 4096
+# Of the numbers in one input; 2 GiB in float32.
+LARGEST_INPUT = 1 << 29
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,12 @@ class ModelSpec:
         check_size(self.height, self.width, math.lcm(*self.strides))
         if self.batch is not None and not 1 <= self.batch <= LARGEST_BATCH:
             raise UsageError(f"batch must lie in 1..{LARGEST_BATCH}, got {self.batch}")
+        values = 3 * self.height * self.width * (self.batch or 1)
+        if values > LARGEST_INPUT:
+            raise UsageError(
+                f"a batch of {self.batch or 1} pictures of {self.height}x{self.width} would take "
+                f"{4 * values:,} bytes, more than {4 * LARGEST_INPUT:,}: use smaller ones"
+            )
         if self.output not in get_args(OutputKind):
             raise UsageError(f"output must be one of {get_args(OutputKind)}, got {self.output!r}")
         if self.precision not in get_args(Precision):
@@ -121,7 +129,9 @@ class ModelSpec:
         # As it will be read again: with texts as keys, and lists.
         content = json.loads(json.dumps(content, default=dict))
         content[SEAL] = seal(content)
-        return json.dumps(content, indent=1, ensure_ascii=False)
+        text = json.dumps(content, indent=1, ensure_ascii=False)
+        # A name that is no UTF-8 (see write_atomically) cannot be stored otherwise.
+        return text.encode("utf-8", "backslashreplace").decode()
 
     @classmethod
     def from_json(cls, text: str, where: str = "spec") -> ModelSpec:

@@ -2,11 +2,13 @@
 
 Results go to the standard output; notes, errors and progress go to the standard error.  A terminal
 gets lines that are folded at spaces, and tables that fit its width.  A pipe gets whole lines, for
-grep and awk.  Nothing is ever shortened.
+grep and awk.  Nothing is ever shortened.  Names of files and classes come from others, and a
+terminal would obey the control characters in them: they are printed as escapes.
 """
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import shutil
@@ -15,7 +17,9 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
+
+from yolox_deploy.errors import OutputError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -64,6 +68,57 @@ def printing(**changes: object) -> Iterator[None]:
         _manner[0] = before
 
 
+def plain(text: str) -> str:
+    r"""Return ``text`` with every control character but the line end written as an escape.
+
+    >>> plain("a\x1b[31mb")
+    'a\\x1b[31mb'
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+
+
+def prepare_streams() -> None:
+    """Make the standard streams take every character, and replace those that are closed.
+
+    A file that is opened would get the number of a closed stream, and then whatever libraries
+    print.  Text for a closed standard output is an error, as with other programs; text for a closed
+    standard error is dropped.
+    """
+    closed: Any = [stream is None for stream in (sys.stdin, sys.stdout, sys.stderr)]
+    if closed[0]:
+        os.open(os.devnull, os.O_RDONLY)
+    if closed[1]:
+        sys.stdout = open(os.open(os.devnull, os.O_RDONLY), "w")  # noqa: SIM115
+    if closed[2]:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+@contextmanager
+def _written(stream: TextIO) -> Iterator[None]:
+    """Forgive a reader that has enough, as in ``| head -1``: the work goes on without it.
+
+    Raises :class:`OutputError` where results cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        # Drop what the stream holds, or the interpreter would try, and complain, at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        if not isinstance(error, BrokenPipeError) and stream is not sys.stderr:
+            raise OutputError(f"cannot write to the standard output: {error.strerror}") from error
+
+
+def finish_output() -> None:
+    """Print what the standard output still holds back; raises :class:`OutputError`."""
+    with _written(sys.stdout):
+        sys.stdout.flush()
+
+
 def say(text: str) -> None:
     """Print an error to the standard error."""
     _put(text, sys.stderr)
@@ -85,7 +140,8 @@ def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table to the standard output."""
     if manner().output:
         return
-    lines = table_lines(headers, rows, columns_of(sys.stdout))
+    cells = [[plain(cell) for cell in row] for row in rows]
+    lines = table_lines(headers, cells, columns_of(sys.stdout))
     for line, below in zip(lines, [*lines[1:], ""], strict=True):
         _put(line, sys.stdout, bold=bool(RULE.fullmatch(below)), whole=True)
 
@@ -106,12 +162,11 @@ def reserved_output() -> Iterator[None]:
         with printing(output=sys.stdout), redirect_stdout(sys.stderr):
             yield
         return
-    with open(os.dup(1), "w", encoding="utf-8") as stream:
+    with open(os.dup(1), "w", encoding="utf-8", errors="backslashreplace") as stream:
         os.dup2(2, 1)
         try:
             with printing(output=stream):
                 yield
-            stream.flush()
         finally:
             sys.stdout.flush()
             os.dup2(stream.fileno(), 1)
@@ -119,7 +174,10 @@ def reserved_output() -> Iterator[None]:
 
 def write_output(text: str) -> None:
     """Write a file of results to the standard output."""
-    (manner().output or sys.stdout).write(text)
+    stream = manner().output or sys.stdout
+    with _written(stream):
+        stream.write(text)
+        stream.flush()
 
 
 def columns_of(stream: TextIO) -> int | None:
@@ -233,14 +291,15 @@ def _listed(headers: Sequence[str], row: Sequence[str], columns: int) -> Iterato
 
 
 def _put(text: str, stream: TextIO, *, bold: bool = False, whole: bool = False) -> None:
-    columns = columns_of(stream)
-    for line in [text] if whole else fold(text, columns):
-        if columns and (bold or manner().live):
-            _styled(line, stream, bold)
-        else:
-            print(line, file=stream)
-    if stream is sys.stderr:
-        stream.flush()
+    text, columns = plain(text), columns_of(stream)
+    with _written(stream):
+        for line in [text] if whole else fold(text, columns):
+            if columns and (bold or manner().live):
+                _styled(line, stream, bold)
+            else:
+                print(line, file=stream)
+        if stream is sys.stderr:
+            stream.flush()
 
 
 def _styled(line: str, stream: TextIO, bold: bool) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 import textwrap
 import threading
 import warnings
@@ -16,10 +15,17 @@ from typing import Any
 import yolox_deploy
 from yolox_deploy.cli.parser import Parser, add_options
 from yolox_deploy.errors import ExtensionWarning, ModelWarning, UsageError, YoloxDeployError
-from yolox_deploy.files import STANDARD_OUTPUT, cache_folder
+from yolox_deploy.files import STANDARD_OUTPUT
 from yolox_deploy.runtimes import BACKENDS, CHECKPOINT_SUFFIXES
 from yolox_deploy.spec import SpecHints
-from yolox_deploy.terminal import note, printing, reserved_output, say
+from yolox_deploy.terminal import (
+    finish_output,
+    note,
+    prepare_streams,
+    printing,
+    reserved_output,
+    say,
+)
 
 EXIT_CODES = """\
 exit codes:
@@ -30,7 +36,7 @@ exit codes:
   4  a package (the message has the pip line), a driver or a GPU is missing
   5  verification failed
   6  done, but some pictures could not be read
-  7  a result could not be written
+  7  a result could not be written, to a file or to the standard output
   8  weights could not be fetched
   9  a converter failed
   10  a benchmark became slower than --fail-if-slower allows
@@ -75,6 +81,7 @@ def run_command(
         with printing(quiet=arguments.quiet), results_elsewhere(arguments):
             return work(arguments)
 
+    prepare_streams()
     with notes_printed():
         return run(command, parse_and_work)
 
@@ -136,11 +143,21 @@ def notes_printed() -> Iterator[None]:
 
 def run(command: str, work: Callable[[], int]) -> int:
     """Do the work of a command; an error becomes one line and its exit code."""
+    code = _outcome(command, work)
     try:
-        code = work()
-        # Here, where a reader that has gone away can still be forgiven.
-        sys.stdout.flush()
-        return code
+        finish_output()
+    except YoloxDeployError as error:
+        say(f"{command}: {error}")
+        return code or error.exit_code
+    return code
+
+
+def _outcome(command: str, work: Callable[[], int]) -> int:
+    try:
+        return work()
+    except SystemExit as end:
+        # After --help and --version.
+        return int(end.code or 0)
     except YoloxDeployError as error:
         say(f"{command}: {' '.join(str(error).split())}")
         return error.exit_code
@@ -150,10 +167,6 @@ def run(command: str, work: Callable[[], int]) -> int:
             # A library's worker that the interrupt left waiting would keep the process for ever.
             os._exit(INTERRUPTED)
         return INTERRUPTED
-    except BrokenPipeError:
-        # The reader of a pipe has enough; keep the interpreter from complaining at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except Exception as error:
         if os.environ.get("YOLOX_DEPLOY_DEBUG"):
             raise
@@ -218,9 +231,11 @@ def class_names(values: Sequence[str] | None) -> tuple[str, ...] | None:
             raise UsageError(f"--names {path}: no such file")
         return tuple(values)
     try:
-        lines = path.read_text("utf-8").splitlines()
+        lines = path.read_text("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: no text file with class names ({error})") from error
+        raise UsageError(
+            f"{path}: no text file with class names ({error}): save it as UTF-8"
+        ) from error
     names = tuple(line.strip() for line in lines if line.strip())
     if not names:
         raise UsageError(f"--names {path}: no class name in it")
@@ -277,7 +292,7 @@ def model_help() -> str:
     artifacts = ", ".join(suffix for suffix in suffixes if suffix not in CHECKPOINT_SUFFIXES)
     text = (
         f"a checkpoint ({', '.join(CHECKPOINT_SUFFIXES)}), an artifact ({artifacts}), or the name "
-        f"of published weights such as yolox_s, which are kept in {cache_folder()} (default: the "
+        "of published weights such as yolox_s, which are kept in the cache folder (default: the "
         "small model of digits in this package)"
     )
     return text.replace("%", "%%")

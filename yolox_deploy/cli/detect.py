@@ -29,9 +29,9 @@ from yolox_deploy.cli.common import (
 )
 from yolox_deploy.cli.parser import add_options
 from yolox_deploy.detector import Detector
-from yolox_deploy.errors import ImageError
+from yolox_deploy.errors import ImageError, UsageError
 from yolox_deploy.files import STANDARD_OUTPUT
-from yolox_deploy.pictures.images import find_images, read_image
+from yolox_deploy.pictures.images import MAX_PIXELS, find_images, read_image
 from yolox_deploy.postprocess import IOU_THRESHOLD, SCORE_THRESHOLD
 from yolox_deploy.progress import track
 from yolox_deploy.sinks import SINKS, PictureSink, Sink
@@ -63,9 +63,11 @@ def parser() -> argparse.ArgumentParser:
         --classes CLASS ...: look for these classes only: names or ids (default: all classes)
         --no-clip: let boxes reach beyond the picture
         --batch N: number of pictures per inference call
+        --max-pixels N: refuse larger pictures before they are decoded
         """,
         max_detections=300,
         batch=1,
+        max_pixels=MAX_PIXELS,
     )
     output = result.add_argument_group("output")
     output.add_argument("--no-draw", action="store_true", help="write no annotated pictures")
@@ -86,6 +88,8 @@ def parser() -> argparse.ArgumentParser:
 
 def detect(arguments: argparse.Namespace) -> int:
     """Detect in every picture; returns the exit code."""
+    if arguments.batch < 1:
+        raise UsageError(f"--batch must be at least 1, got {arguments.batch}")
     paths = find_images(arguments.sources)
     unreadable: list[str] = []
     counts: Counter[str] = Counter()
@@ -93,8 +97,8 @@ def detect(arguments: argparse.Namespace) -> int:
         detector = stack.enter_context(open_detector(arguments))
         sinks = [stack.enter_context(sink) for sink in make_sinks(arguments, paths)]
         start = perf_counter()
-        readable = read_all(track(paths, len(paths)), unreadable)
-        while chunk := list(islice(readable, max(1, arguments.batch))):
+        readable = read_all(track(paths, len(paths)), arguments.max_pixels, unreadable)
+        while chunk := list(islice(readable, arguments.batch)):
             results = detector.batch(image for _, image in chunk)
             for (path, image), found in zip(chunk, results, strict=True):
                 counts.update(d.name for d in found)
@@ -134,6 +138,7 @@ def open_detector(arguments: argparse.Namespace) -> Detector:
         clip=not arguments.no_clip,
         **given(arguments, "model", "backend", "device", "threads", "precision"),
         **given(arguments, "score_threshold", "iou_threshold", "class_agnostic", "max_detections"),
+        max_pixels=arguments.max_pixels,
         **vars(model_hints(arguments)),
     )
 
@@ -147,12 +152,12 @@ def make_sinks(arguments: argparse.Namespace, paths: Sequence[Path]) -> Iterator
 
 
 def read_all(
-    paths: Iterable[Path], unreadable: list[str]
+    paths: Iterable[Path], max_pixels: int, unreadable: list[str]
 ) -> Iterator[tuple[Path, NDArray[np.uint8]]]:
     """Yield every picture that can be read; the others' errors go to ``unreadable``."""
     for path in paths:
         try:
-            image = read_image(path)
+            image = read_image(path, max_pixels)
         except ImageError as error:
             unreadable.append(str(error))
         else:

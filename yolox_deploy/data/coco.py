@@ -190,7 +190,7 @@ def read_coco(path: Path, fields: Sequence[str] = ()) -> CocoDocument:
 def _content(path: Path) -> dict[str, Any]:
     """Return the parsed file, in which the three lists were found."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise InputFileError(f"{path}: cannot be read: {error.strerror}") from error
     except ValueError as error:

@@ -13,24 +13,37 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yolox_deploy.errors import ImageError
+from yolox_deploy.pictures.headers import claimed_pixels
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PILImage
 
 ImageLike: TypeAlias = "str | os.PathLike[str] | NDArray[Any] | PILImage"
 
+# Above the largest cameras (200 million pixels), and far below what fills a memory: a decoded
+# picture takes 3 bytes per pixel, and turning it as its EXIF data says takes as much again.
+MAX_PIXELS = 1 << 28
+# OpenCV takes no more.
+LARGEST_FILE = (1 << 31) - 1
+
 IMAGE_SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2")
 )
 
 
-def read_image(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
+def read_image(
+    path: str | os.PathLike[str], max_pixels: int | None = MAX_PIXELS
+) -> NDArray[np.uint8]:
     """Return the picture in ``path`` as (h, w, 3) uint8 BGR, turned as its EXIF data says.
 
+    A picture of more than ``max_pixels`` is refused before it is decoded (``None``: no bound).
     Raises :class:`ImageError` where there is no file or no picture in it.
     """
     try:
-        data = np.fromfile(path, np.uint8)
+        with open(path, "rb") as file:
+            if os.fstat(file.fileno()).st_size > LARGEST_FILE:
+                raise ImageError(f"{path}: larger than 2 GiB, which OpenCV cannot decode")
+            data = file.read()
     except FileNotFoundError as error:
         raise ImageError(f"{path}: no such file{_hint(str(path))}") from error
     except IsADirectoryError as error:
@@ -41,10 +54,16 @@ def read_image(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ImageError(f"{str(path)[:200]}: cannot be read ({reason})") from error
-    if not data.size:
+    if not data:
         raise ImageError(f"{path}: the file is empty")
+    pixels = claimed_pixels(data)
+    if max_pixels is not None and pixels > max_pixels:
+        raise ImageError(
+            f"{path}: {pixels:,} pixels, more than the {max_pixels:,} that are allowed: make it "
+            "smaller, or raise the limit (max_pixels; yolox-detect --max-pixels)"
+        )
     try:
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR)
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as error:
         raise ImageError(f"{path}: {error.err or 'cannot be decoded'}") from error
     if image is None:
@@ -52,15 +71,17 @@ def read_image(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
     return np.asarray(image, np.uint8)
 
 
-def as_bgr(image: ImageLike) -> NDArray[np.uint8]:
+def as_bgr(image: ImageLike, max_pixels: int | None = MAX_PIXELS) -> NDArray[np.uint8]:
     """Return ``image`` as (h, w, 3) uint8 BGR.
 
     Takes a path; a uint8 or uint16 array that is grey (h, w) or (h, w, 1), BGR (h, w, 3) or BGRA
     (h, w, 4, alpha ignored); or a PIL image (turned as its EXIF data says).  uint16 is divided by
-    256.  Raises :class:`ImageError` for anything else.
+    256.  ``max_pixels`` bounds a picture that is read, see :func:`read_image`.
+
+    Raises :class:`ImageError` for anything else.
     """
     if isinstance(image, (str, os.PathLike)):
-        return read_image(image)
+        return read_image(image, max_pixels)
     if isinstance(image, np.ndarray):
         return _array_as_bgr(image)
     if type(image).__module__.startswith("PIL."):

@@ -84,7 +84,7 @@ class Report(Record):
         try:
             if path.stat().st_size > LARGEST_FILE:
                 raise InputFileError(f"{path}: too large for a report of yolox-bench")
-            content = json.loads(path.read_text("utf-8"))
+            content = json.loads(path.read_text("utf-8-sig"))
         except OSError as error:
             raise InputFileError(f"{path}: {error.strerror}") from error
         except (ValueError, RecursionError) as error:
