@@ -52,9 +52,10 @@ class Runtime(ABC):
     Checks, batching and errors are here.  Use one instance in one thread at a time; ``Detector``
     takes care of that.
 
-    ``device`` is one of the subclass' ``devices``, perhaps with a number (``cuda:1``), and
-    ``precision`` one of its ``precisions``; ``None`` is the first of them.  ``threads`` is the
-    number of CPU threads; with ``None`` the engine chooses, within what this process may use.
+    ``device`` is one of the subclass' ``devices``, perhaps with a number (``cuda:1``; 1 alone means
+    the same), and ``precision`` one of its ``precisions``; ``None`` is the first of them.
+    ``threads`` is the number of CPU threads; with ``None`` the engine chooses, within what this
+    process may use.
     ``settings`` are further choices that only this engine has, by name; the class attribute
     ``settings`` has the allowed values of each.  ``check_files`` is whether the files must be those
     that were exported, by the hashes in their spec.
@@ -76,7 +77,7 @@ class Runtime(ABC):
         self,
         path: Path,
         *,
-        device: str | None = None,
+        device: str | int | None = None,
         threads: int | None = None,
         precision: str | None = None,
         settings: Mapping[str, str] | None = None,

@@ -37,16 +37,24 @@ class Device:
         return self.kind if self.number is None else f"{self.kind}:{self.number}"
 
 
-def parse_device(text: str, kinds: tuple[str, ...], runtime: str) -> Device:
-    """Return the device that ``text`` names; OpenVINO's own ``GPU.1`` is understood, too.
+def parse_device(named: str | int, kinds: tuple[str, ...], runtime: str) -> Device:
+    """Return the device that ``named`` names; OpenVINO's own ``GPU.1`` is understood, too.
 
-    ``kinds`` are those that the runtime called ``runtime`` has.
+    A number alone is that of an NVIDIA GPU, as with other packages.  ``kinds`` are those that the
+    runtime called ``runtime`` has.
 
     >>> parse_device("cuda:1", ("cpu", "cuda"), "onnxruntime")
     Device(kind='cuda', number=1)
+    >>> parse_device(0, ("cpu", "cuda"), "torch")
+    Device(kind='cuda', number=0)
 
     Raises :class:`UsageError` for a device that the runtime does not have.
     """
+    if not isinstance(named, (str, int)) or isinstance(named, bool):
+        raise UsageError(f"a device is a text such as 'cuda:0', got {named!r:.60}")
+    text = str(named)
+    if text.isdecimal():
+        text = f"cuda:{text}"
     kind, *numbers = text.lower().replace(".", ":").split(":")
     if kind not in kinds:
         known = ", ".join(f"{k} ({KINDS[k]})" if k in KINDS else k for k in kinds)

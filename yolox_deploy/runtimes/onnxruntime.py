@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 import onnxruntime
 
-from yolox_deploy.errors import ArtifactError, DeviceError, UsageError
+from yolox_deploy.errors import ArtifactError, DeviceError, MissingPackageError
 from yolox_deploy.processors import physical_cores
 from yolox_deploy.runtimes.base import Array, EngineFacts, Opened, Runtime
 from yolox_deploy.runtimes.gpu import find_gpu
@@ -29,7 +29,8 @@ class OnnxRuntime(Runtime):
     alone, and faster beside other busy programs.
 
     Raises :class:`~yolox_deploy.errors.DeviceError` if there is no such GPU, or if ONNX Runtime
-    cannot load the libraries that it needs for a GPU.
+    cannot load the libraries that it needs for a GPU, and
+    :class:`~yolox_deploy.errors.MissingPackageError` if it was built without GPUs.
     """
 
     name = "onnxruntime"
@@ -40,14 +41,15 @@ class OnnxRuntime(Runtime):
         spec_json = self.stored_spec()
         kind, index = self.placed.kind, self.placed.index
         provider = PROVIDERS[kind]
-        if provider not in onnxruntime.get_available_providers():
-            raise UsageError(
-                f"the installed onnxruntime cannot run on device {kind}: it has no {provider}, "
-                f"only {', '.join(onnxruntime.get_available_providers())}: pip install "
-                "onnxruntime-gpu"
-            )
         if kind == "cuda":
             find_gpu(index)
+        if provider not in onnxruntime.get_available_providers():
+            raise MissingPackageError(
+                f"the installed onnxruntime cannot run on device {kind}: it has no {provider}, "
+                f"only {', '.join(onnxruntime.get_available_providers())}: "
+                "pip uninstall -y onnxruntime; pip install onnxruntime-gpu"
+            )
+        if kind == "cuda":
             # CUDA's libraries may be in Python packages, where the system's loader does not look.
             getattr(onnxruntime, "preload_dlls", lambda: None)()
         options = onnxruntime.SessionOptions()

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import openvino
 
-from yolox_deploy.errors import UsageError
+from yolox_deploy.errors import DeviceError
 from yolox_deploy.runtimes.base import Array, EngineFacts, Opened, Runtime
 from yolox_deploy.runtimes.devices import Device
 
@@ -81,14 +81,14 @@ def engine_device(device: Device, available: Sequence[str]) -> str:
 
     ``available`` are the devices that OpenVINO sees: one GPU is "GPU", several are "GPU.0", ....
 
-    Raises :class:`UsageError` for a device that is not among them.
+    Raises :class:`DeviceError` for a device that is not among them.
     """
     kind = device.kind.upper()
     name = kind if device.number is None else f"{kind}.{device.number}"
     # OpenVINO understands the kind alone, and the number 0, of a single device as well.
     found = {f for f in available if f.split(".")[0] == kind}
     if name not in ({*found, kind, f"{kind}.0"} if found else {"AUTO"}):
-        raise UsageError(
+        raise DeviceError(
             f"OpenVINO sees no device {device} on this machine, only "
             + ", ".join(found.lower().replace(".", ":") for found in available)
         )

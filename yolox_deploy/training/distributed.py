@@ -11,7 +11,8 @@ from datetime import timedelta
 import torch
 import torch.distributed
 
-from yolox_deploy.errors import UsageError
+from yolox_deploy.errors import DeviceError
+from yolox_deploy.runtimes.devices import parse_device
 
 # Long enough for the first process to measure AP on a large set while the others wait.
 PATIENCE = timedelta(hours=1)
@@ -36,23 +37,34 @@ class Processes:
             torch.distributed.barrier()
 
 
+def _placed(device: str) -> torch.device:
+    """Return the device that is meant, checked."""
+    asked = parse_device(device, ("auto", "cpu", "cuda"), "training")
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if asked.kind == "auto":
+        return torch.device("cuda" if count else "cpu")
+    if asked.kind == "cuda" and asked.index >= count:
+        raise DeviceError(
+            f"device {asked} was asked for, and PyTorch sees {count} GPUs of NVIDIA here: use cpu"
+        )
+    return torch.device(str(asked))
+
+
 @contextmanager
 def processes(device: str) -> Iterator[Processes]:
     """Join the process group that ``torchrun`` describes, or be alone.
 
-    ``device`` is ``auto``, ``cpu`` or ``cuda``.  Raises :class:`UsageError` if there is no such
-    device.
+    ``device`` is ``auto``, ``cpu`` or ``cuda`` (``cuda:1``).  Raises :class:`UsageError` for
+    another device, :class:`DeviceError` if there is no such GPU.
     """
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise UsageError("device cuda was asked for, and PyTorch sees no CUDA device; use cpu")
+    place = _placed(device)
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
-        yield Processes(0, 1, torch.device(device))
+        yield Processes(0, 1, place)
         return
-    place = torch.device(f"cuda:{os.environ['LOCAL_RANK']}" if device == "cuda" else device)
     if place.type == "cuda":
+        if str(place) == "cuda":
+            place = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(place)
     backend = "nccl" if place.type == "cuda" else "gloo"
     torch.distributed.init_process_group(backend, timeout=PATIENCE)

@@ -13,6 +13,25 @@ from yolox_deploy.errors import UsageError, suggest
 REFERENCE_BATCH = 64
 
 
+SHARE = (0, 1)
+# The lowest and the highest value of each setting of a recipe.
+BOUNDS: dict[str, tuple[float, float]] = {
+    "epochs": (1, 1_000_000),
+    "warmup_epochs": (0, 1_000_000),
+    "plain_epochs": (0, 1_000_000),
+    "lr": (1e-12, 100),
+    **dict.fromkeys(("lr_floor", "momentum", "weight_decay", "ema_decay"), SHARE),
+    "eval_every": (1, 1_000_000),
+    **dict.fromkeys(("mosaic_prob", "mixup_prob", "hsv_prob", "flip_prob"), SHARE),
+    "degrees": (0, 180),
+    "shear": (0, 80),
+    "translate": (0, 10),
+    **dict.fromkeys(("scale", "mixup_scale"), (0.01, 10)),
+    "hsv": (0, 255),
+    "multiscale": (0, 100),
+}
+
+
 @dataclass(frozen=True)
 class Recipe:
     """Optimisation and augmentation; the defaults are those of the paper (arXiv 2107.08430).
@@ -61,15 +80,19 @@ class Recipe:
     multiscale: int = 5
 
     def __post_init__(self) -> None:
-        if self.epochs < 1:
-            raise UsageError(f"epochs must be 1 or more, not {self.epochs}")
+        for field in fields(self):
+            least, most = BOUNDS[field.name]
+            given = getattr(self, field.name)
+            values = given if isinstance(given, tuple) else (given,)
+            if not all(least <= value <= most for value in values):
+                raise UsageError(f"{field.name} must lie in {least:g}..{most:g}, got {given}")
+            if len(values) == 2 and values[0] > values[1]:
+                raise UsageError(f"{field.name} is a range from low to high, got {given}")
         if self.warmup_epochs + self.plain_epochs > self.epochs:
             raise UsageError(
                 f"warmup_epochs {self.warmup_epochs} and plain_epochs {self.plain_epochs} do not"
                 f" fit into {self.epochs} epochs"
             )
-        if not self.lr > 0 or self.eval_every < 1:
-            raise UsageError("lr must be above 0 and eval_every 1 or more")
 
     def but(self, **changes: Any) -> Self:
         """Return a copy with some settings changed.

@@ -18,6 +18,8 @@ from yolox_deploy.spec import check_size
 from yolox_deploy.training.data.pictures import CocoSource, Size
 from yolox_deploy.training.recipes import Recipe, recipe
 
+# PyTorch's generators take 64 bits with a sign.
+LARGEST_SEED = (1 << 63) - 1
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -58,8 +60,11 @@ class Settings:
     def resolved(self, device: torch.device) -> TrainingRun:
         """Return the run with every default filled in; raises :class:`UsageError`."""
         arch = architecture(self.arch)
-        if self.batch < 1 or self.workers < 0 or self.seed < 0:
-            raise UsageError("batch must be 1 or more, workers and seed 0 or more")
+        bounds = {"batch": (1, 1 << 20), "workers": (0, 1024), "seed": (0, LARGEST_SEED)}
+        for name, (least, most) in {**bounds, "threads": (1, 4096)}.items():
+            value = getattr(self, name)
+            if value is not None and not least <= value <= most:
+                raise UsageError(f"{name} must lie in {least}..{most}, got {value}")
         if not self.train:
             raise UsageError("no training data: give at least one COCO annotation file")
         weights = _weights(self.weights, arch.name, self.legacy)

@@ -38,7 +38,9 @@ from yolox_deploy.training.settings import PRECISIONS, Settings, TrainingRun, se
 from yolox_deploy.training.weights import (
     WeightAverage,
     initial_network,
+    load_optimizer,
     load_run,
+    reported_as_damaged,
     save_checkpoint,
 )
 
@@ -96,15 +98,18 @@ class Trainer:
         ``changes`` replace :class:`Settings` that cannot change the result, such as ``workers``,
         or ``train`` and ``val`` when the data moved.
         """
-        content = load_run(output / "last.pth")
-        settings = replace(settings_from_plain(content["settings"]), **changes)
+        last = output / "last.pth"
+        content = load_run(last)
+        with reported_as_damaged(last):
+            settings = replace(settings_from_plain(content["settings"]), **changes)
         trainer = cls(replace(settings, weights=None), output, processes, reporter)
-        trainer.network.load_state_dict(content["raw_model"])
-        trainer.average.network.load_state_dict(content["model"])
-        trainer.average.updates = content["average_updates"]
-        trainer.optimizer.load_state_dict(content["optimizer"])
-        trainer.scaler.load_state_dict(content["scaler"])
-        trainer.history = [EpochResult(**row) for row in content["history"]]
+        with reported_as_damaged(last):
+            trainer.network.load_state_dict(content["raw_model"])
+            trainer.average.network.load_state_dict(content["model"])
+            trainer.average.updates = int(content["average_updates"])
+            load_optimizer(trainer.optimizer, content["optimizer"])
+            trainer.scaler.load_state_dict(content["scaler"])
+            trainer.history = [EpochResult(**row) for row in content["history"]]
         trainer.run = replace(trainer.run, settings=settings)
         return trainer
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import copy
 import math
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import torch
 from torch import nn
 
-from yolox_deploy.errors import CheckpointError, InputFileError, OutputError
+from yolox_deploy.errors import CheckpointError, InputFileError, OutputError, YoloxDeployError
 from yolox_deploy.files import reported_as_output_error, workplace
 from yolox_deploy.models import YOLOX, build_network
 from yolox_deploy.models.checkpoint import Checkpoint
@@ -94,6 +96,30 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
             file.flush()
             os.fsync(file.fileno())
         draft.replace(path)
+
+
+@contextmanager
+def reported_as_damaged(path: Path) -> Iterator[None]:
+    """Turn what the wrong content of a ``last.pth`` raises into a :class:`CheckpointError`."""
+    try:
+        yield
+    except YoloxDeployError:
+        raise
+    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise CheckpointError(
+            f"{path}: damaged, or of another version of this package ({reason}): start a new run "
+            f"from its weights, or from those of {path.with_name('best.pth')}"
+        ) from error
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Give the optimizer its stored state; raises ``ValueError`` where it does not fit."""
+    optimizer.load_state_dict(state)
+    for parameter, stored in optimizer.state.items():
+        for name, value in stored.items():
+            if isinstance(value, Tensor) and value.shape != parameter.shape:
+                raise ValueError(f"{name} has the shape {tuple(value.shape)}")
 
 
 def load_run(path: Path) -> dict[str, Any]:
