@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 import types
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,7 @@ def screen(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Give the pictures that OpenCV's window was asked to show."""
     shown: list[Any] = []
     monkeypatch.setenv("DISPLAY", ":7")
+    monkeypatch.setattr(output, "_can_open_windows", lambda: True)
     monkeypatch.setattr(cv2, "imshow", lambda title, image: shown.append(image))
     monkeypatch.setattr(cv2, "waitKey", lambda delay: 27)
     monkeypatch.setattr(cv2, "getWindowProperty", lambda title, name: 1.0)
@@ -130,15 +132,24 @@ def test_a_window_that_is_closed_with_the_mouse_ends_the_call(
     assert len(screen) == 1
 
 
-def test_without_windows_the_error_names_save(
-    screen: list[Any], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="displays of Linux")
+def test_without_windows_the_viewer_of_the_system_opens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def headless(title: str, image: Any) -> None:
-        raise cv2.error("The function is not implemented. Rebuild the library")
-
-    monkeypatch.setattr(cv2, "imshow", headless)
+    """The display cannot be reached, with which OpenCV's Qt ends its process."""
+    monkeypatch.setenv("DISPLAY", ":77")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with pytest.raises(OutputError, match=r"save\(path, image\)"):
         FOUND.show(IMAGE)
+    assert list(tmp_path.iterdir()) == []
+    viewer = tmp_path / "xdg-open"
+    viewer.write_text(f"#!{sys.executable}\nimport shutil, sys\nshutil.copy(sys.argv[1], 'seen')\n")
+    viewer.chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    FOUND.show(IMAGE)
+    seen = cv2.imdecode(np.fromfile("seen", np.uint8), cv2.IMREAD_COLOR)
+    np.testing.assert_array_equal(seen, FOUND.draw(IMAGE))
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="displays of Linux")

@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import re
+import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -61,36 +64,73 @@ def write_picture(path: str | os.PathLike[str], image: NDArray[np.uint8]) -> Pat
 
 
 def show_picture(image: NDArray[np.uint8], title: str = "yolox_deploy") -> None:
-    """Show ``image``, (h, w, 3) uint8 BGR, in the notebook, else in a window.
+    """Show ``image``, (h, w, 3) uint8 BGR, in the notebook, else in a window, else in a viewer.
 
-    A picture with a side of more than 1600 pixels is shown smaller.  The window closes with any
-    key; until then the call does not return.
+    A picture with a side of more than 1600 pixels is shown smaller.  OpenCV opens a window if it
+    was built with windows, which ``opencv-python-headless`` is not; it closes with any key, and
+    until then the call does not return.  The viewer is the system's own for pictures; it is given a
+    file in the folder for temporary files, and the call returns at once.
 
-    Raises :class:`OutputError` where neither can be had: without a display, or where OpenCV was
-    built without windows (``opencv-python-headless``).
+    Raises :class:`OutputError` where none of them can be had, for example without a display.
     """
     image = _shrunk(image)
     if _in_notebook():
         notebook: Any = importlib.import_module("IPython.display")
         notebook.display(notebook.Image(_encoded(".png", image, "the picture"), format="png"))
-        return
-    advice = "write the picture to a file with save(path, image) instead"
-    # Without a display OpenCV's Qt ends the whole process.
-    if sys.platform.startswith("linux") and not (
-        os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
-    ):
-        raise OutputError(
-            f"cannot open a window, there is no display (DISPLAY is not set): {advice}"
-        )
-    try:
+    elif _has_display() and _can_open_windows():
         cv2.imshow(title, image)
         # A window that is closed with the mouse gives no key.
         while cv2.waitKey(50) < 0 and cv2.getWindowProperty(title, cv2.WND_PROP_VISIBLE) >= 1:
             pass
-    except cv2.error as error:
-        raise OutputError(f"this OpenCV cannot open a window: {advice}") from error
-    with contextlib.suppress(cv2.error):
-        cv2.destroyWindow(title)
+        with contextlib.suppress(cv2.error):
+            cv2.destroyWindow(title)
+    elif not (_has_display() and _opened_in_viewer(image)):
+        raise OutputError(
+            "cannot show the picture: there is no display, or neither a window of OpenCV nor a "
+            "viewer of pictures can be opened: write the picture to a file with save(path, image)"
+        )
+
+
+def _has_display() -> bool:
+    """Whether the system may have a screen."""
+    variables = ("DISPLAY", "WAYLAND_DISPLAY")
+    return not sys.platform.startswith("linux") or any(map(os.environ.get, variables))
+
+
+def _can_open_windows() -> bool:
+    """Whether OpenCV can open a window, which a process of its own tries.
+
+    With a display that cannot be reached OpenCV's Qt ends the whole process.
+    """
+    if "NONE" in re.findall(r"GUI:\s+(\w+)", cv2.getBuildInformation()):
+        return False
+    code = "import cv2; cv2.namedWindow('yolox_deploy'); cv2.destroyAllWindows()"
+    return _succeeds([sys.executable, "-c", code])
+
+
+def _opened_in_viewer(image: NDArray[np.uint8]) -> bool:
+    """Give the picture to the system's viewer of pictures; returns whether there is one."""
+    with tempfile.NamedTemporaryFile(prefix="yolox_deploy-", suffix=".png", delete=False) as file:
+        file.write(_encoded(".png", image, file.name))
+    if sys.platform == "win32":
+        os.startfile(file.name)
+        return True
+    opened = _succeeds(["open" if sys.platform == "darwin" else "xdg-open", file.name])
+    if not opened:
+        os.unlink(file.name)
+    return opened
+
+
+def _succeeds(command: list[str]) -> bool:
+    """Run a command without its output; one that goes on after ten seconds has succeeded."""
+    with contextlib.suppress(OSError):
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return process.wait(10) == 0
+        return True
+    return False
 
 
 def _encoded(suffix: str, image: NDArray[np.uint8], name: str) -> bytes:
