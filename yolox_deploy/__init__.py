@@ -3,14 +3,36 @@
 >>> from yolox_deploy import Detector
 >>> detections = Detector("yolox_s.onnx")("street.jpg")  # doctest: +SKIP
 
-Importing the package loads NumPy and OpenCV and none of the engines.
+Importing the package loads nothing; using one of its names loads NumPy and OpenCV, and none of the
+engines.
 """
 
-from yolox_deploy.detector import Detector
-from yolox_deploy.errors import YoloxDeployError
-from yolox_deploy.spec import ModelSpec
-from yolox_deploy.tasks.detections import Detection, Detections
+from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 
 __all__ = ["Detection", "Detections", "Detector", "ModelSpec", "YoloxDeployError", "__version__"]
+
+if TYPE_CHECKING:
+    from yolox_deploy.detector import Detector
+    from yolox_deploy.errors import YoloxDeployError
+    from yolox_deploy.spec import ModelSpec
+    from yolox_deploy.tasks.detections import Detection, Detections
+else:
+    from importlib import import_module
+
+    _MODULES = {
+        "Detection": "tasks.detections",
+        "Detections": "tasks.detections",
+        "Detector": "detector",
+        "ModelSpec": "spec",
+        "YoloxDeployError": "errors",
+    }
+
+    def __getattr__(name):
+        # Late, so that a command can begin, and say what is missing, where OpenCV is broken.
+        if name not in _MODULES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+        globals()[name] = value
+        return value

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import importlib.util
 import os
 import re
 import urllib.error
@@ -16,10 +15,10 @@ from yolox_deploy.errors import (
     CheckpointError,
     DownloadError,
     InputFileError,
-    MissingPackageError,
     suggest,
 )
 from yolox_deploy.files import ASSETS, cache_folder, make_folder, reported_as_output_error
+from yolox_deploy.packages import is_installed, require
 
 RELEASE = "https://github.com/Megvii-BaseDetection/YOLOX/releases/download/0.1.1rc0"
 # File name of published weights (without .pth) to the architecture's name.
@@ -55,7 +54,7 @@ def find_model(model: str | os.PathLike[str] | None) -> Path:
     weights cannot be fetched.
     """
     if model is None:
-        return BUNDLED if importlib.util.find_spec("torch") else BUNDLED_ONNX
+        return BUNDLED if is_installed("torch") else BUNDLED_ONNX
     path = Path(model).expanduser()
     # os.path, because pathlib raises for names that no file can have.
     if os.path.isfile(path):
@@ -91,10 +90,8 @@ def fetch_weights(name: str, progress: Progress | None = None, source: str = REL
     target = folder / f"{name}.pth"
     if target.is_file():
         return target
-    if importlib.util.find_spec("torch") is None:
-        raise MissingPackageError(
-            f"{name} would be a checkpoint, and reading one needs PyTorch: {NEEDS_TORCH}"
-        )
+    purpose = f"{name} would be a checkpoint, and reading one needs PyTorch"
+    require("torch", purpose, NEEDS_TORCH)
     part = folder / f"{name}.pth.part"
     url = f"{source}/{name}.pth"
     by_hand = f"fetch {url} on another machine and copy it to {target}"

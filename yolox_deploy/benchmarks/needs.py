@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
-from yolox_deploy.errors import MissingPackageError
+from yolox_deploy import packages
 
 
 def require(module: str, reason: str) -> Any:
     """Return a module; raises :class:`MissingPackageError`, which begins with ``reason``."""
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise MissingPackageError(f'{reason}: pip install "yolox-deploy[bench]"') from error
+    return packages.require(module, reason, 'pip install "yolox-deploy[bench]"')

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 from collections.abc import Sequence
 from functools import partial
@@ -21,11 +20,12 @@ from yolox_deploy.cli.common import (
 )
 from yolox_deploy.cli.parser import Joined, add_options
 from yolox_deploy.cli.settings import BATCH, add_settings, batch, batch_help, settings_of
-from yolox_deploy.errors import InputFileError, MissingPackageError, UsageError, VerificationError
+from yolox_deploy.errors import InputFileError, UsageError, VerificationError
 from yolox_deploy.export.options import DEFAULT_OPSET, ExportOptions
 from yolox_deploy.export.results import ExportResult, NotBuiltError, UnverifiedError
 from yolox_deploy.export.targets import TARGETS, target_of
 from yolox_deploy.files import write_document
+from yolox_deploy.packages import is_installed, require
 from yolox_deploy.postprocess import IOU_THRESHOLD, SCORE_THRESHOLD
 from yolox_deploy.processors import wait_passively
 from yolox_deploy.progress import stages
@@ -187,12 +187,12 @@ def check(arguments: argparse.Namespace) -> int:
 
 
 def need_export_packages() -> None:
-    """Raise :class:`MissingPackageError` unless PyTorch and ONNX are installed."""
-    missing = [name for name in ("torch", "onnx") if importlib.util.find_spec(name) is None]
-    if missing:
-        raise MissingPackageError(
-            f'exporting needs {" and ".join(missing)}: pip install "yolox-deploy[export]"'
-        )
+    """Raise :class:`MissingPackageError` unless PyTorch and ONNX can be imported."""
+    packages = ("torch", "onnx")
+    missing = [name for name in packages if not is_installed(name)]
+    for name in missing[:1] or packages:
+        reason = f"exporting needs {' and '.join(missing or [name])}"
+        require(name, reason, 'pip install "yolox-deploy[export]"')
 
 
 def export(arguments: argparse.Namespace) -> int:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from yolox_deploy.architectures import ARCHITECTURES
 from yolox_deploy.cli.common import given, image_size, make_parser, run_command
 from yolox_deploy.cli.parser import add_options
-from yolox_deploy.errors import MissingPackageError, UsageError
+from yolox_deploy.errors import UsageError
 from yolox_deploy.files import write_document
+from yolox_deploy.packages import require
 from yolox_deploy.processors import wait_passively
 
 if TYPE_CHECKING:
@@ -103,14 +104,11 @@ def train(arguments: argparse.Namespace) -> int:
     """Train, or continue a run, and show the progress."""
     # Before PyTorch is loaded: its threads would take the cores from the data workers.
     wait_passively()
-    try:
-        from yolox_deploy.training.console import ConsoleReporter
-        from yolox_deploy.training.distributed import processes
-        from yolox_deploy.training.report import results_document
-    except ImportError as error:
-        raise MissingPackageError(
-            f'training needs {error.name}: pip install "yolox-deploy[train]"'
-        ) from error
+    require("torch", "training needs torch", 'pip install "yolox-deploy[train]"')
+    from yolox_deploy.training.console import ConsoleReporter
+    from yolox_deploy.training.distributed import processes
+    from yolox_deploy.training.report import results_document
+
     with processes(arguments.device) as group, ConsoleReporter(silent=not group.first) as reporter:
         trainer = open_trainer(arguments, group, reporter)
         try:

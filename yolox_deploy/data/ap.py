@@ -15,7 +15,8 @@ from typing import Any
 
 from yolox_deploy.data.categories import default_category_ids
 from yolox_deploy.data.coco import read_coco
-from yolox_deploy.errors import InputFileError, MissingPackageError, UsageError
+from yolox_deploy.errors import InputFileError, UsageError
+from yolox_deploy.packages import require
 
 # COCO's metrics, and the fields of an annotation that each compares besides box, area and crowd.
 METRICS: dict[str, tuple[str, ...]] = {
@@ -139,14 +140,9 @@ def average_precision(
 
 def require_pycocotools() -> tuple[Any, Any]:
     """Return COCO's data set and evaluation classes; raises :class:`MissingPackageError`."""
-    try:
-        from pycocotools.coco import COCO
-        from pycocotools.cocoeval import COCOeval
-    except ImportError as error:
-        raise MissingPackageError(
-            'AP is computed by pycocotools: pip install "yolox-deploy[eval]"'
-        ) from error
-    return COCO, COCOeval
+    reason, install = "AP is computed by pycocotools", 'pip install "yolox-deploy[eval]"'
+    evaluation = require("pycocotools.cocoeval", reason, install)
+    return require("pycocotools.coco", reason, install).COCO, evaluation.COCOeval
 
 
 def _fields(metric: str) -> tuple[str, ...]:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 from dataclasses import asdict
 from pathlib import Path
 
-from yolox_deploy.errors import MissingPackageError, UsageError
+from yolox_deploy.errors import UsageError
 from yolox_deploy.export.options import ExportOptions, artifact_name
 from yolox_deploy.export.targets import HUB, TARGETS, Target
 from yolox_deploy.files import cache_folder, sha256_of
+from yolox_deploy.packages import require
 from yolox_deploy.runtimes import BACKENDS, CHECKPOINT_SUFFIXES
 from yolox_deploy.spec import SpecHints
 from yolox_deploy.weights import BUNDLED, BUNDLED_ONNX, NEEDS_TORCH
@@ -45,10 +45,9 @@ def exported(
         return model
     if backend != "auto" and suffix in BACKENDS[backend].suffixes:
         return model
-    if importlib.util.find_spec("torch") is None:
-        raise MissingPackageError(
-            f"{model.name} is a checkpoint, and reading one needs PyTorch: {NEEDS_TORCH}"
-        )
+    for package in ("torch", "onnx"):
+        reason = f"{model.name} is a checkpoint, and exporting one needs {package}"
+        require(package, reason, NEEDS_TORCH)
     target = target_for(backend)
     if target is None:
         return model

@@ -6,13 +6,13 @@ multiplication and an addition are two operations.
 
 from __future__ import annotations
 
-import importlib.util
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from yolox_deploy.packages import is_installed, why_broken
 from yolox_deploy.records import Amount, Count, Record
 from yolox_deploy.runtimes import CHECKPOINT_SUFFIXES
 from yolox_deploy.spec import ModelSpec
@@ -54,7 +54,7 @@ def cost_of(artifact: Path, checkpoint: Path, spec: ModelSpec, batch: int) -> Co
     for path in (artifact, checkpoint):
         suffix = path.suffix.lower()
         package, layers = READERS.get(suffix, ("", None))
-        if layers and importlib.util.find_spec(package):
+        if layers and is_installed(package) and not why_broken(package):
             return total_cost(list(layers(path, spec, batch)), suffix)
     return None
 

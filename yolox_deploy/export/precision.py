@@ -14,7 +14,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from yolox_deploy.errors import MissingPackageError
+from yolox_deploy.packages import require
 
 Weights = NDArray[np.floating]
 
@@ -49,14 +49,14 @@ def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
 
     Raises :class:`MissingPackageError` without ONNX Runtime, which brings the converter.
     """
-    try:
-        from onnxruntime.transformers.float16 import convert_float_to_float16
-        from onnxruntime.transformers.onnx_model import OnnxModel
-    except ImportError as error:
-        raise MissingPackageError(
-            "FP16 ONNX is written by ONNX Runtime's converter: "
-            'pip install "yolox-deploy[onnxruntime]"'
-        ) from error
+    require(
+        "onnxruntime.transformers.float16",
+        "FP16 ONNX is written by ONNX Runtime's converter",
+        'pip install "yolox-deploy[onnxruntime]"',
+    )
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+    from onnxruntime.transformers.onnx_model import OnnxModel
+
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     # Nothing is blocked: every operator of the raw graph has an FP16 form.

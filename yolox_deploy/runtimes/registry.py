@@ -5,28 +5,18 @@ The rows are data: an engine is imported only when its backend is chosen.
 
 from __future__ import annotations
 
-import importlib
-import importlib.metadata
-import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from yolox_deploy.errors import DeviceError, MissingPackageError, UsageError
+from yolox_deploy.packages import is_installed, reinstall, version_of, why_broken
 from yolox_deploy.registry import Registry, resolve
-from yolox_deploy.runtimes.base import Runtime, one_line
+from yolox_deploy.runtimes.base import Runtime
 from yolox_deploy.runtimes.gpu import why_no_gpu
 
 # Files of weights that were trained, not exported.
 CHECKPOINT_SUFFIXES = (".pth", ".pt")
-
-
-def version_of(package: str) -> str:
-    """Return the version of an installed package, "unknown" if it does not tell."""
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "unknown"
 
 
 class Availability(NamedTuple):
@@ -67,22 +57,15 @@ class Backend:
 
     def availability(self, *, try_import: bool = False) -> Availability:
         """Return whether the backend can run here; ``try_import`` also imports its engine."""
-        if importlib.util.find_spec(self.package) is None:
+        if not is_installed(self.package):
             reason = f"the package {self.package} is not installed: {self.install}"
             return Availability(False, None, reason)
         version = version_of(self.package)
         # Before the import, because some engines crash without a driver.
         if missing := self.gpu and why_no_gpu():
             return Availability(False, version, missing)
-        if try_import:
-            try:
-                importlib.import_module(self.package)
-            except Exception as error:
-                reason = (
-                    f"{self.package} {version} is installed but cannot be imported "
-                    f"({type(error).__name__}: {one_line(error)}): reinstall it, {self.install}"
-                )
-                return Availability(False, version, reason)
+        if try_import and (broken := why_broken(self.package)):
+            return Availability(False, version, f"{broken}: {reinstall(self.package)}")
         return Availability(True, version, "")
 
     def runtime_class(self) -> type[Runtime]:

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yolox_deploy.data.categories import default_category_ids
-from yolox_deploy.errors import MissingPackageError, UsageError
+from yolox_deploy.errors import UsageError
+from yolox_deploy.packages import require
 from yolox_deploy.pictures.drawing import Colour, DrawingOptions, draw_boxes
 from yolox_deploy.pictures.images import ImageLike, as_bgr
 from yolox_deploy.pictures.output import check_output, show_picture, write_picture
@@ -243,12 +244,10 @@ class Detections:
 
     def to_supervision(self) -> supervision.Detections:
         """Return the same as ``supervision.Detections`` (``pip install supervision``)."""
-        try:
-            import supervision
-        except ImportError as error:
-            raise MissingPackageError(
-                "to_supervision needs the package supervision: pip install supervision"
-            ) from error
+        reason = "to_supervision needs the package supervision"
+        require("supervision", reason, "pip install supervision")
+        import supervision
+
         names = np.array([self.name_of(i) for i in self.class_ids.tolist()], dtype=object)
         return supervision.Detections(
             xyxy=self.xyxy.copy(),
@@ -364,13 +363,14 @@ class Detections:
         return write_picture(file, self.draw(image, **options))
 
     def show(self, image: ImageLike, **options: Unpack[DrawingOptions]) -> None:
-        """Draw into a copy of ``image`` and show it: in the notebook, else in a window.
+        """Draw into a copy of ``image`` and show it: in the notebook, a window or a viewer.
 
-        A window closes with any key; until then the call does not return.  ``options`` are those of
-        :meth:`draw`.
+        OpenCV's window closes with any key; until then the call does not return.  Where OpenCV was
+        built without windows (``opencv-python-headless``) the system's viewer of pictures opens.
+        ``options`` are those of :meth:`draw`.
 
-        Raises :class:`~yolox_deploy.errors.OutputError` where no window can be opened; ``save``
-        works everywhere.
+        Raises :class:`~yolox_deploy.errors.OutputError` where nothing can be opened; ``save`` works
+        everywhere.
         """
         show_picture(self.draw(image, **options))
 

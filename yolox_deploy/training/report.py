@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from yolox_deploy.files import write_atomically, write_document
+from yolox_deploy.packages import is_installed, why_broken
 
 FORMAT = "yolox-train"
 # The losses that people are shown.
@@ -93,11 +94,11 @@ def write_results(folder: Path, settings: dict[str, Any], history: Sequence[Epoc
 
 def plot(history: Sequence[EpochResult]) -> bytes | None:
     """Return a PNG of losses and AP over the epochs, ``None`` without matplotlib."""
-    try:
-        from matplotlib.figure import Figure
-        from matplotlib.ticker import MaxNLocator
-    except ImportError:
+    if not is_installed("matplotlib") or why_broken("matplotlib.figure"):
         return None
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     losses, precision = figure.subplots(1, 2)
     epochs = [row.epoch for row in history]

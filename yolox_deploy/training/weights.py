@@ -118,7 +118,7 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> N
     optimizer.load_state_dict(state)
     for parameter, stored in optimizer.state.items():
         for name, value in stored.items():
-            if isinstance(value, Tensor) and value.shape != parameter.shape:
+            if isinstance(value, torch.Tensor) and value.shape != parameter.shape:
                 raise ValueError(f"{name} has the shape {tuple(value.shape)}")
 
 

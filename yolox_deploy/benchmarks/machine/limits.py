@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from yolox_deploy.packages import is_installed, why_broken
 from yolox_deploy.records import Amount, Record
 
 # 2 n^3 operations over 3 n^2 numbers: the processor's speed decides, and not the memory's.
@@ -83,10 +84,10 @@ def _numpy(threads: int | None) -> Iterator[Probe]:
 
 
 def _torch(kind: str, device: str, precision: str, threads: int | None) -> Iterator[Probe]:
-    try:
-        import torch
-    except ImportError:
+    if not is_installed("torch") or why_broken("torch"):
         return
+    import torch
+
     types = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
     ready = kind == "cpu" or (kind == "cuda" and torch.cuda.is_available())
     if precision not in types or not ready:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from yolox_deploy.benchmarks.measure.systems import ImageArray, System, SystemRequest
-from yolox_deploy.errors import MissingPackageError, UsageError
+from yolox_deploy.errors import UsageError
 from yolox_deploy.export.cache import target_for
+from yolox_deploy.packages import require
 from yolox_deploy.runtimes import BACKENDS, CHECKPOINT_SUFFIXES, backend, backend_for
 from yolox_deploy.weights import NEEDS_TORCH, find_model
 
@@ -45,8 +45,7 @@ def requests(
 def _random_checkpoint(name: str | None) -> Path:
     if name is None:
         raise UsageError("--random-weights needs an architecture: --model yolox_l")
-    if importlib.util.find_spec("torch") is None:
-        raise MissingPackageError(f"random weights are made by PyTorch: {NEEDS_TORCH}")
+    require("torch", "random weights are made by PyTorch", NEEDS_TORCH)
     from yolox_deploy.models.random_weights import random_checkpoint
 
     return random_checkpoint(name)

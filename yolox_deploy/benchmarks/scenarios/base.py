@@ -100,7 +100,14 @@ class Scenario:
 
     def load(self) -> Module:
         """Import the module; raises :class:`ExtensionError` if it lacks what a scenario needs."""
-        module: Any = importlib.import_module(self.module)
+        try:
+            module: Any = importlib.import_module(self.module)
+        except Exception as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise ExtensionError(
+                f"the scenario {self.name} cannot be used: its module {self.module} cannot be "
+                f"imported ({reason})"
+            ) from error
         result: Any = getattr(module, "RESULT", None)
         fits = isinstance(result, type) and issubclass(result, Result) and is_dataclass(result)
         names = ("RESULT", "add_arguments", "check", "measure")

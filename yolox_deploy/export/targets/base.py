@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import importlib
 import os
 import shlex
 from abc import ABC, abstractmethod
@@ -13,7 +12,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from yolox_deploy.errors import MissingPackageError, UsageError, YoloxDeployError
+from yolox_deploy.errors import UsageError, YoloxDeployError
+from yolox_deploy.packages import require
 from yolox_deploy.spec import ModelSpec, OutputKind
 
 if TYPE_CHECKING:
@@ -94,12 +94,7 @@ class Target(ABC):
 
     def load(self) -> None:
         """Import the converter, before any work is done; raises :class:`MissingPackageError`."""
-        try:
-            importlib.import_module(self.package)
-        except ImportError as error:
-            raise MissingPackageError(
-                f"target {self.name} needs the package {self.package}: {self.install}"
-            ) from error
+        require(self.package, f"target {self.name} needs {self.package}", self.install)
 
     @property
     def install(self) -> str:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from yolox_deploy.data.coco import read_coco
-from yolox_deploy.errors import InputFileError, MissingPackageError, UsageError
+from yolox_deploy.errors import InputFileError, UsageError
+from yolox_deploy.packages import require
 from yolox_deploy.training.data.pictures import CocoSource
 
 EXPECTED = "expected train: (and val:) with lists of {annotations: FILE.json, images: FOLDER}"
@@ -76,14 +77,10 @@ def image_folder(annotations: Path) -> Path:
 
 
 def _from_yaml(path: Path) -> DataFiles:
+    install = 'pip install "yolox-deploy[train]"'
+    yaml = require("yaml", f"reading {path.name} needs PyYAML", install)
     try:
-        import yaml
-    except ImportError as error:
-        raise MissingPackageError(
-            f'reading {path.name} needs PyYAML: pip install "yolox-deploy[train]"'
-        ) from error
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise InputFileError(f"{path}: cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

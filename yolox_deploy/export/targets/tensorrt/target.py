@@ -34,6 +34,7 @@ from yolox_deploy.export.targets.tensorrt.settings import (
     EngineSettings,
 )
 from yolox_deploy.export.targets.tensorrt.trtexec import trtexec_line, write_recipe
+from yolox_deploy.packages import is_installed, why_broken
 from yolox_deploy.runtimes.base import one_line
 from yolox_deploy.runtimes.gpu import Gpu, find_gpu, free_memory, missing_gpu
 from yolox_deploy.runtimes.tensorrt import sidecar
@@ -150,13 +151,11 @@ class TensorRTTarget(EngineTarget):
 
     def why_not_built(self) -> YoloxDeployError | None:
         """Return everything that is missing, TensorRT and the GPU, at once."""
-        no_gpu, missing = missing_gpu(), ""
-        try:
-            self.load()
-        except MissingPackageError:
+        no_gpu = missing_gpu()
+        if is_installed(self.package):
+            missing = why_broken(self.package)
+        else:
             missing = f"the package {self.package} is missing ({self.install})"
-        except Exception as error:
-            missing = f"the package {self.package} cannot be imported ({one_line(error)})"
         if not missing and no_gpu is None:
             return None
         kind = MissingPackageError if missing else DeviceError

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-
 from yolox_deploy.errors import MissingPackageError, UsageError
-from yolox_deploy.runtimes.base import expectation, one_line
-from yolox_deploy.runtimes.registry import version_of
+from yolox_deploy.packages import is_installed, version_of, why_broken
+from yolox_deploy.runtimes.base import expectation
 from yolox_deploy.runtimes.tensorrt.bindings.cuda_python import CudaPython
 from yolox_deploy.runtimes.tensorrt.bindings.pycuda import PyCuda
 from yolox_deploy.runtimes.tensorrt.cuda import Cuda
@@ -37,12 +34,10 @@ def choose_binding(name: str | None = None) -> type[Cuda]:
     reasons = []
     for kind in BINDINGS.values():
         if name in (None, kind.name) and _installed(kind.module):
-            try:
-                importlib.import_module(kind.module)
+            # For example a pycuda that was built for another version of CUDA.
+            if not (broken := why_broken(kind.module)):
                 return kind
-            except ImportError as error:
-                # For example a pycuda that was built for another version of CUDA.
-                reasons.append(f"{kind.name} cannot be imported ({one_line(error)})")
+            reasons.append(broken)
     wanted = name or f"a CUDA binding ({' or '.join(BINDINGS)})"
     reason = ", ".join(reasons) or f"{wanted} is not installed"
     raise MissingPackageError(f"{reason}: {INSTALL}")
@@ -50,6 +45,6 @@ def choose_binding(name: str | None = None) -> type[Cuda]:
 
 def _installed(module: str) -> bool:
     try:
-        return importlib.util.find_spec(module.rpartition(".")[0]) is not None
+        return is_installed(module.rpartition(".")[0])
     except ModuleNotFoundError:
         return False
