@@ -74,7 +74,7 @@ def test_an_engine_that_cannot_be_imported_is_told_with_the_reason(
     (line,) = (line for line in found.out.splitlines() if line.startswith("ncnn "))
     assert "no" in line.split()
     assert "libvulkan.so.1: not found" in line
-    assert 'pip install "yolox-deploy[ncnn]"' in line
+    assert "pip install --force-reinstall ncnn" in line
 
 
 def test_any_distribution_of_opencv_will_do(command: Any, monkeypatch: pytest.MonkeyPatch) -> None:

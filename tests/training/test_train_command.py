@@ -26,7 +26,7 @@ Draw = Callable[..., CocoSource]
         (["--data", "{data}", "--arch", "nano", "--imgsz", "100"], 2, "use 96 or 128"),
         (["--data", "{data}", "--arch", "nano", "--set", "flip_prob"], 2, "NAME=NUMBER"),
         (["--data", "{data}", "--arch", "nano", "--set", "flips=1"], 2, "no setting 'flips'"),
-        (["--data", "{data}", "--arch", "nano", "--batch", "0"], 2, "batch must be 1 or more"),
+        (["--data", "{data}", "--arch", "nano", "--batch", "0"], 2, "batch must lie in 1.."),
         (["--data", "{data}", "--arch", "nano", "--precision", "fp16"], 2, "needs CUDA"),
         (["--data", "{data}", "--weights", "gone.pth"], 3, "gone.pth"),
         (["--data", "{data}", "--arch", "nano", "--output", "{data}"], 7, "cannot write"),
