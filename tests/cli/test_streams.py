@@ -77,7 +77,7 @@ def test_whatever_the_output_is_the_files_are_written(
     assert b"\n".join(found.stderr.splitlines()[:-1]).endswith(error)
     assert len(found.stderr.splitlines()) == 1 + bool(error)
     assert b"Traceback" not in found.stdout + found.stderr
-    assert len(json.loads((tmp_path / "found.json").read_text())[0]["detections"]) == 5
+    assert len(json.loads((tmp_path / "found.json").read_text())["pictures"][0]["detections"]) == 5
 
 
 @POSIX
@@ -102,7 +102,7 @@ def test_any_class_name_is_printed_on_an_ascii_terminal(
     assert rb"\ud800 0.798" in found.stdout
     assert b"\x1b" not in found.stdout + found.stderr
     stored = json.loads((tmp_path / "found.json").read_text("utf-8"))
-    assert [d["name"] for d in stored[0]["detections"][:3]] == [*names.values()]
+    assert [d["name"] for d in stored["pictures"][0]["detections"][:3]] == [*names.values()]
     assert (tmp_path / "found.csv").read_text("utf-8")
 
 
@@ -120,7 +120,7 @@ def test_a_name_that_is_no_utf_8_loses_no_result(
     assert name in os.listdir(tmp_path / "detections")
     assert "caf\udce9.txt" in os.listdir(tmp_path / "txt")
     # Read back, the name leads to the file.
-    path = Path(json.loads((tmp_path / "found.json").read_text("utf-8"))[1]["image"])
+    path = Path(json.loads((tmp_path / "found.json").read_text("utf-8"))["pictures"][1]["image"])
     assert path.name == name
     assert path.is_file()
     images = json.loads((tmp_path / "coco.json").read_text("utf-8"))["images"]
