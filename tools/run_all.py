@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from matplotlib.ticker import LogLocator
 
 from yolox_deploy.architectures import ARCHITECTURES, BY_COST, ZOO
 from yolox_deploy.benchmarks.measure.loop import INFERENCE
@@ -112,7 +113,7 @@ def overview(folder: Path) -> None:
             )
             known = ARCHITECTURES.get(system.architecture or "")
             if known is not None and known.ap is not None:
-                points.append(Point(median, known.ap, system.architecture or "", engine))
+                points.append(Point(median, known.ap, known.name, engine, system.random_weights))
     write_atomically(folder / "README.md", _text(rows, reports, _others(folder)))
     if points:
         plot_ap_against_latency(points, folder / "ap_against_latency.png")
@@ -120,30 +121,56 @@ def overview(folder: Path) -> None:
 
 
 class Point(NamedTuple):
-    """One model on one engine: milliseconds end to end, AP in per cent, and its names."""
+    """One model on one engine: milliseconds end to end, AP in per cent, and its names.
+
+    ``random`` is whether the time was measured with random weights.
+    """
 
     milliseconds: float
     ap: float
     model: str
     engine: str
+    random: bool
 
 
 def plot_ap_against_latency(points: Sequence[Point], path: Path) -> None:
-    """Draw the published AP over milliseconds, one line per engine."""
-    with chart(path) as axes:
-        for engine in dict.fromkeys(point.engine for point in points):
-            line = sorted(point for point in points if point.engine == engine)
-            times, ap = [p.milliseconds for p in line], [p.ap for p in line]
-            axes.plot(times, ap, marker="o", label=engine)
-        for model in dict.fromkeys(point.model for point in points):
-            fastest = min(point for point in points if point.model == model)
-            place = (fastest.milliseconds, fastest.ap)
-            axes.annotate(model, place, xytext=(-4, 6), textcoords="offset points")
+    """Draw the published AP over measured milliseconds: a row per model, a colour per engine.
+
+    Lines lead from nano to x; darknet53 is another network, and has marks alone.
+    """
+    engines = {p.engine: f"C{i}" for i, p in enumerate({p.engine: p for p in points}.values())}
+    with chart(path, (10, 6)) as axes:
+        for engine, colour in engines.items():
+            mine = [point for point in points if point.engine == engine]
+            line = sorted(p for p in mine if not ARCHITECTURES[p.model].darknet53)
+            axes.plot([p.milliseconds for p in line], [p.ap for p in line], colour, alpha=0.35)
+            for point in mine:
+                inside = "white" if point.random else colour
+                axes.plot(point.milliseconds, point.ap, "o", mec=colour, mfc=inside)
+        for model, ap in {p.model: p.ap for p in points}.items():
+            axes.axhline(ap, color="grey", alpha=0.25, zorder=0)
+            axes.annotate(
+                f"{model} {ap}",
+                (1, ap),
+                (4, 0),
+                ("axes fraction", "data"),
+                "offset points",
+                va="center",
+            )
         axes.set_xscale("log")
-        axes.set_xlabel("ms from picture to detections, median, batch 1")
-        axes.set_ylabel("AP (published, COCO val2017)")
-        axes.legend()
-        axes.grid(alpha=0.3)
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter("")
+        axes.set_xlabel("measured: ms from picture to detections, median, batch 1")
+        axes.set_ylabel("published: AP on COCO val2017, per cent")
+        marks = [axes.plot([], [], "o-", color=c, label=e)[0] for e, c in engines.items()]
+        for inside, text in (
+            ("grey", "time with COCO weights"),
+            ("white", "time with random weights"),
+        ):
+            marks += axes.plot([], [], "o", mec="grey", mfc=inside, label=text)
+        axes.legend(handles=marks, loc="upper left")
+        axes.grid(axis="x", alpha=0.3)
 
 
 def _others(folder: Path) -> list[str]:
@@ -177,8 +204,8 @@ def _text(rows: Sequence[Sequence[str]], reports: Sequence[Report], others: Sequ
                 "\n".join(table),
                 *(["Doubtful, because " + "; ".join(doubts) + "."] if doubts else []),
                 "![AP against latency](ap_against_latency.png)",
-                f"AP in the chart is the published one ({ZOO.split(',')[0]}), milliseconds are "
-                "measured here.",
+                f"AP in the chart is the published one ({ZOO.split(',')[0]}); milliseconds are "
+                "measured here, with COCO weights (full marks) or random weights (empty marks).",
                 *(["## Other scenarios", "\n".join(others)] if others else []),
                 "## Where",
                 "\n".join(facts),

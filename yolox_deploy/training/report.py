@@ -97,24 +97,33 @@ def plot(history: Sequence[EpochResult]) -> bytes | None:
     if not is_installed("matplotlib") or why_broken("matplotlib.figure"):
         return None
     from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
+    from matplotlib.ticker import LogLocator, MaxNLocator
 
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    figure = Figure(figsize=(10, 4), layout="constrained")
     losses, precision = figure.subplots(1, 2)
     epochs = [row.epoch for row in history]
     for name in SHOWN:
         values = [getattr(row, name) or math.nan for row in history]  # l1 is 0 until the end
         losses.plot(epochs, values, marker=".", label=name)
     losses.set(title="training loss", xlabel="epoch", yscale="log")
+    # 0.5, 1, 2, 5, 10, ... in plain numbers.
+    losses.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    losses.yaxis.set_major_formatter("{x:g}")
+    losses.yaxis.set_minor_formatter("")
     measured = [row for row in history if row.ap is not None]
-    for name, label in (("ap", "AP"), ("ap50", "AP50"), ("ap75", "AP75")):
+    for name, label in (("ap50", "AP50"), ("ap75", "AP75"), ("ap", "AP")):
         values = [getattr(row, name) for row in measured]
         precision.plot([row.epoch for row in measured], values, marker=".", label=label)
-    precision.set(title="average precision, validation set", xlabel="epoch", ylim=(0, 1))
+    precision.set(title="average precision, validation set", xlabel="epoch")
+    precision.set_ylim(bottom=0)
+    if not measured:
+        precision.text(0.5, 0.5, "not measured", ha="center", transform=precision.transAxes)
     for axes in (losses, precision):
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_xlim(0.5, len(history) + 0.5)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.grid(alpha=0.3)
-        axes.legend(frameon=False)
+        # Beside the curves, which may be anywhere.
+        axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=120)
     return stream.getvalue()

@@ -18,13 +18,20 @@ FORMATS = ("png", "svg", "pdf")
 @contextmanager
 def chart(path: Path, size: tuple[float, float] = (9, 5)) -> Iterator[Any]:
     """Give the axes of a figure of ``size`` inches, written to ``path`` when the block ends."""
+    with figure(path, size) as drawn:
+        yield drawn.add_subplot()
+
+
+@contextmanager
+def figure(path: Path, size: tuple[float, float]) -> Iterator[Any]:
+    """Give an empty figure of ``size`` inches, written to ``path`` when the block ends."""
     kind = check_chart(path)
     from matplotlib.figure import Figure
 
-    figure = Figure(size, layout="constrained")
-    yield figure.add_subplot()
+    empty = Figure(size, layout="constrained")
+    yield empty
     drawn = io.BytesIO()
-    figure.savefig(drawn, format=kind, dpi=120)
+    empty.savefig(drawn, format=kind, dpi=120)
     write_atomically(path, drawn.getvalue())
 
 

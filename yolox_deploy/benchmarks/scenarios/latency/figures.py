@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,12 +13,24 @@ from yolox_deploy.benchmarks.machine.limits import Limit
 from yolox_deploy.benchmarks.measure.cold_start import ColdStart
 from yolox_deploy.benchmarks.measure.loop import INFERENCE, HarnessCost, Series
 from yolox_deploy.benchmarks.measure.systems import SystemInfo
-from yolox_deploy.benchmarks.scenarios.charts import chart
+from yolox_deploy.benchmarks.scenarios.charts import figure
 from yolox_deploy.export.costs import Cost
 from yolox_deploy.records import Amount, Record
 
-# An NMS without candidates takes less, and zero has no place on a logarithmic axis.
-SHORTEST_MS = 1e-3
+# The colours of the stages, which people with any kind of colour vision can tell apart:
+# https://jfly.uni-koeln.de/color/
+COLOURS = {
+    "letterbox": "#0072b2",
+    "copy_in": "#56b4e9",
+    "inference": "#bbbbbb",
+    "copy_out": "#f0e442",
+    "decode": "#009e73",
+    "nms": "#d55e00",
+    "other": "#000000",
+}
+ENGINE = ("copy_in", "inference", "copy_out")
+# The height of a model's titles and of its axis, in bars.
+HEADING = 2
 
 
 class Speed(NamedTuple):
@@ -72,35 +84,64 @@ class LatencyFigures(Record):
 
 
 def plot_stages(result: LatencyFigures, systems: Sequence[SystemInfo], path: Path) -> None:
-    """Draw the distribution of every stage of every system, whiskers to the extremes."""
-    colours: dict[str, str] = {}
-    ticks, place = [], 0.0
-    with chart(path, (10, 2 + 1.6 * len(systems))) as axes:
-        for _, series in result.each(systems):
-            start = place
-            for name, column in series.columns().items():
-                if np.isnan(column).any():
-                    continue
-                colour = colours.setdefault(name, f"C{len(colours)}")
-                boxes = axes.boxplot(
-                    [np.maximum(column * 1e3, SHORTEST_MS)],
-                    positions=[place],
-                    orientation="horizontal",
-                    whis=(0, 100),
-                    widths=0.7,
-                    patch_artist=True,
-                    manage_ticks=False,
+    """Draw the median stages of every system on linear axes, which systems of a model share.
+
+    On the left is the whole time.  The engine takes nearly all of it, so the other stages are
+    drawn again on the right, where they can be compared.
+    """
+    models: dict[tuple[object, ...], list[tuple[SystemInfo, Series]]] = {}
+    for system, series in result.each(systems):
+        model = (system.architecture or system.model, system.height, system.width, system.batch)
+        models.setdefault(model, []).append((system, series))
+    heights = [len(rows) + HEADING for rows in models.values()]
+    handles: dict[str, Any] = {}
+    with figure(path, (11, 0.8 + 0.4 * sum(heights))) as whole:
+        grid = whole.subplots(
+            len(models), 2, squeeze=False, height_ratios=heights, width_ratios=(3, 2)
+        )
+        for rows, (left, right) in zip(models.values(), grid, strict=True):
+            handles |= _bars(left, rows, COLOURS)
+            handles |= _bars(right, rows, [name for name in COLOURS if name not in ENGINE])
+            left.set_title("end to end: median, and a line from p5 to p95", fontsize="medium")
+            right.set_title("the same without the engine", fontsize="medium")
+            left.set_yticks(range(len(rows)), [system.label for system, _ in rows])
+            right.set_yticks([])
+            for number, (_, series) in enumerate(rows):
+                low, high = np.percentile(series.total * 1e3, (5, 95))
+                median = series.median * 1e3
+                left.plot((low, high), (number, number), color="black", linewidth=1.2)
+                left.annotate(
+                    f"{median:.{0 if median >= 100 else 1}f}",
+                    (max(high, median), number),
+                    xytext=(5, 0),
+                    textcoords="offset points",
+                    va="center",
                 )
-                boxes["boxes"][0].set_facecolor(colour)
-                boxes["medians"][0].set_color("black")
-                place += 1
-            ticks.append((start + place - 1) / 2)
-            place += 1
-        axes.set_yticks(ticks, [system.label for system in systems])
-        axes.invert_yaxis()
-        axes.set_xscale("log")
-        axes.set_xlabel("ms per call: quartiles, median, least and most")
-        handles = [axes.barh(np.nan, np.nan, color=colour) for colour in colours.values()]
-        shown = [name.replace("_", " ") for name in colours]
-        axes.legend(handles, shown, loc="upper left", bbox_to_anchor=(1, 1))
-        axes.grid(axis="x", alpha=0.3)
+            # Room for the numbers.
+            left.set_xlim(0, 1.12 * left.dataLim.xmax)
+        for axes in grid[-1]:
+            axes.set_xlabel("ms per call")
+        names = [name.replace("_", " ") for name in handles]
+        whole.legend(
+            handles.values(), names, loc="outside lower center", ncols=len(names), frameon=False
+        )
+
+
+def _bars(
+    axes: Any, rows: Sequence[tuple[SystemInfo, Series]], stages: Iterable[str]
+) -> dict[str, Any]:
+    """Draw one bar per system, its median stages one after the other; return a handle of each."""
+    medians = [{n: np.median(c) * 1e3 for n, c in series.columns().items()} for _, series in rows]
+    ends, handles = np.zeros(len(rows)), {}
+    for stage in stages:
+        widths = np.nan_to_num([median[stage] for median in medians])
+        if widths.any():
+            handles[stage] = axes.barh(
+                range(len(rows)), widths, 0.6, left=ends, color=COLOURS[stage]
+            )
+        ends += widths
+    axes.invert_yaxis()
+    axes.grid(axis="x", alpha=0.3)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    return handles
