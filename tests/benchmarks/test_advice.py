@@ -1,8 +1,11 @@
-"""Each sentence of advice, given where the numbers carry it and only there."""
+"""Each sentence of advice, given where the numbers carry it and only there; and the chart."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +15,8 @@ from yolox_deploy.benchmarks.machine.limits import Limit
 from yolox_deploy.benchmarks.measure.cold_start import ColdStart
 from yolox_deploy.benchmarks.measure.loop import HarnessCost, Series
 from yolox_deploy.benchmarks.measure.systems import SystemInfo
+from yolox_deploy.benchmarks.scenarios import charts
+from yolox_deploy.benchmarks.scenarios.latency import figures
 from yolox_deploy.benchmarks.scenarios.latency.scenario import LatencyResult
 from yolox_deploy.export.costs import Cost
 
@@ -34,8 +39,13 @@ def series(inference: float, letterbox: float = 0.0005, nms: float = 0.0002) -> 
 
 
 def advice(*found: tuple[SystemInfo, Series], **changes: Any) -> str:
-    systems, measured = zip(*found, strict=True)
-    count = len(systems)
+    systems = [system for system, _ in found]
+    return "\n".join(result(*found, **changes).advice(systems))
+
+
+def result(*found: tuple[SystemInfo, Series], **changes: Any) -> LatencyResult:
+    measured = [one for _, one in found]
+    count = len(measured)
     limit = Limit("cpu", "fp32", 2, 400, 20, "x")
     values = {
         "cores": 2.0,
@@ -47,7 +57,7 @@ def advice(*found: tuple[SystemInfo, Series], **changes: Any) -> str:
         "harness": HarnessCost(1e-6, 1e-6),
         **changes,
     }
-    return "\n".join(LatencyResult(**values).advice(systems))
+    return LatencyResult(**values)
 
 
 def test_nothing_is_said_of_a_healthy_system() -> None:
@@ -143,3 +153,30 @@ def test_no_model_is_advised_that_would_be_as_slow() -> None:
     text = advice((dark, series(0.497)), (large, series(0.511)), fps=2)
     assert "l x cannot keep 2" in text
     assert "yolox_l " not in text
+
+
+def test_the_chart_compares_the_systems_of_each_model_on_linear_axes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = []
+
+    @contextmanager
+    def watched(path: Path, size: tuple[float, float]) -> Iterator[Any]:
+        with charts.figure(path, size) as figure:
+            yield figure
+            drawn.append(figure)
+
+    monkeypatch.setattr(figures, "figure", watched)
+    large = replace(SYSTEM, label="x openvino fp32", architecture="x")
+    other = replace(SYSTEM, label="s ncnn fp32", backend="ncnn")
+    found = [(SYSTEM, series(0.05)), (other, series(0.08)), (large, series(1.2))]
+    result(*found).plot([system for system, _ in found], tmp_path / "chart.png")
+    small_all, small_rest, large_all, _ = drawn[0].axes
+    assert {axes.get_xscale() for axes in drawn[0].axes} == {"linear"}
+    names = [label.get_text() for label in small_all.get_yticklabels()]
+    assert names == ["s openvino fp32", "s ncnn fp32"]
+    medians = [f"{1e3 * one.median:.1f}" for _, one in found[:2]]
+    assert [text.get_text() for text in small_all.texts] == medians
+    assert small_all.get_xlim()[1] < 120 < 1200 < large_all.get_xlim()[1]
+    # Letterbox, NMS and what belongs to no stage.
+    assert small_rest.get_xlim()[1] == pytest.approx(0.7, abs=0.1)
