@@ -293,7 +293,9 @@ class BoxDecoder:
         more = self._more(picked, rows) if self.has_more else {}
         found = Candidates(xyxy, scores, class_ids, **more)
         within = np.abs(xyxy) < LARGEST_COORDINATE  # false for NaN as well
-        return found if np.logical_and.reduce(within, None) else found[within.all(1)]
+        if np.logical_and.reduce(within, None):
+            return found
+        return found.take(np.flatnonzero(within.all(1)))
 
     def _more(self, picked: Array, rows: NDArray[np.int64]) -> More:
         more = self.task.more_of(picked, self.spec)

@@ -88,7 +88,7 @@ def _gone_of_crowd(planes: Boxes, areas: Boxes, threshold: np.float32) -> NDArra
 
 def _settle(gone: NDArray[np.bool_], better: Indices, worse: Indices) -> None:
     """Mark what goes; ``better[i]`` covers ``worse[i]``, pairs in the order of the better box."""
-    marks = memoryview(gone)
+    marks = gone.data
     for i, j in zip(better.tolist(), worse.tolist(), strict=True):
         if not marks[i]:
             marks[j] = True
