@@ -20,7 +20,7 @@ from yolox_deploy.benchmarks.scenarios.base import Table
 from yolox_deploy.errors import ExtensionError, InputFileError
 from yolox_deploy.files import write_result
 from yolox_deploy.records import Record, Schema, Words
-from yolox_deploy.terminal import print_line, print_table
+from yolox_deploy.terminal import note, print_line, print_table
 
 FORMAT = "yolox-bench"
 # Rises when a reader of an older version would misunderstand the file.
@@ -119,12 +119,19 @@ class Report(Record):
         about = self.environment
         changing = list(dict.fromkeys((*about.start, *about.end)))
         rows = [
-            *([key, value, ""] for key, value in about.machine.items()),
-            *([key, about.start.get(key, ""), about.end.get(key, "")] for key in changing),
-            ["measured", self.created, ""],
-            ["command", self.command, ""],
+            *([key, value] for key, value in about.machine.items()),
+            *([key, _from_to(about.start.get(key), about.end.get(key))] for key in changing),
+            ["measured", self.created],
+            ["command", self.command],
         ]
-        return Table("Machine", ("", "at the start", "at the end"), rows)
+        return Table("Machine", ("", ""), rows)
+
+
+def _from_to(start: str | None, end: str | None) -> str:
+    """Return in words what something was at the start and at the end of a measurement."""
+    if start is None or end is None or start == end:
+        return end or start or ""
+    return f"{start} at the start, {end} at the end"
 
 
 def check(content: Any, where: str) -> None:
@@ -148,7 +155,8 @@ def print_report(report: Report, *, full: bool = False) -> None:
     """Print the report to the standard output: its first table, or all of them if ``full``."""
     for line in report.lines():
         print_line(line)
-    for table in report.tables()[: None if full else 1]:
+    tables = report.tables()
+    for table in tables if full else tables[:1]:
         print_line()
         print_line(table.title)
         print_table(table.headers, table.rows)
@@ -156,6 +164,8 @@ def print_report(report: Report, *, full: bool = False) -> None:
             print_line(table.note)
     for line in ["", *report.verdicts()] if report.verdicts() else []:
         print_line(line)
+    if not full and len(tables) > 1:
+        note(f"{len(tables) - 1} more tables with --full")
 
 
 def to_markdown(report: Report) -> str:

@@ -1,0 +1,243 @@
+"""What every command shows on terminals of 80 and 120 columns, as it was looked at.
+
+``captures/NAME.COLUMNS.txt`` hold the screens.  A test runs the command and compares words:
+numbers, names of folders and widths of columns may differ.  ``YOLOX_DEPLOY_CAPTURES=write`` writes
+the files anew; look at each of them before you commit it.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import io
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from yolox_deploy.cli import bench, detect, doctor, evaluate, export, train
+from yolox_deploy.runtimes.gpu import why_no_gpu
+from yolox_deploy.terminal import NO_BREAK, TOGETHER
+
+CAPTURES = Path(__file__).parent / "captures"
+MODULES: dict[str, ModuleType] = {
+    module.COMMAND: module for module in (export, detect, doctor, evaluate, bench, train)
+}
+STORED = Path(bench.__file__).parents[1] / "benchmarks" / "results"
+widths = pytest.mark.parametrize("columns", [80, 120])
+Shown = Callable[..., int]
+
+
+class Terminal(io.StringIO):
+    """A stream that says that it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def screen(monkeypatch: pytest.MonkeyPatch, columns: int) -> Terminal:
+    """What is shown: both streams in one, without colours and bars."""
+    shown = Terminal()
+    for name, value in (("COLUMNS", str(columns)), ("TTY_COMPATIBLE", "0")):
+        monkeypatch.setenv(name, value)
+    return shown
+
+
+@pytest.fixture
+def run(screen: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shown:
+    """Run a command in an empty folder, as a person types it."""
+    monkeypatch.chdir(tmp_path)
+
+    def command(line: str, code: int = 0) -> None:
+        screen.write(f"{chr(10) * bool(screen.tell())}$ {line}\n")
+        name, *words = line.split()
+        with redirect_stdout(screen), redirect_stderr(screen):
+            assert MODULES[name].main(words) == code, screen.getvalue()
+
+    return command
+
+
+def check(screen: Terminal, name: str, columns: int) -> None:
+    """Compare a screen with the stored one, and look for what is ugly."""
+    text = screen.getvalue()
+    assert_readable(text, columns)
+    path = CAPTURES / f"{name}.{columns}.txt"
+    if os.environ.get("YOLOX_DEPLOY_CAPTURES") == "write":
+        path.write_text(text, "utf-8")
+    assert words_of(text) == words_of(path.read_text("utf-8"))
+
+
+def words_of(text: str) -> list[str]:
+    """The words of a screen, with 0 for every number."""
+    text = re.sub(r"/\S+/(?=\S)", "", text)
+    return re.sub(r"\d+(\.\d+)*(e[-+]\d+)?", "0", re.sub("-{2,}", "--", text)).split()
+
+
+def assert_readable(text: str, columns: int) -> None:
+    """Nothing is shortened, and only what cannot be divided is longer than the terminal is wide."""
+    for line in text.splitlines():
+        assert "…" not in line
+        assert "\x1b" not in line
+        assert line == line.rstrip()
+        whole = TOGETHER.sub(lambda match: match[0].replace(" ", NO_BREAK), line.lstrip("$ "))
+        alone = line.startswith(("$ ", "wrote ")) or " " not in whole
+        assert len(line) <= columns or alone, line
+
+
+@pytest.fixture
+def here(run: Shown, tmp_path: Path, onnx_nano: Path, mixed_pictures: list[Path]) -> Path:
+    """The folder that commands are run in: a model, and pictures."""
+    (tmp_path / "photos").mkdir()
+    for name, file in (
+        ("nano.onnx", onnx_nano),
+        ("dog.jpg", mixed_pictures[0]),
+        ("photos/street with a long name, at night.jpg", mixed_pictures[1]),
+        ("photos/dog.jpg", mixed_pictures[0]),
+    ):
+        shutil.copy(file, tmp_path / name)
+    return tmp_path
+
+
+@widths
+def test_detect(run: Shown, screen: Terminal, here: Path, columns: int) -> None:
+    run("yolox-detect dog.jpg --model nano.onnx")
+    (here / "photos/broken.jpg").write_text("no picture")
+    run("yolox-detect photos --model nano.onnx --json found.json --no-draw", code=6)
+    run("yolox-detect photos --model nano.onnx --quiet --classes bicycle --no-draw", code=6)
+    run("yolox-detect photos --modle nano.onnx", code=2)
+    run("yolox-detect photos --model nano.onnx --classes hoarse dog --no-draw", code=2)
+    check(screen, "detect", columns)
+
+
+@widths
+def test_evaluate(run: Shown, screen: Terminal, here: Path, columns: int) -> None:
+    pytest.importorskip("pycocotools")
+    run("yolox-detect photos --model nano.onnx --no-draw --coco val.json")
+    screen.seek(0)
+    screen.truncate()
+    base = "yolox-eval --data val.json --images photos --model nano.onnx"
+    run(f"{base} --backend onnxruntime openvino")
+    run(f"{base} --full")
+    check(screen, "eval", columns)
+
+
+@widths
+def test_export(run: Shown, screen: Terminal, tiny_pth: Path, tmp_path: Path, columns: int) -> None:
+    (tmp_path / "tiny.pth").symlink_to(tiny_pth)
+    run("yolox-export --model tiny.pth --to onnx --output artifacts")
+    run("yolox-export --describe artifacts/tiny.onnx")
+    run("yolox-export --verify-artifact artifacts/tiny.onnx --model tiny.pth")
+    run("yolox-export --model tiny.pth --to onxx", code=2)
+    run("yolox-export --model tiny.pth --batch many", code=2)
+    check(screen, "export", columns)
+
+
+@widths
+@pytest.mark.skipif(not why_no_gpu(), reason="here is a GPU")
+def test_doctor(run: Shown, screen: Terminal, columns: int) -> None:
+    run("yolox-doctor")
+    run("yolox-doctor --full")
+    check(screen, "doctor", columns)
+
+
+@widths
+def test_bench(run: Shown, screen: Terminal, tmp_path: Path, columns: int) -> None:
+    """Of stored reports, which are shown as new ones are."""
+    latency = stored("yolox_nano")
+    reports = {"nano": latency, "sap": stored("streaming_nano"), "server": loadgen_report(latency)}
+    for name, content in reports.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+        run(f"yolox-bench show {name}.json")
+        run(f"yolox-bench show {name}.json --full")
+    run("yolox-bench compare nano.json server.json", code=2)
+    run("yolox-bench --scenario sever", code=2)
+    check(screen, "bench", columns)
+
+
+def stored(name: str) -> dict[str, Any]:
+    """The first two systems of a report in this repository."""
+    content: dict[str, Any] = json.loads((STORED / f"{name}.json").read_text())
+    result = content["result"]
+    content["systems"], content["notes"] = content["systems"][:2], content["notes"][:1]
+    for key in result.keys() & {"systems", "series", "cold_starts", "costs"}:
+        result[key] = result[key][:2]
+    return content
+
+
+def loadgen_report(latency: dict[str, Any]) -> dict[str, Any]:
+    """A report of MLPerf's server, of the machine and two systems of a report of latency."""
+    names = ("min", "mean", "50.0", "90.0", "95.0", "97.0", "99.0", "99.9", "max")
+    tests = [
+        {
+            "label": system["label"],
+            "valid": not number,
+            "why_not": "the 99th percentile is above the bound" if number else "",
+            "queries": 662,
+            "pictures_per_query": 1,
+            "percent": 99.0,
+            "seconds": {name: 0.01 * (i + 1 + number) for i, name in enumerate(names)},
+            "rate": 43.21,
+            "estimate": 0.0712,
+            "bound": 0.1,
+            "logs": f"loadgen_logs/{number + 1}_{system['label'].replace(' ', '_')}",
+            "search": [{"rate": 50.0, "seconds": 0.132, "held": False}],
+            "ap": None,
+        }
+        for number, system in enumerate(latency["systems"][:2])
+    ]
+    result = {"scenario": "server", "version": "6.0.14", "tests": tests}
+    result["thresholds"] = "score 0.25, IoU 0.45"
+    changed = {"scenario": "server", "systems": latency["systems"][:2], "result": result}
+    return {**latency, **changed, "command": "yolox-bench --scenario server --json server.json"}
+
+
+@widths
+def test_compare(run: Shown, screen: Terminal, tmp_path: Path, columns: int) -> None:
+    before = stored("yolox_nano")
+    before["environment"] |= {"lost": 0, "doubts": [], "exchange": []}
+    after, noisy = copy.deepcopy(before), copy.deepcopy(before)
+    for series in after["result"]["series"]:
+        series["total"] = [round(1.2 * value) for value in series["total"]]
+    noisy["environment"]["lost"] = 0.3
+    for name, content in (("before", before), ("after", after), ("noisy", noisy)):
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+    run("yolox-bench compare before.json after.json --fail-if-slower 1.1", code=10)
+    run("yolox-bench compare before.json noisy.json --full", code=11)
+    check(screen, "compare", columns)
+
+
+@widths
+def test_train(run: Shown, screen: Terminal, columns: int) -> None:
+    """The lines of a run, and what is said of mistakes."""
+    from yolox_deploy.training.console import ConsoleReporter
+    from yolox_deploy.training.report import EpochResult
+
+    figures = {field.name: 0.0 for field in dataclasses.fields(EpochResult)}
+    with redirect_stderr(screen), ConsoleReporter() as reporter:
+        reporter.message("training: 118287 pictures, 860001 boxes, 80 classes")
+        reporter.message("training: 1021 pictures without a usable box")
+        for epoch in (1, 2):
+            values = {**figures, "total": 12.345, "ap": 0.2581, "ap50": 0.4321}
+            values |= {"ap": None, "ap50": None} if epoch == 1 else {"images_per_second": 123.4}
+            reporter.epoch(EpochResult(**{**values, "epoch": epoch}))
+    run("yolox-train --arch nano --data gone.json --val gone.json", code=3)
+    run("yolox-train --arch nano --epohcs 3", code=2)
+    check(screen, "train", columns)
+
+
+@widths
+@pytest.mark.parametrize("name", [*MODULES, "yolox-bench show", "yolox-bench compare"])
+def test_help(name: str, screen: Terminal, columns: int) -> None:
+    command, *words = name.split()
+    with redirect_stdout(screen), pytest.raises(SystemExit):
+        MODULES[command].main([*words, "--help"])
+    text = screen.getvalue()
+    assert_readable(text.replace("  yolox-", "$ yolox-"), columns)
