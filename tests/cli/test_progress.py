@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import subprocess
 import sys
 import threading
@@ -22,10 +23,13 @@ OnTerminal = Callable[..., tuple[int, str]]
 def on_terminal(environment: dict[str, str]) -> OnTerminal:
     """Run Python code with a terminal as its output; gives exit code and all that was shown.
 
+    ``out`` is a file that gets the standard output in the terminal's place.
     As soon as the text ``until`` was shown, the code's ``input()`` returns.
     """
 
-    def run(code: str, *arguments: object, until: str = "") -> tuple[int, str]:
+    def run(
+        code: str, *arguments: object, until: str = "", columns: int = 160, out: Any = None
+    ) -> tuple[int, str]:
         ours, theirs = pty.openpty()
         shown: list[bytes] = []
 
@@ -42,12 +46,12 @@ def on_terminal(environment: dict[str, str]) -> OnTerminal:
                 pass
 
         reader = threading.Thread(target=read)
-        variables = {**environment, "TERM": "xterm", "COLUMNS": "160", "LINES": "40"}
+        variables = {**environment, "TERM": "xterm", "COLUMNS": str(columns), "LINES": "40"}
         with subprocess.Popen(
             [sys.executable, "-c", code, *map(str, arguments)],
             env=variables,
             stdin=theirs,
-            stdout=theirs,
+            stdout=out or theirs,
             stderr=theirs,
         ) as process:
             os.close(theirs)
@@ -140,6 +144,59 @@ def test_a_terminal_shows_stages_bars_and_a_table(on_terminal: OnTerminal) -> No
     ):
         assert text in shown
     assert "Traceback" not in shown
+
+
+LONGEST = """
+import sys, time
+from yolox_deploy import progress
+from yolox_deploy.training.console import ConsoleReporter
+from yolox_deploy.training.report import SHOWN, StepResult
+with progress.stages("bench") as begin:
+    begin("measuring yolox_darknet53 tensorrt-rtx fp16 and yolox_darknet53 openvino fp32 in turn")
+    begin.advance("", 12345, 67890)
+items = progress.track(range(118287), 118287)
+for number, _ in enumerate(items):
+    if number == 3000:
+        time.sleep(0.3)
+    if number == 6000:
+        break
+items.close()
+with progress.download_progress("yolox_darknet53") as report:
+    report(10**8, 2 * 10**8)
+    time.sleep(0.3)
+    report(123 * 10**6, 2 * 10**8)
+with ConsoleReporter() as reporter:
+    reporter.step(StepResult(
+        299, 300, 1234, 7393, dict.fromkeys(SHOWN, 123.456), 0.01, 1234.5, 86399
+    ))
+"""
+
+
+def test_counts_and_times_survive_at_80_columns(on_terminal: OnTerminal) -> None:
+    code, shown = on_terminal(LONGEST, columns=80)
+    assert code == 0, shown
+    assert "…" not in shown
+    for text in ("12345/67890", "118287", "/s", "epoch 299/300", "1234/7393", "23:59:59 left"):
+        assert text in shown, text
+    assert re.search(r"123\.0/200\.0 MB", shown)
+    assert re.search(r"/118287.{0,40}\d:\d\d:\d\d", re.sub(r"\x1b\[[\d;]*m", "", shown))
+
+
+def test_results_in_a_pipe_stay_there_beside_a_bar(
+    on_terminal: OnTerminal, onnx_nano: Path, dog_path: Path, tmp_path: Path
+) -> None:
+    """The bar is drawn on the terminal; what is printed meanwhile must not follow it."""
+    with (tmp_path / "out.txt").open("w") as out:
+        code, shown = on_terminal(
+            "import sys; from yolox_deploy.cli.detect import main; sys.exit(main(sys.argv[1:]))",
+            *(dog_path, "--model", onnx_nano, "--no-draw"),
+            out=out,
+        )
+    assert code == 0, shown
+    assert "1/1" in shown
+    assert "dog 0.8" not in shown
+    lines = (tmp_path / "out.txt").read_text().splitlines()
+    assert [line.split()[0] for line in lines[:5]] == ["dog", "bicycle", "car", "truck", "cat"]
 
 
 def test_detect_on_a_terminal_shows_its_bar_and_its_errors(

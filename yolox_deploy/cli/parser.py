@@ -45,9 +45,9 @@ class Help(argparse.RawDescriptionHelpFormatter):
         flag = action.nargs == 0 or not action.option_strings
         if flag or action.required or "(default: " in text:
             return text
-        default = action.default
-        shown = ", ".join(map(str, default)) if isinstance(default, tuple) else default
-        words = "none" if shown in (None, "") else str(shown).replace("%", "%%")
+        values = action.default if isinstance(action.default, tuple) else (action.default,)
+        given = [f"{v:g}" if isinstance(v, float) else str(v) for v in values if v is not None]
+        words = (", ".join(given) or "none").replace("%", "%%")
         return f"{text} (default: {words})"
 
     def _format_args(self, action: argparse.Action, default_metavar: str) -> str:
@@ -167,7 +167,10 @@ class Joined(Listing):
 
 
 def _is_file(word: str) -> bool:
-    return os.path.exists(word) or (glob.has_magic(word) and bool(glob.glob(word, recursive=True)))
+    """Whether a word can be no other value: a folder needs its slash (``photos/``)."""
+    if os.path.dirname(word):
+        return os.path.exists(word) or bool(glob.glob(word, recursive=True))
+    return os.path.isfile(word) or (glob.has_magic(word) and bool(glob.glob(word)))
 
 
 def expected(read: Callable[[str], Any], text: str, error: ValueError) -> str:

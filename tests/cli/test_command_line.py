@@ -1,0 +1,201 @@
+"""One command line: lists, defaults, mistakes and ``--json -`` are alike in every command."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from yolox_deploy.cli import bench, bench_files, detect, doctor, evaluate, export, train
+from yolox_deploy.cli.parser import Listing, Parser
+from yolox_deploy.errors import UsageError
+
+PARSERS = {
+    module.COMMAND: module.parser for module in (export, detect, doctor, evaluate, bench, train)
+} | {"compare": bench_files.compare_parser, "show": bench_files.show_parser}
+every_parser = pytest.mark.parametrize("name", PARSERS)
+
+
+def options(name: str) -> list[argparse.Action]:
+    return [action for action in PARSERS[name]()._actions if action.option_strings]
+
+
+def real_defaults() -> dict[str, object]:
+    """Defaults that the library decides, by option of ``yolox-train``."""
+    from yolox_deploy.training import Settings, recipe
+
+    settings = Settings.__dataclass_fields__
+    numbers = {f"--{name}": settings[name].default for name in ("batch", "seed", "workers")}
+    return {**numbers, "--epochs": recipe("nano").epochs, "--lr": recipe("nano").lr}
+
+
+@every_parser
+def test_every_default_in_the_help_is_the_real_one(name: str) -> None:
+    real = real_defaults() if name == train.COMMAND else {}
+    for action in options(name):
+        option = action.option_strings[-1]
+        if action.nargs == 0 or action.required or isinstance(action, argparse._VersionAction):
+            continue
+        text = PARSERS[name]()._get_formatter()._get_help_string(action)
+        promised = re.search(r"\(default: ((?:[^()]|\([^()]*\))*)\)", text or "")
+        assert promised, f"{option}: {text}"
+        default = real.get(option, action.default)
+        if isinstance(default, tuple | list):
+            default = ", ".join(map(_shown, default)) or None
+        if default in (None, Path(), "") or isinstance(default, bool):
+            # A number would be a promise that nothing keeps.
+            assert not re.match(r"-?[\d.]+$", promised[1]), f"{option}: {promised[1]}"
+        else:
+            assert promised[1].startswith(_shown(default)), f"{option}: {promised[1]} is {default}"
+
+
+def _shown(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+@every_parser
+def test_every_list_takes_spaces_and_commas(name: str) -> None:
+    for action in options(name):
+        if type(action) is Listing and action.metavar != "NAME=VALUE":
+            alone = Parser()
+            alone.add_argument("--list", action=type(action), type=action.read)
+            words = ["3", "4"] if action.read in (int, float) else ["a", "b"]
+            expected = [action.read(word) for word in words]
+            for line in (["--list", *words], ["--list", ",".join(words)], [f"--list={words[0]}",
+                         "--list", words[1]], ["--list", f"{words[0]}, {words[1]}"]):  # fmt: skip
+                assert alone.parse_args(line).list == expected, action.option_strings
+
+
+def test_options_that_take_lists_take_them_everywhere() -> None:
+    lists = {
+        name: {a.option_strings[-1] for a in options(name) if isinstance(a, Listing)}
+        for name in PARSERS
+    }
+    assert {"--to", "--imgsz", "--names", "--targets", "--batch"} <= lists["yolox-export"]
+    assert {"--classes", "--imgsz", "--names", "--engine-setting"} <= lists["yolox-detect"]
+    assert {"--model", "--backend", "--imgsz", "--names"} <= lists["yolox-eval"]
+    assert {"--model", "--backend", "--precision", "--images", "--speed"} <= lists["yolox-bench"]
+    assert {"--data", "--images", "--val", "--val-images", "--set"} <= lists["yolox-train"]
+
+
+def test_a_comma_in_the_name_of_a_file_divides_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a,b.onnx").touch()
+    words = ["--data", "x", "--images", "y", "--model", "a,b.onnx,c.onnx", "d,a,b.onnx"]
+    assert evaluate.parser().parse_args(words).model == ["a,b.onnx", "c.onnx", "d", "a,b.onnx"]
+
+
+@pytest.mark.parametrize(
+    ("line", "classes", "sources"),
+    [
+        ("--classes cat,dog a.jpg", ["cat", "dog"], ["a.jpg"]),
+        ("--classes cat dog a.jpg *.jpg", ["cat", "dog"], ["a.jpg", "*.jpg"]),
+        ("a.jpg --classes cat dog", ["cat", "dog"], ["a.jpg"]),
+        ("--no-draw a.jpg --classes cat dog", ["cat", "dog"], ["a.jpg"]),
+        ("--classes cat a.jpg --no-draw a.jpg", ["cat", "a.jpg"], ["a.jpg"]),
+        ("--classes cat dog -- a.jpg", ["cat", "dog"], ["a.jpg"]),
+    ],
+)
+def test_pictures_may_follow_a_list(
+    line: str,
+    classes: list[str],
+    sources: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a.jpg").touch()
+    Path("dog").mkdir()
+    found = detect.parser().parse_args(line.split())
+    assert (found.classes, found.sources) == (classes, sources)
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "message"),
+    [
+        ("yolox-export", "--modle x.pth", "unknown option --modle; did you mean '--model'?"),
+        ("yolox-export", "-model x.pth", "unknown option -model; did you mean '--model'?"),
+        ("yolox-export", "--opset x", "--opset: expected a whole number, got 'x'"),
+        ("yolox-export", "--opset", "--opset needs a value"),
+        ("yolox-export", "x.pth", "'x.pth' belongs to no option (--help shows examples)"),
+        ("yolox-export", "--to ,", "--to: ',' names nothing"),
+        ("yolox-export", "--dynamic=yes", "--dynamic takes no value, got 'yes'"),
+        ("yolox-detect", "", "PICTURE: missing (--help shows examples)"),
+        ("yolox-detect", "a.jpg --score-threshold high",
+         "--score-threshold: expected a number, got 'high'"),
+        ("yolox-eval", "--data x", "--model, --images: missing (--help shows examples)"),
+        ("yolox-bench", "--imgsz 4x4", "--imgsz: expected a whole number, got '4x4'"),
+        ("yolox-train", "--precision bf61",
+         "--precision bf61: expected fp32, bf16, fp16; did you mean 'bf16'?"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_one_line(name: str, line: str, message: str) -> None:
+    with pytest.raises(UsageError) as raised:
+        PARSERS[name]().parse_args(line.split())
+    assert str(raised.value) == message
+
+
+@pytest.mark.parametrize("name", ["doctor", "detect", "eval", "export"])
+def test_json_on_the_standard_output_is_alone_there(
+    name: str,
+    command: Any,
+    process: Any,
+    tiny_pth: Path,
+    dog_path: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pictures").mkdir()
+    shutil.copy(dog_path, tmp_path / "pictures")
+    truth: dict[str, Any] = {"images": [{"id": 1, "file_name": "dog.jpg", "height": 576,
+                                         "width": 768}]}  # fmt: skip
+    truth["categories"] = [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}]
+    truth["annotations"] = [{"id": 1, "image_id": 1, "category_id": 2, "bbox": [9, 9, 50, 50],
+                             "area": 2500, "iscrowd": 0}]  # fmt: skip
+    (tmp_path / "truth.json").write_text(json.dumps(truth))
+    line: list[object] = {
+        "doctor": [],
+        "detect": [dog_path, "--model", tiny_pth, "--backend", "torch", "--no-draw"],
+        "eval": ["--model", tiny_pth, "--data", "truth.json", "--images", "pictures"],
+        "export": ["--model", tiny_pth, "--output", "artifacts"],
+    }[name]
+    # The converters print from C, which only a process of its own shows.
+    run = process if name == "export" else command
+    found = run(f"yolox-{name}", *line, "--json", "-", "--quiet")
+    assert (found.code, found.err) == (0, "")
+    content = json.loads(found.out)
+    assert (content["format"], content["version"]) == (f"yolox-{name}", 1)
+    if name == "export":
+        (artifact,) = content["artifacts"]
+        assert artifact["path"] == "artifacts/tiny.onnx"
+        assert artifact["bytes"] == (tmp_path / "artifacts/tiny.onnx").stat().st_size
+        assert artifact["verification"]["status"] == "passed"
+
+
+def test_only_one_result_can_have_the_standard_output(command: Any, dog_path: Path) -> None:
+    found = command("yolox-detect", dog_path, "--json", "-", "--csv", "-", "--no-draw")
+    assert found.code == 2
+    assert "--json and --csv: only one" in found.err
+
+
+def test_what_libraries_print_stays_off_the_standard_output(process: Any) -> None:
+    code = """
+import os, sys
+from yolox_deploy import terminal
+with terminal.reserved_output():
+    os.write(1, b"a library prints this\\n")
+    print("and this")
+    terminal.write_output("{}")
+print("later")
+"""
+    done = process("yolox-doctor", "--version", before=code)
+    assert done.out.startswith("{}later\nyolox-doctor ")
+    assert done.err == "a library prints this\nand this\n"
