@@ -2,33 +2,38 @@
 
 from __future__ import annotations
 
-import re
+import ctypes
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import ncnn
 import numpy as np
 
 from yolox_deploy.errors import ArtifactError
 from yolox_deploy.runtimes.base import Array, EngineFacts, Opened, Runtime
-from yolox_deploy.tasks.foreign import inferred_spec
+from yolox_deploy.runtimes.ncnn_graph import LARGEST_PARAM_BYTES, MAGIC, Graph
+from yolox_deploy.spec import ModelSpec
 
-PARAM_MAGIC = b"7767517"
-# "Reshape NAME 1 1 INPUT OUTPUT 0=ROWS ..." and "Concat NAME COUNT 1 INPUT... OUTPUT 0=AXIS".
-RESHAPE = re.compile(r"^Reshape\s+\S+\s+1 1 \S+ (\S+) 0=(\d{1,9})\b", re.MULTILINE)
-CONCAT = re.compile(r"^Concat\s+\S+\s+\d+ 1 ([^=\n]+) \d+=", re.MULTILINE)
+POINTER_OF = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(
+    ("PyCapsule_GetPointer", ctypes.pythonapi)
+)
 
 
-def stated_rows(param: Path) -> int | None:
-    """Return how many rows the graph joins from its Reshape layers, ``None`` if there are none.
+class WeightReader(ncnn.DataReader):  # type: ignore[misc]
+    """Gives ncnn the weights, as many bytes as it asks for.
 
-    ncnn reads beyond its memory if such a graph gets pictures of another size.
+    If ncnn opened the file itself, it would not tell how much of it is left, and it would keep it
+    mapped: the net would change with the file.
     """
-    text = param.read_text("utf-8", "replace")
-    reshaped = {m[1]: int(m[2]) for m in RESHAPE.finditer(text)}
-    joined = [line[1].split() for line in CONCAT.finditer(text)]
-    # A head may join rows more than once, for instance those of boxes and of keypoints.
-    counts = [sum(reshaped[blob] for blob in blobs[:-1] if blob in reshaped) for blobs in joined]
-    return max(counts, default=0) or sum(reshaped.values()) or None
+
+    def __init__(self, file: BinaryIO) -> None:
+        super().__init__()
+        self.file = file
+
+    def read(self, buffer: Any, size: int) -> int:
+        """Fill ncnn's ``buffer`` with the next ``size`` bytes; return how many there were."""
+        memory = (ctypes.c_char * size).from_address(POINTER_OF(buffer, None))
+        return self.file.readinto(memory)  # type: ignore[attr-defined,no-any-return]
 
 
 class NcnnRuntime(Runtime):
@@ -39,13 +44,63 @@ class NcnnRuntime(Runtime):
 
     name = "ncnn"
     precisions = ("fp32", "bf16")
+    openmp = True
 
     def _open(self) -> Opened:
-        weights, sidecar = self.demand_weights("an NCNN model"), self.path.with_suffix(".json")
-        with self.path.open("rb") as file:
-            if file.read(len(PARAM_MAGIC)) != PARAM_MAGIC:
-                raise ArtifactError(f"{self.path}: not an NCNN param file")
+        weights = self.demand_weights("an NCNN model")
         spec_json = self.stored_spec()
+        graph = self._graph()
+        if spec_json is not None:
+            spec = ModelSpec.from_json(spec_json, str(self.path))
+            height, width = spec.height, spec.width
+        elif self.hints.imgsz is not None:
+            height, width = self.hints.imgsz
+        else:
+            raise ArtifactError(
+                f"{self.path} has no {self.path.with_suffix('.json').name} beside it, and an NCNN "
+                "file does not state its input size: give it as imgsz=(height, width) or --imgsz "
+                "H W"
+            )
+        try:
+            shape = graph.check(weights.stat().st_size, height, width)
+        except ValueError as error:
+            raise ArtifactError(
+                f"{self.path} does not fit pictures of {height}x{width} (height x width): {error}; "
+                "it was exported for another size, or is damaged"
+            ) from error
+        self._load(graph, weights)
+        if shape is None:
+            # Some layer's rule is not known here: a grey picture shows the shape.
+            shape = self._one(np.full((3, height, width), 114, np.float32)).shape
+        return Opened(spec_json, (1, 3, height, width), (1, *shape))
+
+    def _graph(self) -> Graph:
+        """Return the graph, without layers of the Android ports."""
+        with self.path.open("rb") as file:
+            content = file.read(LARGEST_PARAM_BYTES + 1)
+        if not content.startswith(MAGIC.encode()):
+            raise ArtifactError(f"{self.path}: not an NCNN param file")
+        try:
+            if len(content) > LARGEST_PARAM_BYTES:
+                raise ValueError(f"it has more than {LARGEST_PARAM_BYTES} bytes")
+            graph = Graph(content.decode())
+        except ValueError as error:
+            raise ArtifactError(f"{self.path} is no NCNN graph: {error}") from error
+        if replaced := graph.replace_focus():
+            self.notes += (
+                f"{self.path.name}: ncnn has no layer {' or '.join(replaced)}; Reorg, Slice and "
+                "Concat compute the same in its place",
+            )
+        unknown = [kind for kind in graph.kinds() if ncnn.layer_to_index(kind) < 0]
+        if unknown:
+            raise ArtifactError(
+                f"{self.path}: this ncnn ({ncnn.__version__}) has no layer {' or '.join(unknown)}: "
+                "convert the model with pnnx, which writes only layers of ncnn, or export its "
+                "checkpoint with yolox-export --to ncnn"
+            )
+        return graph
+
+    def _load(self, graph: Graph, weights: Path) -> None:
         self.net = ncnn.Net()
         options = self.net.opt
         options.use_vulkan_compute = options.use_fp16_packed = False
@@ -53,37 +108,22 @@ class NcnnRuntime(Runtime):
         options.use_bf16_storage = self.precision == "bf16"
         if threads := self.threads_within(options.num_threads):
             options.num_threads = threads
-        if self.net.load_param(str(self.path)) or self.net.load_model(str(weights)):
-            raise ArtifactError(
-                f"{self.path}: ncnn cannot load it; {weights.name} may be truncated or belong to "
-                "another model"
-            )
+        if self.net.load_param_mem(str(graph)):
+            raise ArtifactError(f"{self.path}: ncnn cannot load it; it may be damaged")
+        with weights.open("rb") as file:
+            if self.net.load_model(WeightReader(file)):
+                raise ArtifactError(
+                    f"{weights}: ncnn cannot load its weights; it is cut off or belongs to another "
+                    f"model than {self.path.name}"
+                )
+            if left := len(file.read()):
+                raise ArtifactError(
+                    f"{weights} has {left} bytes more than {self.path.name} uses: it belongs to "
+                    "another model"
+                )
         inputs, outputs = self.net.input_names(), self.net.output_names()
         self.demand_one_of_each(inputs, outputs)
         self.input_name, self.output_name = inputs[0], outputs[0]
-        if spec_json is not None:
-            # The number of rows, and one picture, is all that the graph itself states.
-            rows = stated_rows(self.path)
-            return Opened(spec_json, (1, None, None, None), (None, rows, None))
-        return self._opened_without_spec(sidecar)
-
-    def _opened_without_spec(self, sidecar: Path) -> Opened:
-        """Find the output's shape by running a grey picture of the size that the user stated."""
-        if self.hints.imgsz is None:
-            raise ArtifactError(
-                f"{self.path} has no {sidecar.name} beside it, and an NCNN file "
-                "does not state its input size: give it as imgsz=(height, width) or --imgsz H W"
-            )
-        height, width = self.hints.imgsz
-        guess = inferred_spec(self.path.stem, (1, 3, height, width), (1, None, 85))
-        rows, expected = stated_rows(self.path), guess.num_anchors
-        if rows not in (None, expected):
-            raise ArtifactError(
-                f"{self.path} returns {rows} rows, an input of {height}x{width} would give "
-                f"{expected}: it was exported for another size"
-            )
-        result = self._one(np.full((3, height, width), 114, np.float32))
-        return Opened(None, (1, 3, height, width), (1, *result.shape))
 
     def _infer(self, images: Array) -> Array:
         return np.stack([self._one(image) for image in images])
