@@ -128,6 +128,8 @@ def test_pictures_are_turned_as_their_exif_data_says(orientation: int, tmp_path:
         (np.zeros(4, np.uint8), r"\(4,\)"),
         (np.zeros((0, 4, 3), np.uint8), "no pixels"),
         (np.zeros((4, 0), np.uint16), "no pixels"),
+        (np.broadcast_to(np.uint8(0), (1, 1 << 31, 3)), "larger than OpenCV can resize"),
+        (np.broadcast_to(np.uint16(0), (1 << 15, 1 << 15)), "larger than OpenCV can resize"),
         (Image.new("RGB", (0, 4)), None),
         (None, "NoneType"),
         (7, "int"),

@@ -25,6 +25,8 @@ ImageLike: TypeAlias = "str | os.PathLike[str] | NDArray[Any] | PILImage"
 MAX_PIXELS = 1 << 28
 # OpenCV takes no more.
 LARGEST_FILE = (1 << 31) - 1
+# OpenCV's resize ends the process beyond it.
+MOST_BYTES = (1 << 31) - 1
 
 IMAGE_SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2")
@@ -167,9 +169,7 @@ def _pil_as_bgr(image: PILImage) -> NDArray[np.uint8]:
 
 
 def _array_as_bgr(image: NDArray[Any]) -> NDArray[np.uint8]:
-    if image.dtype == np.uint16:
-        image = (image >> 8).astype(np.uint8)
-    elif image.dtype != np.uint8:
+    if image.dtype not in (np.uint8, np.uint16):
         raise ImageError(
             f"an array of {image.dtype} is no picture: expected uint8 (0..255) or uint16"
             f"{_how_to_convert(image)}"
@@ -184,8 +184,15 @@ def _array_as_bgr(image: NDArray[Any]) -> NDArray[np.uint8]:
             f"an array of shape {image.shape} is no picture: expected (h, w), (h, w, 1), "
             f"(h, w, 3) or (h, w, 4); {several}"
         )
+    if 3 * image.shape[0] * image.shape[1] > MOST_BYTES:
+        raise ImageError(
+            f"a picture of shape {image.shape} is larger than OpenCV can resize, which is "
+            f"{MOST_BYTES} bytes as BGR: shrink it, or cut it into tiles"
+        )
     if 0 in image.shape:
         raise ImageError(f"a picture of shape {image.shape} has no pixels")
+    if image.dtype == np.uint16:
+        image = (image >> 8).astype(np.uint8)
     if image.ndim == 2 or image.shape[2] == 1:
         return np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2BGR), np.uint8)
     if image.shape[2] == 4:
