@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sized
+from collections.abc import Callable, Collection, Mapping, Sized
 from pathlib import Path
-from typing import ClassVar, NamedTuple, Self, final
+from typing import ClassVar, NamedTuple, ParamSpec, Self, TypeVar, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,11 +15,14 @@ from yolox_deploy.errors import ArtifactError, UsageError, YoloxDeployError, sug
 from yolox_deploy.processors import threads_allowed
 from yolox_deploy.runtimes.content import stored_spec
 from yolox_deploy.runtimes.devices import parse_device
+from yolox_deploy.runtimes.forks import call_after_fork
 from yolox_deploy.spec import ModelSpec, SpecHints
 from yolox_deploy.tasks import task_of
 from yolox_deploy.tasks.foreign import inferred_spec
 from yolox_deploy.timing import EngineSeconds
 
+P = ParamSpec("P")
+T = TypeVar("T")
 Array = NDArray[np.float32]
 Shape = tuple[int | None, ...]
 
@@ -68,6 +71,8 @@ class Runtime(ABC):
     devices: ClassVar[tuple[str, ...]] = ("cpu",)
     precisions: ClassVar[tuple[str, ...]] = ("fp32",)
     settings: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    # Whether the engine computes with the threads of OpenMP, see ``forks.py``.
+    openmp: ClassVar[bool] = False
     # The time of the last call, summed over its batches; None if the engine has no clock.
     engine_seconds: EngineSeconds | None = None
     # Sentences about the artifact that a user should read; ``Detector`` makes warnings of them.
@@ -110,7 +115,7 @@ class Runtime(ABC):
         if not path.stat().st_size:
             raise ArtifactError(f"{path}: the file is empty")
         try:
-            opened = self._open()
+            opened = self._call(self._open)
             self.spec = self._settle_spec(opened)
         except YoloxDeployError:
             self._close_quietly()
@@ -246,7 +251,7 @@ class Runtime(ABC):
         spec, count = self.spec, len(images)
         try:
             # Engines ignore strides, and PyTorch wants memory that it may write to.
-            result = self._infer(np.require(images, requirements=("C", "W")))
+            result = self._call(self._infer, np.require(images, requirements=("C", "W")))
         except YoloxDeployError:
             raise
         except Exception as error:
@@ -261,6 +266,11 @@ class Runtime(ABC):
                 f"spec it returns {shape_text(expected)}"
             )
         return result
+
+    def _call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        if self.openmp:
+            return call_after_fork(function, *args, **kwargs)
+        return function(*args, **kwargs)
 
     @final
     def close(self) -> None:

@@ -27,8 +27,13 @@ def core() -> openvino.Core:
     two are deleted in the order in which they were made, the thread is left with a stack that was
     freed, and the next signal, such as Ctrl-C, ends the process with a segmentation fault (seen
     with OpenVINO 2026.4).
+
+    It reads the weights into memory.  By itself it would map their file, and a program that writes
+    to the file would change the detections, or end the process with SIGBUS.
     """
-    return openvino.Core()
+    made = openvino.Core()
+    made.set_property({"ENABLE_MMAP": False})
+    return made
 
 
 class OpenVINORuntime(Runtime):

@@ -32,6 +32,7 @@ class TorchRuntime(Runtime):
     name = "torch"
     devices = ("cpu", "cuda", "mps")
     precisions = ("fp32", "fp16")
+    openmp = True
     on_gpu: GraphRunner | None = None
 
     def _open(self) -> Opened:
