@@ -1,9 +1,9 @@
 """Shows what pretrained weights are worth: the same short run on digits, with and without them.
 
 ``python examples/digits/finetune.py yolox_nano.pth OUTPUT`` trains twice for a few hundred steps
-on the same pictures in the same order and prints AP on the validation pictures for both.  Weights
-of the original's 0.1.0 release need ``--legacy``: both runs then take its input convention, so
-that the starting weights are the only difference.
+on the same pictures in the same order and prints AP on the validation pictures for both.  With
+weights of the original's 0.1.0 release give ``--legacy``: both runs then take its input convention,
+so that the starting weights are the only difference.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ FEW = Split("few", 20_004, 1200)
 EPOCHS = 4
 
 
-def run(data: Path, output: Path, weights: Path | None, *, legacy: bool) -> list[EpochResult]:
+def run(
+    data: Path, output: Path, weights: Path | None, *, legacy: bool | None
+) -> list[EpochResult]:
     """Train for ``EPOCHS`` passes over the few pictures and return the results of the epochs."""
     source = CocoSource(data / f"{FEW.name}.json", data / FEW.name)
     short = replace(
@@ -45,7 +47,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("weights", type=Path, help="a YOLOX-Nano checkpoint of any class count")
     parser.add_argument("output", type=Path, help="folder for data, checkpoints and results")
-    parser.add_argument("--legacy", action="store_true", help="the weights are of release 0.1.0")
+    parser.add_argument(
+        "--legacy", action="store_true", default=None, help="both runs take the input of 0.1.0"
+    )
     arguments = parser.parse_args()
     table = Table("start", "steps", "loss", "AP", "AP50", "AP75")
     try:

@@ -55,7 +55,8 @@ def test_a_failing_artifact_is_shown_named_and_ends_with_5(
 ) -> None:
     legacy = data_file("weights/yolox_nano_legacy.pth")
     (tmp_path / "yolox_nano_legacy.onnx").write_text("precious")
-    found = command("yolox-export", "--model", legacy, "--output", tmp_path)
+    export = ("yolox-export", "--model", legacy, "--no-legacy", "--output", tmp_path)
+    found = command(*export)
     assert found.code == 5
     assert "NO: with plain 0..255 input" in found.out
     last = found.err.splitlines()[-1]
@@ -65,7 +66,7 @@ def test_a_failing_artifact_is_shown_named_and_ends_with_5(
     assert (tmp_path / "yolox_nano_legacy.onnx").read_text() == "precious"
     assert (tmp_path / "yolox_nano_legacy.unverified.onnx").is_file()
 
-    found = command("yolox-export", "--model", legacy, "--output", tmp_path, "--allow-unverified")
+    found = command(*export, "--allow-unverified")
     assert found.code == 0
     assert "NO: with plain 0..255 input" in found.out
     assert (tmp_path / "yolox_nano_legacy.onnx").stat().st_size > 1e6

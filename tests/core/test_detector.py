@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from yolox_deploy import Detections, Detector
-from yolox_deploy.errors import ArtifactError, ImageError, InputFileError, UsageError
+from yolox_deploy.errors import (
+    ArtifactError,
+    ImageError,
+    InputFileError,
+    ModelWarning,
+    UsageError,
+)
 
 
 @pytest.fixture(scope="module")
@@ -252,12 +259,21 @@ def test_the_official_export_of_non_square_input_does_not_swap_height_and_width(
         Detector(path, imgsz=(640, 384))
 
 
-def test_legacy_weights_need_their_own_input(data_file: Any, dog: NDArray[np.uint8]) -> None:
+def test_legacy_weights_get_their_own_input(data_file: Any, dog: NDArray[np.uint8]) -> None:
     path = data_file("weights/yolox_nano_legacy.pth")
-    with Detector(path, "torch", legacy=True, threads=1) as right:
-        assert right.spec.legacy
-        assert [d.name for d in right(dog)[:2]] == ["dog", "bicycle"]
-    with Detector(path, "torch", threads=1) as wrong:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ModelWarning)
+        asked = Detector(path, "torch", legacy=True, threads=1)
+    for backend in ("torch", "onnxruntime"):
+        with pytest.warns(ModelWarning, match="legacy input .* is used, as its weights tell"):
+            found = Detector(path, backend, threads=1)
+        with found:
+            assert found.spec.legacy
+            assert [d.name for d in found(dog)[:2]] == ["dog", "bicycle"]
+            np.testing.assert_allclose(found(dog).xyxy, asked(dog).xyxy, atol=0.05)
+    with pytest.warns(ModelWarning, match="is used as asked for, but its weights look like legacy"):
+        wrong = Detector(path, "torch", legacy=False, threads=1)
+    with wrong, asked:
         assert not wrong.spec.legacy
         assert "dog" not in {d.name for d in wrong(dog)}
 

@@ -81,49 +81,6 @@ def test_an_export_by_the_original_code_passes(nano_onnx: Path, reference: Refer
     assert result_of(runtime(nano_onnx), reference).status == "passed"
 
 
-# -- another input convention --------------------------------------------------------------------
-
-
-def test_legacy_weights_without_the_word_are_named_as_such(
-    legacy_pth: Path, tmp_path: Path
-) -> None:
-    error = refused(legacy_pth, ["onnx"], tmp_path)
-    assert "these are legacy weights" in str(error)
-    assert "--legacy" in str(error)
-    assert error.results[0].verification.status == "failed"
-
-
-def test_the_word_legacy_on_other_weights_is_named_as_such(nano_pth: Path, tmp_path: Path) -> None:
-    error = refused(nano_pth, ["onnx"], tmp_path, hints=SpecHints(legacy=True))
-    assert "these are not legacy weights" in str(error)
-
-
-def test_legacy_weights_with_the_word_pass(
-    legacy_pth: Path, made_once: Any, dog_path: Path
-) -> None:
-    options = ExportOptions(hints=SpecHints(legacy=True))
-    result = made_once(legacy_pth, ["onnx"], options)["onnx"]
-    assert result.verification.status == "passed"
-    assert result.spec.legacy
-    with Detector(result.path) as detector:
-        assert "dog" in {d.name for d in detector(dog_path)}
-
-
-@pytest.mark.parametrize("seen", ["drawn", "photographs"])
-def test_right_weights_are_not_suspected(
-    seen: str, nano_pth: Path, legacy_pth: Path, mixed_pictures: list[Path], tmp_path: Path
-) -> None:
-    for picture in mixed_pictures[:4]:
-        shutil.copy(picture, tmp_path)
-    pictures = load_pictures(None if seen == "drawn" else tmp_path)
-    for path, legacy in ((nano_pth, False), (legacy_pth, True)):
-        checkpoint = load_checkpoint(path)
-        spec = checkpoint.spec(SpecHints(legacy=legacy))
-        assert Reference(checkpoint.network, spec, pictures).input_problem() is None
-        wrong = checkpoint.spec(SpecHints(legacy=not legacy))
-        assert Reference(checkpoint.network, wrong, pictures).input_problem() is not None
-
-
 # -- FP16 ----------------------------------------------------------------------------------------
 
 

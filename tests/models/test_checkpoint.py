@@ -130,8 +130,10 @@ def test_the_old_file_format_is_read(weights: Weights, tmp_path: Path) -> None:
 
 
 def test_the_published_weights_are_read_as_published(data_file: Any) -> None:
-    for name in ("yolox_nano", "yolox_nano_legacy"):
+    for name, legacy in (("yolox_nano", False), ("yolox_nano_legacy", True)):
         found = load_checkpoint(data_file(f"weights/{name}.pth"))
+        assert found.input_found.legacy is found.spec().legacy is legacy
+        assert (found.input_is_legacy()[1] is not None) == legacy
         assert found.arch == ARCHITECTURES["nano"]
         assert (found.network.num_classes, found.notes, found.legacy) == (80, (), None)
         spec = found.spec()
@@ -175,6 +177,25 @@ def test_what_a_file_says_of_itself_is_used_and_may_be_completed(
         found.spec(SpecHints(imgsz=(400, 416)))
     with pytest.raises(UsageError, match="80"):
         found.spec(SpecHints(names=("a",)))
+
+
+def test_a_doubtful_input_is_named(weights: Weights, tmp_path: Path) -> None:
+    path = tmp_path / "x.pth"
+
+    def note(asked: bool | None = None, **about: Any) -> str:
+        torch.save({"model": weights, **about}, path)
+        return load_checkpoint(path).input_is_legacy(asked)[1] or ""
+
+    assert note() == note(False) == note(legacy=False) == ""
+    assert "legacy input is used as asked for, but its weights look like plain" in note(True)
+    assert "legacy input is used as stated in the file, but" in note(legacy=True)
+    torch.save(build_network("nano", 3).state_dict(), path)
+    untrained = load_checkpoint(path)
+    legacy, said = untrained.input_is_legacy()
+    assert not legacy
+    assert said is not None
+    assert "plain 0..255 input is assumed, the weights do not tell: its first layer was not" in said
+    assert untrained.input_is_legacy(True) == (True, None)
 
 
 @pytest.mark.parametrize(

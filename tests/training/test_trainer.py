@@ -185,7 +185,7 @@ def test_fine_tuning_keeps_what_fits_and_says_what_does_not(
 ) -> None:
     path = data_file("weights/yolox_nano_legacy.pth")
     notes = Notes()
-    settings = Settings("nano", [draw_digits(8)], weights=path, legacy=True, imgsz=(128, 128))
+    settings = Settings("nano", [draw_digits(8)], weights=path, imgsz=(128, 128))
     trainer = Trainer(settings, tmp_path, reporter=notes)
     given, own = load_checkpoint(path).network.state_dict(), trainer.network.state_dict()
     fresh = {key for key in own if own[key].shape != given[key].shape}
@@ -193,6 +193,7 @@ def test_fine_tuning_keeps_what_fits_and_says_what_does_not(
     assert all(torch.equal(own[key], given[key]) for key in own.keys() - fresh)
     told = next(text for text in notes.texts if "kept 636 of 642 tensors" in text)
     assert all(key in told for key in fresh)
+    assert any("legacy input (release 0.1.0) is used" in text for text in notes.texts)
 
     # What training feeds the network is what deployment will feed it.
     expected, raw = np.empty((2, 3, 128, 128), np.float32)

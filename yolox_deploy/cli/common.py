@@ -192,7 +192,8 @@ def add_model_hints(parser: argparse.ArgumentParser) -> None:
             size)
         --names NAME ...: class names, or a text file with one per line (default: those in the
             model's file; for 80 classes those of COCO)
-        --legacy: weights of release 0.1.0: RGB, /255, mean and std
+        --[no-]legacy: whether the input is that of release 0.1.0: RGB, /255, mean and std
+            (default: what the weights of a .pth tell)
         --arch NAME: architecture of a .pth (default: inferred)
         """,
         legacy=None,

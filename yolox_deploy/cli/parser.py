@@ -198,14 +198,14 @@ def add_options(
     """Add the options of a table to a parser or a group.
 
     A row is ``--name VALUE: help``, or ``--name VALUE ...: help`` for a list (:class:`Listing`);
-    without VALUE the option is a flag, and ``--[no-]name`` is one that is on by default.  Further
-    lines of a row are indented.  VALUE decides the type (see ``TYPES``).  ``required`` and
-    ``defaults`` name the options as the parsed arguments do.
+    without VALUE the option is a flag, and ``--[no-]name`` is one that is on unless ``defaults``
+    says otherwise.  Further lines of a row are indented.  VALUE decides the type (see ``TYPES``).
+    ``required`` and ``defaults`` name the options as the parsed arguments do.
     """
     for row in re.split(r"\n(?=--)", textwrap.dedent(table).strip()):
         usage, text = row.split(": ", 1)
         name, *values = usage.split()
-        dest = name[2:].replace("-", "_")
+        dest = name.replace("[no-]", "")[2:].replace("-", "_")
         default = defaults.get(dest, None if values else False)
         options: dict[str, Any] = {"default": default, "help": " ".join(text.split())}
         if values:
@@ -214,7 +214,8 @@ def add_options(
             options |= {"metavar": values[0], "required": dest in required}
             options |= {"action": Listing, "type": read} if several else {"type": one_value(read)}
         elif "[no-]" in name:
-            options |= {"action": argparse.BooleanOptionalAction, "default": True}
+            switch = defaults.get(dest, True)
+            options |= {"action": argparse.BooleanOptionalAction, "default": switch}
         else:
             options["action"] = "store_true"
         place.add_argument(name.replace("[no-]", ""), **options)

@@ -60,8 +60,8 @@ def parser() -> argparse.ArgumentParser:
         --arch NAME: {", ".join(ARCHITECTURES)} (default: the one that --weights hold)
         --weights MODEL: checkpoint to start from, or name of published weights such as yolox_nano
             (default: random weights)
-        --legacy: the input is that of release 0.1.0: RGB, /255, mean and std (default: what
-            --weights state, otherwise not)
+        --[no-]legacy: whether the input is that of release 0.1.0: RGB, /255, mean and std (default:
+            what --weights state or tell, otherwise not)
         --imgsz PIXELS ...: input size: one side, or height and width (default: what --weights
             state, otherwise the published size)
         """,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from dataclasses import asdict
 from pathlib import Path
 
-from yolox_deploy.errors import UsageError
+from yolox_deploy.errors import ModelWarning, UsageError
 from yolox_deploy.export.options import ExportOptions, artifact_name
 from yolox_deploy.export.targets import HUB, TARGETS, Target
 from yolox_deploy.files import cache_folder, sha256_of
@@ -17,7 +18,7 @@ from yolox_deploy.spec import SpecHints
 from yolox_deploy.weights import BUNDLED, BUNDLED_ONNX, NEEDS_TORCH
 
 # Changes where an export of the same checkpoint would come out differently.
-EXPORT_CACHE_VERSION = 2
+EXPORT_CACHE_VERSION = 3
 
 
 def exported(
@@ -65,7 +66,9 @@ def exported(
     if not artifact.is_file():
         from yolox_deploy.export.pipeline import export_model
 
-        export_model(model, [target.name], options, artifact.parent)
+        (result,) = export_model(model, [target.name], options, artifact.parent)
+        for note in result.verification.notes if verify else ():
+            warnings.warn(note, ModelWarning, stacklevel=2)
     return artifact
 
 

@@ -53,6 +53,8 @@ class Exporter:
         self.hubs: dict[int | None, Hub] = {}
         self.verified_graphs: dict[str, Verification] = {}
         self.halves: dict[int | None, tuple[onnx.ModelProto, str]] = {}
+        _, note = self.checkpoint.input_is_legacy(self.options.hints.legacy)
+        self.input_notes = (note,) if note else ()
         self.input_problem = self.reference.input_problem() if self.reference else None
 
     def hub(self, batch: int | None) -> Hub:
@@ -71,7 +73,7 @@ class Exporter:
         start = perf_counter()
         spec = self.spec if row.batches else replace(self.spec, batch=1)
         hub = self.hub(spec.batch)
-        notes = [*self.checkpoint.notes, *hub.notes]
+        notes = [*self.checkpoint.notes, *self.input_notes, *hub.notes]
         if not self.checkpoint.knows_names and self.options.hints.names is None:
             notes.append(
                 f"{self.checkpoint.path.name} does not name its {spec.num_classes} classes: they "
@@ -162,6 +164,8 @@ class Exporter:
                 found = verify(opened, self.reference.inputs, self.reference.outputs)
             if row.name == HUB.name:
                 self.verified_graphs[_content(graph)] = found
+        # The spec keeps what is not proven.
+        found = replace(found, notes=(*found.notes, *self.input_notes))
         if self.input_problem:
             problems = (self.input_problem, *found.problems)
             return replace(found, status="failed", problems=problems)

@@ -20,6 +20,7 @@ from yolox_deploy.errors import ImageError
 from yolox_deploy.export.compare import Array, compare
 from yolox_deploy.files import ASSETS
 from yolox_deploy.models import YOLOX
+from yolox_deploy.models.stem import input_of
 from yolox_deploy.pictures.convention import LEGACY_INPUT, RAW_INPUT, InputConvention
 from yolox_deploy.pictures.images import find_images, read_image
 from yolox_deploy.pictures.letterbox import Letterbox
@@ -34,6 +35,8 @@ MOST_PICTURES = 64
 # Pictures that a dynamic artifact gets at once: batching is verified with the rest.
 BATCH = 3
 
+# What the input is called in messages, by whether it is legacy.
+INPUT_WORDS = {False: "plain 0..255", True: "legacy"}
 # Steady detections that are "plenty" when the two input conventions are told apart.
 PLENTY = 3
 # Overlap of a detection with its counterpart in the mirrored picture.
@@ -126,26 +129,38 @@ class Reference:
         return np.concatenate(outputs)
 
     def input_problem(self) -> str | None:
-        """Return a sentence if the weights see much more with the other input convention.
+        """Return a sentence if the weights seem to be for the other input convention.
 
-        Nothing in the weights tells the two conventions apart, and with the wrong one a model may
-        report a lot: but not what it reports in the mirrored picture.  On COCO pictures 4 % of
-        such detections survive mirroring, 80 % of the right ones.
+        Two witnesses are heard.  The first layer tells what it was trained on, see
+        :mod:`yolox_deploy.pictures.stem`.  And with the wrong convention a model may report a lot,
+        but not what it reports in the mirrored picture: on COCO pictures 4 % of such detections
+        survive mirroring, 80 % of the right ones.
         """
-        stated, _ = self._steady(self.spec.input)
-        other, others = self._steady(RAW_INPUT if self.spec.legacy else LEGACY_INPUT)
+        used = self.spec.legacy
+        stated, of_all = self._steady(self.spec.input)
+        other, of_others = self._steady(RAW_INPUT if used else LEGACY_INPUT)
         # An untrained network finds things everywhere, and few of them are steady.
-        if other < max(PLENTY, 3 * stated) or 2 * other < others:
+        clearly_used = stated >= max(PLENTY, 3 * other) and 2 * stated >= of_all
+        clearly_other = other >= max(PLENTY, 3 * stated) and 2 * other >= of_others
+        found = input_of(self.network)
+        # An artifact of another package may state an input of its own.
+        own = self.spec.input not in (RAW_INPUT, LEGACY_INPUT)
+        trained_on_used = not own and found.legacy is used
+        trained_on_other = not own and found.legacy is (not used)
+        if not clearly_other and not trained_on_other:
             return None
-        this, that = "plain 0..255", "legacy"
-        advice = "these are legacy weights (release 0.1.0), add --legacy"
-        if self.spec.legacy:
-            this, that = that, this
-            advice = "these are not legacy weights, leave --legacy out"
-        return (
+        this, that = INPUT_WORDS[used], INPUT_WORDS[not used]
+        mirrored = (
             f"with {this} input {stated} detections are steady under mirroring in the verification "
-            f"pictures, with {that} input {other}: {advice}"
+            f"pictures, with {that} input {other}"
         )
+        if (clearly_other and trained_on_used) or (trained_on_other and clearly_used):
+            advice = "the two contradict each other: verify on other pictures, --verify FOLDER"
+            return f"{mirrored}; {found.why}; {advice}"
+        advice = "these are legacy weights (release 0.1.0), add --legacy"
+        if used:
+            advice = "these are not legacy weights, leave --legacy out"
+        return f"{mirrored if clearly_other else found.why}: {advice}"
 
     def _steady(self, convention: InputConvention) -> tuple[int, int]:
         """Count detections that the mirrored picture shows too, in class and place, and all."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,9 @@ from yolox_deploy.files import sha256_of
 from yolox_deploy.models.heads import CLASS_KEY, Shapes, head_of
 from yolox_deploy.models.network import YOLOX
 from yolox_deploy.models.reading import find_weights, read_tensors_only
+from yolox_deploy.models.stem import input_of
 from yolox_deploy.pictures.convention import LEGACY_INPUT, RAW_INPUT
+from yolox_deploy.pictures.stem import InputFound
 from yolox_deploy.spec import ModelSpec, SpecHints, default_class_names
 
 STEM_KEYS = ("backbone.backbone.stem.conv.conv.weight", "backbone.backbone.stem.0.conv.weight")
@@ -34,7 +37,8 @@ class Checkpoint:
     """A trained network (evaluation mode, float32, on the CPU) and what its file states.
 
     ``names``, ``legacy`` and ``imgsz`` (height, width) are ``None`` if the file does not state
-    them; ``notes`` are sentences for the user about choices made while reading.
+    them; ``notes`` are sentences for the user about choices made while reading.  What the file
+    does not state of its input is found from the weights, see :meth:`input_is_legacy`.
     """
 
     path: Path
@@ -50,17 +54,50 @@ class Checkpoint:
         """The network's architecture."""
         return self.network.arch
 
+    @cached_property
+    def input_found(self) -> InputFound:
+        """What the weights tell of the input that they were trained on."""
+        return input_of(self.network)
+
+    def input_is_legacy(self, asked: bool | None = None) -> tuple[bool, str | None]:
+        """Return whether the input is legacy, and a note if the user should read one.
+
+        What the file states holds, then what the user ``asked`` for, then what the weights tell.
+        If they do not tell, the input is plain.  Raises :class:`UsageError` if the user contradicts
+        the file.
+        """
+        if asked is not None and self.legacy not in (None, asked):
+            raise UsageError(
+                f"{self.path} states that its input is {'' if self.legacy else 'not '}legacy: "
+                f"leave --{'' if asked else 'no-'}legacy out"
+            )
+        found, name = self.input_found, self.path.name
+        stated = asked if self.legacy is None else self.legacy
+        if stated is None and found.legacy is None:
+            return False, (
+                f"{name}: plain 0..255 input is assumed, the weights do not tell: {found.why}; if "
+                "it is legacy (release 0.1.0), add --legacy, otherwise --no-legacy"
+            )
+        if stated is None:
+            note = (
+                f"{name}: legacy input (release 0.1.0) is used, as its weights tell: {found.why}; "
+                "if this is wrong, add --no-legacy"
+            )
+            return bool(found.legacy), note if found.legacy else None
+        if found.legacy in (None, stated):
+            return stated, None
+        return stated, (
+            f"{name}: {'legacy' if stated else 'plain 0..255'} input is used as "
+            f"{'stated in the file' if asked is None else 'asked for'}, but its weights look like "
+            f"{'legacy' if found.legacy else 'plain 0..255'} input: {found.why}"
+        )
+
     def spec(self, hints: SpecHints = SpecHints()) -> ModelSpec:  # noqa: B008 (frozen)
         """Return the spec of this checkpoint, completed by the hints.
 
         Raises :class:`UsageError` where a hint contradicts the file or makes no sense.
         """
-        if hints.legacy is not None and self.legacy not in (None, hints.legacy):
-            raise UsageError(
-                f"{self.path} states that its input is {'' if self.legacy else 'not '}legacy: "
-                "leave --legacy out"
-            )
-        legacy = hints.legacy if self.legacy is None else self.legacy
+        legacy, _ = self.input_is_legacy(hints.legacy)
         names = hints.names or self.names
         side = self.arch.test_size
         height, width = hints.imgsz or self.imgsz or (side, side)

@@ -45,6 +45,9 @@ class TorchRuntime(Runtime):
         if threads := self.threads if on_gpu else self.threads_within(torch.get_num_threads()):
             torch.set_num_threads(threads)
         checkpoint = load_checkpoint(self.path, self.hints.architecture)
+        spec = checkpoint.spec(self.hints)
+        _, note = checkpoint.input_is_legacy(self.hints.legacy)
+        self.notes = (*checkpoint.notes, note) if note else checkpoint.notes
         self.network: nn.Module = checkpoint.network
         if self.precision == "fp16":
             halve_convolutions(self.network)
@@ -52,7 +55,7 @@ class TorchRuntime(Runtime):
             self.on_gpu = GraphRunner(self.network, gpu(index))
         else:
             self.network.to(self.device)
-        return Opened(checkpoint.spec(self.hints).to_json(), (None,) * 4, (None,) * 3)
+        return Opened(spec.to_json(), (None,) * 4, (None,) * 3)
 
     def _infer(self, images: Array) -> Array:
         if self.on_gpu is not None:

@@ -33,8 +33,8 @@ class Settings:
       the published size);
     * ``batch``: number of pictures per step, over all processes;
     * ``weights``: a checkpoint to start from instead of random weights;
-    * ``legacy``: whether the input is that of release 0.1.0 (default: what ``weights`` state,
-      otherwise not);
+    * ``legacy``: whether the input is that of release 0.1.0 (default: what ``weights`` state or
+      tell, otherwise not);
     * ``names``: the classes (default: those of the first file of ``train``);
     * ``precision``: ``fp32``, ``bf16`` or ``fp16`` (default: fp16 on CUDA, with the weights kept in
       fp32; fp32 on a CPU);
@@ -67,7 +67,8 @@ class Settings:
                 raise UsageError(f"{name} must lie in {least}..{most}, got {value}")
         if not self.train:
             raise UsageError("no training data: give at least one COCO annotation file")
-        weights = _weights(self.weights, arch.name, self.legacy)
+        weights = _weights(self.weights, arch.name)
+        legacy, note = weights.input_is_legacy(self.legacy) if weights else (self.legacy, None)
         size = self.imgsz or (weights and weights.imgsz) or (arch.test_size, arch.test_size)
         check_size(*size)
         precision = self.precision or ("fp16" if device.type == "cuda" else "fp32")
@@ -80,16 +81,20 @@ class Settings:
             replace(self, arch=arch.name),
             self.recipe or recipe(arch.name),
             size,
-            bool(weights.legacy if weights and weights.legacy is not None else self.legacy),
+            bool(legacy),
             precision,
             self.threads or max(torch.get_num_threads() - spare, 1),
             weights,
+            note,
         )
 
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """Settings with every default filled in; ``weights`` is the opened checkpoint to start from."""
+    """Settings with every default filled in; ``weights`` is the opened checkpoint to start from.
+
+    ``note`` is a sentence for the user about the input, if there is reason for one.
+    """
 
     settings: Settings
     recipe: Recipe
@@ -98,6 +103,7 @@ class TrainingRun:
     precision: str
     threads: int
     weights: Checkpoint | None
+    note: str | None
 
     def plain(self) -> dict[str, Any]:
         """Return the run as plain values, for checkpoints and results."""
@@ -128,7 +134,7 @@ def settings_from_plain(values: dict[str, Any]) -> Settings:
     return Settings(**values | parts)
 
 
-def _weights(path: Path | None, arch: str, legacy: bool | None) -> Checkpoint | None:
+def _weights(path: Path | None, arch: str) -> Checkpoint | None:
     """Return the opened checkpoint, checked against what the run asks for."""
     if path is None:
         return None
@@ -137,7 +143,4 @@ def _weights(path: Path | None, arch: str, legacy: bool | None) -> Checkpoint | 
         raise UsageError(f"{path} holds a YOLOX {weights.arch.name}, the run asks for {arch}")
     if weights.network.task != DETECT.name:
         raise UsageError(f"{path} is for the task {weights.network.task}: only detect is trained")
-    if legacy is not None and weights.legacy not in (None, legacy):
-        stated = "legacy" if weights.legacy else "not legacy"
-        raise UsageError(f"{path} states that its input is {stated}, the run asks otherwise")
     return weights

@@ -128,7 +128,7 @@ class Trainer:
     def _build(self, run: TrainingRun) -> None:
         asked, processes = run.settings, self.processes
         network, notes = initial_network(asked.arch, len(self.data.names), asked.seed, run.weights)
-        for note in notes:
+        for note in (*notes, *filter(None, [run.note])):
             self.reporter.message(note)
         # NHWC made a step of nano 1.6 times as fast on a CPU with AVX-512, and suits tensor cores.
         self.network = network.to(self.device)
