@@ -41,7 +41,7 @@ def demo(arguments: argparse.Namespace) -> int:
     picture = ASSETS / ("drawn_1.jpg" if arguments.model else "digits_1.jpg")
     picture = arguments.image or picture
     image = read_image(picture)
-    options = ExportOptions(hints=SpecHints(legacy=arguments.legacy))
+    options = ExportOptions(hints=SpecHints(legacy=arguments.legacy), overwrite=True)
     with stages(checkpoint.name) as begin:
         results = export_model(checkpoint, targets_here(), options, arguments.output, begin)
     rows = []

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import functools
 import hashlib
 import json
 import os
+import secrets
 import shutil
+import stat
 import sys
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +26,11 @@ ASSETS = Path(__file__).parent / "assets"
 STANDARD_OUTPUT = Path("-")
 # Rises when a reader of an older version would misunderstand a file.
 DOCUMENT_VERSION = 1
+# Folders in which files are written before they are renamed; those of dead processes are removed
+# when they are a day old.
+WORKPLACE = ".yolox_deploy-"
+STALE_AFTER_S = 86_400
+BLOCK = 1 << 20
 
 
 def cache_folder() -> Path:
@@ -68,41 +77,195 @@ def make_folder(path: Path) -> Path:
 def workplace(folder: Path) -> Iterator[Path]:
     """Give a new hidden folder inside ``folder`` (created), removed with what is left in it.
 
-    On the same file system as the results, so that they can be renamed into place.  Raises
-    :class:`OutputError` where ``folder`` cannot be written.
+    On the same file system as the results, so that they can be renamed into place.  What processes
+    that were killed have left in ``folder`` is removed as well.  Raises :class:`OutputError` where
+    ``folder`` cannot be written.
     """
     make_folder(folder)
-    with reported_as_output_error(folder):
-        place = Path(tempfile.mkdtemp(prefix=".yolox_deploy-", dir=folder))
+    _sweep(folder.absolute())
+    place = folder / f"{WORKPLACE}{secrets.token_hex(8)}"
+    lock = None
     try:
+        with reported_as_output_error(folder):
+            place.mkdir(0o700)
+        lock = _locked(place)
         yield place
     finally:
-        shutil.rmtree(place, ignore_errors=True)
+        try:
+            shutil.rmtree(place, ignore_errors=True)
+        except KeyboardInterrupt:
+            shutil.rmtree(place, ignore_errors=True)
+            raise
+        finally:
+            if lock is not None:
+                os.close(lock)
+
+
+def _locked(folder: Path) -> int | None:
+    """Lock a folder until the handle is closed or this process ends, however it ends.
+
+    ``None`` if another process holds the lock, and where folders cannot be locked: on Windows, and
+    on some network file systems.
+    """
+    if sys.platform == "win32":
+        return None
+    import fcntl
+
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(handle)
+        return None
+    return handle
+
+
+@functools.cache
+def _sweep(folder: Path) -> None:
+    """Remove the workplaces of dead processes, once per folder and process.
+
+    Their lock tells that the process is dead.  Their age is for file systems on which another
+    computer's lock cannot be seen.
+    """
+    for place in folder.glob(f"{WORKPLACE}*"):
+        with suppress(OSError):
+            if time.time() - place.lstat().st_mtime < STALE_AFTER_S:
+                continue
+            lock = _locked(place)
+            if lock is not None:
+                shutil.rmtree(place, ignore_errors=True)
+                os.close(lock)
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
     r"""Write ``content`` to ``path`` (its folder is created); raises :class:`OutputError`.
 
-    Whatever stood at ``path`` is replaced in one step or not at all.  Text is written as UTF-8.  A
-    byte of a file name that is not UTF-8, for example 0xe9, becomes ``\udce9``; from JSON Python
-    reads the same name back.
+    A file at ``path`` is replaced in one step or not at all, and keeps its permissions; a link
+    stays a link.  ``-``, devices and pipes are written to.  Text is written as UTF-8.  A byte of a
+    file name that is not UTF-8, for example 0xe9, becomes ``\udce9``; from JSON Python reads the
+    same name back.
     """
+    if isinstance(content, str) and is_stdout(path):
+        write_output(content)
+        return
     data = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
-    with workplace(path.parent) as place, reported_as_output_error(path):
-        draft = place / path.name
-        with draft.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
+    if is_stream(path):
+        with reported_as_output_error(path), path.open("wb", buffering=0) as stream:
+            _write_all(stream, data)
+        return
+    with draft_of(path) as draft, reported_as_output_error(path), draft.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
 
 
-def write_result(path: Path, text: str) -> None:
-    """Write a file of results, to the standard output for ``-``; raises :class:`OutputError`."""
+@contextmanager
+def draft_of(path: Path) -> Iterator[Path]:
+    """Give a path beside ``path`` to write to; when the block ends well, it becomes ``path``.
+
+    Raises :class:`OutputError` where the file cannot be written.
+    """
+    # The folder that a link at `path` leads to: what is renamed must be on its file system.
+    target = Path(os.path.realpath(path))
+    with workplace(target.parent) as place:
+        draft = place / target.name
+        yield draft
+        put(draft, path)
+
+
+def put(draft: Path, path: Path) -> None:
+    """Rename ``draft`` to ``path`` in one step; raises :class:`OutputError`.
+
+    A file that is there is replaced, and its permissions and owner are kept; a link stays a link.
+    """
+    target = Path(os.path.realpath(path))
+    with reported_as_output_error(path):
+        with suppress(FileNotFoundError):
+            old = target.stat()
+            if not stat.S_ISREG(old.st_mode):
+                raise OSError("it is a folder, a disk or a socket; name a file")
+            if hasattr(os, "chown") and (old.st_uid, old.st_gid) != (os.getuid(), os.getgid()):
+                with suppress(PermissionError):
+                    os.chown(draft, old.st_uid, old.st_gid)
+            draft.chmod(stat.S_IMODE(old.st_mode))
+        try:
+            draft.replace(target)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            # A link that leads to another file system.
+            with draft_of(target) as beside:
+                shutil.copyfile(draft, beside)
+            draft.unlink()
+
+
+def is_stdout(path: Path) -> bool:
+    """Whether ``path`` is ``-``, or the very file or pipe that the standard output goes to."""
     if path == STANDARD_OUTPUT:
-        write_output(text)
-    else:
-        write_atomically(path, text)
+        return True
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(sys.stdout.fileno()))
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def is_stream(path: Path) -> bool:
+    """Whether ``path`` is a device such as the null device, or a pipe: written to, not replaced."""
+    try:
+        kind = os.stat(path).st_mode
+    except OSError:
+        return False
+    return stat.S_ISCHR(kind) or stat.S_ISFIFO(kind)
+
+
+def _write_all(stream: Any, data: bytes) -> None:
+    """Write everything to an unbuffered stream, which may take less at a time."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[stream.write(rest) :]
+
+
+@contextmanager
+def full_disk_reported(folder: Path, size: int) -> Iterator[None]:
+    """Turn any error of a library that writes ``size`` bytes to ``folder`` into an OutputError.
+
+    But only if the disk is full, which libraries tell in many ways, or not at all.
+    """
+    try:
+        yield
+    except Exception:
+        check_space(folder, size)
+        raise
+
+
+def check_space(folder: Path, size: int) -> None:
+    """Raise :class:`OutputError` unless ``folder`` can take a file of ``size`` bytes."""
+    with (
+        workplace(folder) as place,
+        reported_as_output_error(folder),
+        (place / "space").open("wb") as file,
+    ):
+        for _ in range(0, size, BLOCK):
+            file.write(bytes(BLOCK))
+
+
+def seal(main: Path, files: Iterable[Path]) -> None:
+    """Record the content of ``files``, which lie beside ``main``, for :func:`is_whole`."""
+    lines = [f"{sha256_of(file)}  {file.name}\n" for file in files]
+    write_atomically(main.with_name(f"{main.name}.sha256"), "".join(lines))
+
+
+def is_whole(main: Path) -> bool:
+    """Whether the files that :func:`seal` recorded are there and as they were."""
+    try:
+        lines = main.with_name(f"{main.name}.sha256").read_text("utf-8").splitlines()
+        pairs = [line.split("  ", 1) for line in lines]
+        return all(sha256_of(main.with_name(name)) == digest for digest, name in pairs)
+    except (OSError, ValueError):
+        return False
 
 
 def write_document(path: Path, kind: str, content: Mapping[str, Any]) -> None:
@@ -111,7 +274,7 @@ def write_document(path: Path, kind: str, content: Mapping[str, Any]) -> None:
     Raises :class:`OutputError`.
     """
     document = {"format": kind, "version": DOCUMENT_VERSION, **content}
-    write_result(path, json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+    write_atomically(path, json.dumps(document, indent=1, ensure_ascii=False) + "\n")
 
 
 def sha256_of(path: Path) -> str:

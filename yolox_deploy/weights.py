@@ -7,7 +7,9 @@ import os
 import re
 import urllib.error
 import urllib.request
+import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from yolox_deploy.architectures import ARCHITECTURES
@@ -15,9 +17,18 @@ from yolox_deploy.errors import (
     CheckpointError,
     DownloadError,
     InputFileError,
+    ModelWarning,
+    OutputError,
     suggest,
 )
-from yolox_deploy.files import ASSETS, cache_folder, make_folder, reported_as_output_error
+from yolox_deploy.files import (
+    ASSETS,
+    cache_folder,
+    is_whole,
+    make_folder,
+    reported_as_output_error,
+    seal,
+)
 from yolox_deploy.packages import is_installed, require
 
 RELEASE = "https://github.com/Megvii-BaseDetection/YOLOX/releases/download/0.1.1rc0"
@@ -88,7 +99,7 @@ def fetch_weights(name: str, progress: Progress | None = None, source: str = REL
     """
     folder = make_folder(cache_folder() / "weights")
     target = folder / f"{name}.pth"
-    if target.is_file():
+    if target.is_file() and _is_usable(target):
         return target
     purpose = f"{name} would be a checkpoint, and reading one needs PyTorch"
     require("torch", purpose, NEEDS_TORCH)
@@ -102,13 +113,31 @@ def fetch_weights(name: str, progress: Progress | None = None, source: str = REL
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)
         raise DownloadError(
-            f"{name} is not in the cache and cannot be fetched ({reason}): is there a network? "
-            f"Or {by_hand}"
+            f"{name} is not in the cache, or damaged there, and cannot be fetched ({reason}): is "
+            f"there a network? Or {by_hand}"
         ) from error
     _check_weights(part, name, by_hand)
     with reported_as_output_error(target):
         part.replace(target)
+    seal(target, [target])
     return target
+
+
+def _is_usable(target: Path) -> bool:
+    """Whether weights in the cache are as they were fetched, or a checkpoint copied by hand."""
+    if is_whole(target) or not is_installed("torch"):
+        return True
+    from yolox_deploy.models.checkpoint import load_checkpoint
+
+    try:
+        load_checkpoint(target)
+    except CheckpointError as error:
+        warnings.warn(f"{error}; it is fetched again", ModelWarning, stacklevel=3)
+        return False
+    # A cache that cannot be written only costs the time to look at the file again.
+    with suppress(OutputError):
+        seal(target, [target])
+    return True
 
 
 def _transfer(url: str, part: Path, progress: Progress | None) -> None:

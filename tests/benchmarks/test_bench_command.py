@@ -340,7 +340,6 @@ def test_a_place_that_cannot_be_written_is_found_before_measuring(
         (("--random-weights",), ["--model yolox_l"]),
         (("--random-weights", "--model", "yolox_q"), ["unknown architecture 'yolox_q'"]),
         (("--plot", "chart.txt"), ["chart.txt", "png"]),
-        (("--json", "."), ["a folder"]),
         (("--scenario", "lattency"), ["lattency"]),
         (("--data", "x.json"), ["yolox-eval"]),
     ],

@@ -55,7 +55,8 @@ def test_a_failing_artifact_is_shown_named_and_ends_with_5(
 ) -> None:
     legacy = data_file("weights/yolox_nano_legacy.pth")
     (tmp_path / "yolox_nano_legacy.onnx").write_text("precious")
-    export = ("yolox-export", "--model", legacy, "--no-legacy", "--output", tmp_path)
+    export = ("yolox-export", "--model", legacy, "--no-legacy", "--overwrite")
+    export += ("--output", tmp_path)
     found = command(*export)
     assert found.code == 5
     assert "NO: with plain 0..255 input" in found.out

@@ -32,7 +32,8 @@ def documented() -> set[int]:
 
 def test_every_exit_code_is_documented() -> None:
     used = {kind.exit_code for kind in kinds(YoloxDeployError)}
-    assert used | {0, common.SOME_UNREADABLE, common.INTERRUPTED} == documented()
+    signals = {common.HUNG_UP, common.INTERRUPTED, common.TERMINATED}
+    assert used | signals | {0, common.SOME_UNREADABLE} == documented()
 
 
 @every_command

@@ -1,4 +1,4 @@
-"""Ctrl-C at any moment: one line, code 130, and nothing half-written."""
+"""Ctrl-C, or another signal that ends a process, at any moment: nothing is left half-written."""
 
 from __future__ import annotations
 
@@ -22,19 +22,32 @@ STAGES = [
 ]
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize(
+    ("stage", "number", "code"),
+    [
+        *((stage, signal.SIGINT, 130) for stage in STAGES),
+        ("converting to ncnn", signal.SIGTERM, 143),
+        ("verifying ncnn", signal.SIGHUP, 129),
+    ],
+)
 def test_an_export_that_is_interrupted_leaves_what_was_there(
-    stage: str, nano_pth: Path, tmp_path: Path, environment: dict[str, str]
+    stage: str,
+    number: signal.Signals,
+    code: int,
+    nano_pth: Path,
+    tmp_path: Path,
+    environment: dict[str, str],
 ) -> None:
     out = tmp_path / "out"
     out.mkdir()
     (out / "yolox_nano.ncnn.param").write_text("precious")
     arguments = ["--model", str(nano_pth), "--to", "openvino,ncnn", "--output", str(out)]
+    arguments += ["--overwrite"]
     with subprocess.Popen(
         [sys.executable, "-c", EXPORT, *arguments],
         env=environment,
-        # A suite that runs in the background hands down an ignored SIGINT.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        # A suite that runs in the background hands down an ignored signal.
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -44,7 +57,7 @@ def test_an_export_that_is_interrupted_leaves_what_was_there(
             if stage in line:
                 break
         time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         try:
             printed, told = process.communicate(timeout=300)
         except subprocess.TimeoutExpired:
@@ -52,7 +65,7 @@ def test_an_export_that_is_interrupted_leaves_what_was_there(
             pytest.fail("it goes on, or hangs, after Ctrl-C")
     lines = [line for line in told.splitlines() if not line.startswith("yolox_nano.pth: ")]
     assert lines == ["yolox-export: interrupted; nothing was left half-written"]
-    assert process.returncode == 130
+    assert process.returncode == code
     assert printed == ""
     # What was whole and verified before may stay; the pair must be complete then.
     left = {path.name for path in out.iterdir()} - {"yolox_nano.ncnn.param"}

@@ -13,7 +13,7 @@ import pytest
 
 from yolox_deploy import Detections
 from yolox_deploy.cli import detect
-from yolox_deploy.errors import ExtensionWarning, UsageError
+from yolox_deploy.errors import ExtensionWarning, OutputError
 from yolox_deploy.registry import Registry
 from yolox_deploy.sinks import (
     CocoSink,
@@ -66,8 +66,8 @@ def test_what_goes_wrong_leaves_earlier_results(
 @pytest.mark.parametrize("name", KINDS)
 def test_a_folder_in_the_way_is_told_at_once(name: str, tmp_path: Path) -> None:
     (tmp_path / name).mkdir()
-    with pytest.raises(UsageError, match=f"{name} is a folder"):
-        KINDS[name](tmp_path / name)
+    with pytest.raises(OutputError, match=f"{name}: it is a folder"), KINDS[name](tmp_path / name):
+        pass
     assert [p.name for p in tmp_path.iterdir()] == [name]
 
 

@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from yolox_deploy.errors import OutputError
-from yolox_deploy.files import cache_folder, make_folder, sha256_of, workplace, write_atomically
+from yolox_deploy.files import (
+    STALE_AFTER_S,
+    WORKPLACE,
+    _sweep,
+    cache_folder,
+    is_whole,
+    make_folder,
+    seal,
+    sha256_of,
+    workplace,
+    write_atomically,
+)
 
 
 def test_content_is_written_and_replaced(tmp_path: Path) -> None:
@@ -86,6 +99,66 @@ def test_a_workplace_disappears_whatever_happens(
         assert place.parent == tmp_path / "out"
         raise error
     assert os.listdir(tmp_path / "out") == []
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o644, 0o666])
+def test_permissions_are_kept_and_a_link_stays_a_link(mode: int, tmp_path: Path) -> None:
+    (tmp_path / "far").mkdir()
+    real, link = tmp_path / "far/real.txt", tmp_path / "link.txt"
+    real.write_text("old")
+    real.chmod(mode)
+    link.symlink_to("far/real.txt")
+    write_atomically(link, "new")
+    assert link.is_symlink()
+    assert (real.read_text(), real.stat().st_mode & 0o777) == ("new", mode)
+    assert sorted(os.listdir(tmp_path)) == ["far", "link.txt"]
+    assert os.listdir(tmp_path / "far") == ["real.txt"]
+
+
+def test_a_device_is_written_to_and_a_socket_is_left_alone(tmp_path: Path) -> None:
+    write_atomically(Path(os.devnull), "x")
+    assert Path(os.devnull).is_char_device()
+    with pytest.raises(OutputError, match="No space left"):
+        write_atomically(Path("/dev/full"), "x")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "s"))
+        with pytest.raises(OutputError, match="a socket"):
+            write_atomically(tmp_path / "s", "x")
+    assert (tmp_path / "s").is_socket()
+
+
+def test_what_a_killed_process_left_is_removed_a_day_later(tmp_path: Path) -> None:
+    """But neither what a living process works in, nor what is not a day old, nor a link."""
+    (tmp_path / "precious").mkdir()
+    dead, fresh, link = (tmp_path / f"{WORKPLACE}{name}" for name in ("dead", "fresh", "link"))
+    for folder in (dead, fresh):
+        folder.mkdir()
+        (folder / "half").write_text("x")
+    link.symlink_to("precious")
+    long_ago = time.time() - STALE_AFTER_S - 60
+    with workplace(tmp_path) as living:
+        for place in (dead, living, link):
+            os.utime(place, (long_ago, long_ago), follow_symlinks=False)
+        _sweep.cache_clear()
+        write_atomically(tmp_path / "a.txt", "x")
+        left = {path.name for path in tmp_path.iterdir()}
+        assert left == {"a.txt", "precious", fresh.name, link.name, living.name}
+
+
+def test_a_sealed_file_is_whole_until_one_of_its_files_changes(tmp_path: Path) -> None:
+    main, other = tmp_path / "m.xml", tmp_path / "m.bin"
+    main.write_text("one")
+    assert not is_whole(main)
+    other.write_text("two")
+    seal(main, [main, other])
+    assert is_whole(main)
+    other.write_text("tw")
+    assert not is_whole(main)
+    seal(main, [main, other])
+    other.unlink()
+    assert not is_whole(main)
+    (tmp_path / "m.xml.sha256").write_bytes(b"\xff")
+    assert not is_whole(main)
 
 
 def test_sha256_is_that_of_the_content(tmp_path: Path) -> None:

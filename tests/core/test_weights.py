@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from yolox_deploy.architectures import ARCHITECTURES
-from yolox_deploy.errors import DownloadError, InputFileError, OutputError
-from yolox_deploy.files import cache_folder
+from yolox_deploy.errors import DownloadError, InputFileError, ModelWarning, OutputError
+from yolox_deploy.files import cache_folder, seal
 from yolox_deploy.weights import PUBLISHED, fetch_weights, find_model
 
 
@@ -69,7 +69,8 @@ def nano_bytes(nano_pth: Path) -> bytes:
 
 
 def kept() -> list[str]:
-    return sorted(p.name for p in (cache_folder() / "weights").iterdir())
+    files = sorted(p.name for p in (cache_folder() / "weights").iterdir())
+    return [name for name in files if not name.endswith(".sha256")]
 
 
 def test_weights_are_fetched_once(server: Server, nano_bytes: bytes) -> None:
@@ -83,6 +84,15 @@ def test_weights_are_fetched_once(server: Server, nano_bytes: bytes) -> None:
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
     assert fetch_weights("yolox_nano", source=server.url) == path
     assert len(server.asked) == 1
+
+
+def test_weights_that_were_damaged_are_fetched_again(server: Server, nano_bytes: bytes) -> None:
+    server.content = nano_bytes
+    path = fetch_weights("yolox_nano", source=server.url)
+    path.write_bytes(nano_bytes[:5000])
+    with pytest.warns(ModelWarning, match="it is fetched again"):
+        assert fetch_weights("yolox_nano", source=server.url).read_bytes() == nano_bytes
+    assert len(server.asked) == 2
 
 
 @pytest.mark.parametrize("ranges", [True, False])
@@ -218,6 +228,7 @@ def test_darknet_has_its_other_names(name: str) -> None:
     folder = cache_folder() / "weights"
     folder.mkdir(parents=True)
     (folder / "yolox_darknet.pth").write_bytes(b"x")
+    seal(folder / "yolox_darknet.pth", [folder / "yolox_darknet.pth"])
     assert find_model(name).name == "yolox_darknet.pth"
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from yolox_deploy.errors import MissingPackageError, UsageError
+from yolox_deploy.errors import MissingPackageError, ModelWarning, UsageError
 from yolox_deploy.export import TARGETS, cache, pipeline
 from yolox_deploy.export.cache import exported
 from yolox_deploy.runtimes import BACKENDS, backend_for
@@ -24,11 +25,14 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """What is exported, in the place of exporting: a file that says nothing."""
     files: list[Path] = []
 
-    def export(checkpoint: Path, targets: list[str], options: Any, folder: Path) -> None:
+    def export(checkpoint: Path, targets: list[str], options: Any, folder: Path) -> list[Any]:
         stem = f"{checkpoint.stem}_fp16" if options.fp16 else checkpoint.stem
         folder.mkdir(parents=True)
-        files.append(folder / f"{stem}{TARGETS[targets[0]].suffix}")
-        files[-1].write_bytes(b"")
+        row = TARGETS[targets[0]]
+        files.append(folder / f"{stem}{row.suffix}")
+        for file in row.files(files[-1]):
+            file.write_bytes(b"")
+        return []
 
     monkeypatch.setattr(pipeline, "export_model", export)
     return files
@@ -62,6 +66,25 @@ def test_every_option_has_an_artifact_of_its_own_and_each_is_made_once(
     assert len({path.parent for path in first}) == len(first)
     again = [exported(checkpoint_of(1), "onnxruntime", **{**FAST, **r}) for r in requests]
     assert [*again, exported(checkpoint_of(1), "openvino", **FAST)] == first == made
+
+
+@pytest.mark.parametrize("damage", ["truncated", "garbage", "removed"])
+@pytest.mark.parametrize("suffix", [".xml", ".bin"])
+def test_an_artifact_that_is_damaged_is_made_again(
+    damage: str, suffix: str, checkpoint_of: Callable[[int], Path]
+) -> None:
+    path = exported(checkpoint_of(1), "openvino", **FAST)
+    file = path.with_suffix(suffix)
+    whole = file.read_bytes()
+    if damage == "removed":
+        file.unlink()
+    else:
+        file.write_bytes(whole[:99] + bytes(len(whole) - 99) if damage == "garbage" else whole[:99])
+    notes = pytest.warns(ModelWarning, match="damaged or not finished: it is made again")
+    with nullcontext() if (damage, suffix) == ("removed", ".xml") else notes:
+        assert exported(checkpoint_of(1), "openvino", **FAST) == path
+    with backend_for(path).runtime_class()(path) as runtime:
+        assert runtime.spec.class_names == ("thing",)
 
 
 def test_an_artifact_depends_on_the_content_of_the_checkpoint_not_on_its_name(

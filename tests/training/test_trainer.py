@@ -154,7 +154,7 @@ def test_a_diverged_loss_stops_the_run_and_leaves_the_checkpoint(
 def test_a_run_is_never_overwritten(draw_digits: Draw, tmp_path: Path) -> None:
     settings = quick(draw_digits)
     Trainer(settings, tmp_path).fit()
-    with pytest.raises(OutputError, match=r"holds the last\.pth of another run"):
+    with pytest.raises(OutputError, match=r"last\.pth \(and 4 more\): it is there already"):
         Trainer(settings, tmp_path).fit()
 
 

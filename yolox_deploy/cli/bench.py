@@ -18,8 +18,13 @@ from yolox_deploy.benchmarks.measure.systems import System
 from yolox_deploy.benchmarks.report.report import Report
 from yolox_deploy.benchmarks.scenarios import SCENARIOS
 from yolox_deploy.benchmarks.scenarios.base import Context, Scenario
-from yolox_deploy.benchmarks.scenarios.charts import check_chart
-from yolox_deploy.cli.bench_files import add_output_arguments, compare, deliver, show
+from yolox_deploy.cli.bench_files import (
+    add_output_arguments,
+    check_outputs,
+    compare,
+    deliver,
+    show,
+)
 from yolox_deploy.cli.common import (
     ExtensionOptions,
     add_model_hints,
@@ -29,9 +34,10 @@ from yolox_deploy.cli.common import (
     model_hints,
     run_command,
 )
+from yolox_deploy.cli.outputs import files_read
 from yolox_deploy.cli.parser import add_options
 from yolox_deploy.errors import ExtensionError, ExtensionWarning, UsageError
-from yolox_deploy.files import ASSETS, STANDARD_OUTPUT, workplace
+from yolox_deploy.files import ASSETS
 from yolox_deploy.pictures.images import find_images, read_image
 from yolox_deploy.progress import stages
 
@@ -127,13 +133,17 @@ def bench(arguments: argparse.Namespace, command: str, opener: Opener = System) 
     scenario = SCENARIOS[arguments.scenario].load()
     scenario.check(arguments)
     # A data set is read by its scenario, part by part.
-    sources = [ASSETS] if arguments.data else arguments.images or [ASSETS]
-    pictures = [read_image(path) for path in find_images(sources)]
+    paths = find_images([ASSETS] if arguments.data else arguments.images or [ASSETS])
+    models = arguments.model or [None]
+    read = find_images(arguments.images) if arguments.images else paths
+    video = getattr(arguments, "video", None)
+    check_outputs(arguments, [*read, *files_read(arguments, models, arguments.data, video)])
+    pictures = [read_image(path) for path in paths]
     with ExitStack() as stack:
         with stages(COMMAND) as begin:
             begin("looking at the machine")
             wanted = requests(
-                arguments.model or [None],
+                models,
                 arguments.backend,
                 arguments.precision or [None],
                 hints=model_hints(arguments),
@@ -176,13 +186,3 @@ def check(arguments: argparse.Namespace) -> None:
         raise UsageError(f"--seed must not be negative, got {arguments.seed}")
     if arguments.fps is not None and not 0 < arguments.fps <= 10_000:
         raise UsageError(f"--fps takes more than 0 and at most 10000, got {arguments.fps:g}")
-    for path in filter(None, (arguments.json, arguments.markdown, arguments.plot)):
-        if path == STANDARD_OUTPUT:
-            continue
-        if path.is_dir():
-            raise UsageError(f"{path}: a folder; name the file to write")
-        # Found before the measurement, whose result would be lost.
-        with workplace(path.parent):
-            pass
-    if arguments.plot:
-        check_chart(arguments.plot)

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
+from collections.abc import Iterable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
 from yolox_deploy.benchmarks.report import compare as comparing
 from yolox_deploy.benchmarks.report.report import Report, print_report, to_markdown
-from yolox_deploy.cli.common import make_parser, run_command
+from yolox_deploy.benchmarks.scenarios.charts import check_chart
+from yolox_deploy.cli.common import given, make_parser, run_command
+from yolox_deploy.cli.outputs import check_file_option
 from yolox_deploy.cli.parser import add_options
 from yolox_deploy.errors import NoVerdictError, SlowerError, UsageError
-from yolox_deploy.files import write_document, write_result
+from yolox_deploy.files import write_atomically, write_document
+from yolox_deploy.sinks.outputs import check_apart, check_file
 from yolox_deploy.terminal import print_line, print_table
 
 COMPARE, SHOW = "yolox-bench compare", "yolox-bench show"
@@ -32,12 +37,25 @@ def add_output_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def check_outputs(arguments: argparse.Namespace, inputs: Iterable[str | os.PathLike[str]]) -> None:
+    """Raise an error for files that cannot be written, or that are written twice or are read.
+
+    Before the measurement, whose result would be lost.
+    """
+    outputs = given(arguments, "json", "markdown", "plot")
+    check_apart({f"--{name}": [path] for name, path in outputs.items()}, inputs)
+    for name, path in outputs.items():
+        check_file(path, text=name != "plot")
+    if arguments.plot:
+        check_chart(arguments.plot)
+
+
 def deliver(report: Report, arguments: argparse.Namespace) -> None:
     """Write the files that were asked for, and print the report."""
     if arguments.json:
         report.write(arguments.json)
     if arguments.markdown:
-        write_result(arguments.markdown, to_markdown(report))
+        write_atomically(arguments.markdown, to_markdown(report))
     if arguments.plot:
         report.result.plot(report.systems, arguments.plot)
     # Last, because the reader of a pipe may have enough of it.
@@ -85,6 +103,7 @@ def _compare(arguments: argparse.Namespace) -> int:
         raise UsageError(
             f"--fail-if-slower takes a factor of 1 or more, for example 1.10, got {factor:g}"
         )
+    check_file_option("--json", arguments.json, [arguments.before, arguments.after])
     before, after = Report.read(arguments.before), Report.read(arguments.after)
     found = comparing.compare(before, after)
     shown = comparing.table(found, comparing.margin_of(before, after), full=arguments.full)
@@ -110,6 +129,7 @@ def _compare(arguments: argparse.Namespace) -> int:
 
 
 def _show(arguments: argparse.Namespace) -> int:
+    check_outputs(arguments, [arguments.report])
     deliver(Report.read(arguments.report), arguments)
     return 0
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
+import sys
 import textwrap
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import yolox_deploy
@@ -41,11 +44,14 @@ exit codes:
   9  a converter failed
   10  a benchmark became slower than --fail-if-slower allows
   11  two benchmarks cannot be compared: the times scatter too much
-  130  interrupted
+  129  ended by SIGHUP: the terminal was closed
+  130  interrupted with Ctrl-C
+  143  ended by SIGTERM
 """
 SOME_UNREADABLE = 6
+# A shell's exit code of a process that a signal ended: 128 and the number of the signal.
+HUNG_UP, INTERRUPTED, TERMINATED = 129, 130, 143
 NOTES = (ModelWarning, ExtensionWarning)
-INTERRUPTED = 130
 # The options that take a file, or - for the standard output.
 RESULT_FILES = ("json", "csv", "coco", "markdown")
 
@@ -82,7 +88,7 @@ def run_command(
             return work(arguments)
 
     prepare_streams()
-    with notes_printed():
+    with notes_printed(), signals_interrupt():
         return run(command, parse_and_work)
 
 
@@ -141,6 +147,40 @@ def notes_printed() -> Iterator[None]:
         yield
 
 
+class Terminated(KeyboardInterrupt):
+    """A signal that ends the process, raised so that unfinished files are removed before."""
+
+    def __init__(self, exit_code: int) -> None:
+        super().__init__(exit_code)
+        self.exit_code = exit_code
+
+
+@contextmanager
+def signals_interrupt() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP interrupt the work as Ctrl-C does; a second one ends it at once.
+
+    A signal that the process was started to ignore (``nohup``) stays ignored.
+    """
+    codes = {signal.SIGTERM: TERMINATED}
+    if sys.platform != "win32":
+        codes[signal.SIGHUP] = HUNG_UP
+    if threading.current_thread() is not threading.main_thread():
+        codes = {}
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        raise Terminated(codes[signal.Signals(number)])
+
+    caught = [number for number in codes if signal.getsignal(number) is signal.SIG_DFL]
+    for number in caught:
+        signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number in caught:
+            signal.signal(number, signal.SIG_DFL)
+
+
 def run(command: str, work: Callable[[], int]) -> int:
     """Do the work of a command; an error becomes one line and its exit code."""
     code = _outcome(command, work)
@@ -161,12 +201,13 @@ def _outcome(command: str, work: Callable[[], int]) -> int:
     except YoloxDeployError as error:
         say(f"{command}: {' '.join(str(error).split())}")
         return error.exit_code
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
+        code = error.exit_code if isinstance(error, Terminated) else INTERRUPTED
         say(f"{command}: interrupted; nothing was left half-written")
         if any(not t.daemon and t is not threading.main_thread() for t in threading.enumerate()):
             # A library's worker that the interrupt left waiting would keep the process for ever.
-            os._exit(INTERRUPTED)
-        return INTERRUPTED
+            os._exit(code)
+        return code
     except Exception as error:
         if os.environ.get("YOLOX_DEPLOY_DEBUG"):
             raise

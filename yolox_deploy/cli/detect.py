@@ -27,6 +27,7 @@ from yolox_deploy.cli.common import (
     model_hints,
     run_command,
 )
+from yolox_deploy.cli.outputs import OVERWRITE, files_read
 from yolox_deploy.cli.parser import add_options
 from yolox_deploy.detector import Detector
 from yolox_deploy.errors import ImageError, UsageError
@@ -34,7 +35,8 @@ from yolox_deploy.files import STANDARD_OUTPUT
 from yolox_deploy.pictures.images import MAX_PIXELS, find_images, read_image
 from yolox_deploy.postprocess import IOU_THRESHOLD, SCORE_THRESHOLD
 from yolox_deploy.progress import track
-from yolox_deploy.sinks import SINKS, PictureSink, Sink
+from yolox_deploy.sinks import SINKS, FolderSink, PictureSink, Sink
+from yolox_deploy.sinks.outputs import check_apart, check_new, free_folder
 from yolox_deploy.tasks import Detections
 from yolox_deploy.terminal import print_line, say
 
@@ -71,6 +73,7 @@ def parser() -> argparse.ArgumentParser:
     )
     output = result.add_argument_group("output")
     output.add_argument("--no-draw", action="store_true", help="write no annotated pictures")
+    add_options(output, OVERWRITE.format(folder="--output and --txt"))
     add_engine_arguments(result)
     add_model_hints(result)
     # Last, so that a sink of another package takes the name of no other option.
@@ -79,7 +82,6 @@ def parser() -> argparse.ArgumentParser:
             f"--{kind.name}",
             dest=f"sink_{kind.name}",
             type=Path,
-            default=kind.default,
             metavar=kind.metavar,
             help=kind.help,
         )
@@ -93,9 +95,11 @@ def detect(arguments: argparse.Namespace) -> int:
     paths = find_images(arguments.sources)
     unreadable: list[str] = []
     counts: Counter[str] = Counter()
+    sinks = make_sinks(arguments, paths)
     with ExitStack() as stack:
         detector = stack.enter_context(open_detector(arguments))
-        sinks = [stack.enter_context(sink) for sink in make_sinks(arguments, paths)]
+        for sink in sinks:
+            stack.enter_context(sink)
         start = perf_counter()
         readable = read_all(track(paths, len(paths)), arguments.max_pixels, unreadable)
         while chunk := list(islice(readable, arguments.batch)):
@@ -143,12 +147,27 @@ def open_detector(arguments: argparse.Namespace) -> Detector:
     )
 
 
-def make_sinks(arguments: argparse.Namespace, paths: Sequence[Path]) -> Iterator[Sink]:
-    """Yield the sinks that the arguments ask for."""
+def make_sinks(arguments: argparse.Namespace, paths: Sequence[Path]) -> list[Sink]:
+    """Return the sinks that the arguments ask for; nothing is written yet.
+
+    Raises :class:`OutputError` and :class:`UsageError` where writing would fail or lose something.
+    """
+    sinks: dict[str, Sink] = {}
     for kind in SINKS.values():
         path = getattr(arguments, f"sink_{kind.name}", None)
+        if path is None and kind.default is not None:
+            path = free_folder(kind.default)
         if path and not (kind.sink is PictureSink and arguments.no_draw):
-            yield kind.sink(path, paths)
+            sinks[f"--{kind.name}"] = kind.sink(path, paths)
+    check_apart(
+        {option: sink.files() for option, sink in sinks.items()},
+        [*paths, *files_read(arguments, [arguments.model])],
+    )
+    for sink in sinks.values():
+        sink.check()
+        if isinstance(sink, FolderSink) and not arguments.overwrite:
+            check_new(sink.files())
+    return list(sinks.values())
 
 
 def read_all(

@@ -6,6 +6,7 @@ import argparse
 import itertools
 import json
 from collections.abc import Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,15 @@ from yolox_deploy.cli.common import (
     model_hints,
     run_command,
 )
+from yolox_deploy.cli.outputs import OVERWRITE, check_file_option, files_read
 from yolox_deploy.cli.parser import add_options
 from yolox_deploy.data.ap import CocoDataset
+from yolox_deploy.detector import Detector
 from yolox_deploy.files import write_atomically, write_document
 from yolox_deploy.postprocess import EVALUATION
 from yolox_deploy.progress import track
 from yolox_deploy.runtimes import CHECKPOINT_SUFFIXES
+from yolox_deploy.sinks.outputs import check_apart, check_folder, check_new
 from yolox_deploy.tasks import task_of
 from yolox_deploy.terminal import note, print_table
 from yolox_deploy.weights import find_model
@@ -65,6 +69,7 @@ def parser() -> argparse.ArgumentParser:
         required=("model", "data", "images"),
         backend=("auto",),
     )
+    add_options(result, OVERWRITE.format(folder="--results"))
     add_thresholds(result, EVALUATION.score, EVALUATION.iou)
     add_model_hints(result)
     return result
@@ -73,11 +78,27 @@ def parser() -> argparse.ArgumentParser:
 def evaluate(arguments: argparse.Namespace) -> int:
     """Measure every model on every backend and print the table."""
     dataset = CocoDataset(arguments.data, arguments.images)
-    runs = itertools.product(arguments.model, arguments.backend)
-    rows = [
-        measure(arguments, dataset, model, backend, number)
-        for number, (model, backend) in enumerate(runs, 1)
-    ]
+    for text in dataset.notes:
+        note(f"note: {text}")
+    read = [*dataset.pictures.values(), *files_read(arguments, arguments.model, arguments.data)]
+    check_file_option("--json", arguments.json, read)
+    if arguments.results:
+        check_folder(arguments.results)
+    with ExitStack() as stack:
+        # All of them before the first is measured, which may take hours.
+        opened = []
+        for model, backend in itertools.product(arguments.model, arguments.backend):
+            detector = stack.enter_context(open_detector(arguments, model, backend))
+            dataset.check_metric(task_of(detector.spec).metric)
+            dataset.category_ids(detector.names)
+            opened.append((model, detector))
+        files = result_files(arguments, opened, read)
+        rows = []
+        for (model, detector), file in itertools.zip_longest(opened, files):
+            results, row = measure(dataset, model, detector)
+            rows.append(row)
+            if file:
+                write_results(results, file)
     titles = TITLES | (BY_SIZE if arguments.full else {})
     cells = []
     for row in rows:
@@ -91,27 +112,45 @@ def evaluate(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def measure(
-    arguments: argparse.Namespace, dataset: CocoDataset, model: str, backend: str, number: int
-) -> dict[str, Any]:
-    """Return one row of the table."""
+def result_files(
+    arguments: argparse.Namespace, opened: Sequence[tuple[str, Detector]], read: Sequence[Any]
+) -> list[Path]:
+    """Return the file for the detections of each model, if they were asked for, checked."""
+    if not arguments.results:
+        return []
+    files = [
+        arguments.results / f"{number}_{Path(model).name}.{detector.backend}.json"
+        for number, (model, detector) in enumerate(opened, 1)
+    ]
+    figures = [arguments.json] if arguments.json else []
+    check_apart({"--json": figures, "--results": files}, read)
+    if not arguments.overwrite:
+        check_new(files)
+    return files
+
+
+def open_detector(arguments: argparse.Namespace, model: str, backend: str) -> Detector:
+    """Return the detector of one row of the table."""
     if backend == "auto" and find_model(model).suffix.lower() in CHECKPOINT_SUFFIXES:
         backend = "torch"
-    with evaluation_detector(
+    return evaluation_detector(
         model,
         backend,
         **given(arguments, "score_threshold", "iou_threshold", "clip", "threads", "precision"),
         **vars(model_hints(arguments)),
-    ) as detector:
-        metric = task_of(detector.spec).metric
-        dataset.check_metric(metric)
+    )
+
+
+def measure(
+    dataset: CocoDataset, model: str, detector: Detector
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Return the result entries of a model and its row of the table; the detector is closed."""
+    with detector:
         note(f"{model} on {detector.backend}: {len(dataset.pictures)} pictures")
         results = detect_dataset(detector, dataset, partial(track, total=len(dataset.pictures)))
-        found = {"model": Path(model).name, "backend": detector.backend}
-    if arguments.results:
-        name = f"{number}_{Path(model).name}.{found['backend']}.json"
-        write_results(results, arguments.results / name)
-    return {**found, **dataset.evaluate(results, metric).as_dict()}
+    row = {"model": Path(model).name, "backend": detector.backend}
+    found = dataset.evaluate(results, task_of(detector.spec).metric)
+    return results, {**row, **found.as_dict()}
 
 
 main = partial(run_command, COMMAND, parser, evaluate)

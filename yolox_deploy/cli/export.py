@@ -18,6 +18,7 @@ from yolox_deploy.cli.common import (
     model_hints,
     run_command,
 )
+from yolox_deploy.cli.outputs import OVERWRITE, check_file_option, files_read
 from yolox_deploy.cli.parser import Joined, add_options
 from yolox_deploy.cli.settings import BATCH, add_settings, batch, batch_help, settings_of
 from yolox_deploy.errors import InputFileError, UsageError, VerificationError
@@ -42,7 +43,7 @@ COMMAND = "yolox-export"
 # The fields of ExportOptions that are options of the same name.
 SAME_NAME = (
     *("dynamic", "opset", "fp16", "decode", "nms", "score_threshold", "iou_threshold"),
-    *("simplify", "scale_stem", "allow_unverified"),
+    *("simplify", "scale_stem", "allow_unverified", "overwrite"),
 )
 EXAMPLES = """\
   yolox-export --model yolox_nano.pth --to onnx openvino ncnn
@@ -81,6 +82,7 @@ def parser() -> argparse.ArgumentParser:
         to=("onnx",),
         output=Path(),
     )
+    add_options(result, OVERWRITE.format(folder="--output"))
     add_model_hints(result)
     graph = result.add_argument_group("graph")
     graph.add_argument(BATCH, action=Joined, type=batch, default=1, metavar="N", help=batch_help())
@@ -119,6 +121,8 @@ def parser() -> argparse.ArgumentParser:
 
 def work(arguments: argparse.Namespace) -> int:
     """Do what the arguments ask for; returns the exit code."""
+    models = filter(None, (arguments.model, arguments.describe, arguments.verify_artifact))
+    check_file_option("--json", arguments.json, files_read(arguments, models))
     # Before PyTorch is loaded, which converters load as well.
     wait_passively()
     if arguments.describe:

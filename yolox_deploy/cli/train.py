@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from yolox_deploy.architectures import ARCHITECTURES
 from yolox_deploy.cli.common import given, image_size, make_parser, run_command
+from yolox_deploy.cli.outputs import check_file_option
 from yolox_deploy.cli.parser import add_options
 from yolox_deploy.errors import UsageError
 from yolox_deploy.files import write_document
@@ -102,6 +103,8 @@ def parser() -> argparse.ArgumentParser:
 
 def train(arguments: argparse.Namespace) -> int:
     """Train, or continue a run, and show the progress."""
+    read = [*arguments.data, *arguments.val, *([arguments.weights] if arguments.weights else [])]
+    check_file_option("--json", arguments.json, read)
     # Before PyTorch is loaded: its threads would take the cores from the data workers.
     wait_passively()
     require("torch", "training needs torch", 'pip install "yolox-deploy[train]"')

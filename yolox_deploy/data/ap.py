@@ -49,9 +49,10 @@ class AveragePrecision:
 class CocoDataset:
     """Annotated pictures that AP is measured on, checked when they are opened.
 
-    ``pictures`` is image id to file, ``categories`` name to id, ``truth`` the annotations.  Raises
-    :class:`InputFileError` if a file is missing, is no COCO data set or has no annotations, and
-    :class:`MissingPackageError` without ``pycocotools``.
+    ``pictures`` is image id to file, ``categories`` name to id, ``truth`` the annotations,
+    ``notes`` sentences on what is odd about them.  Raises :class:`InputFileError` if a file is
+    missing, is no COCO data set or has no annotations, and :class:`MissingPackageError` without
+    ``pycocotools``.
     """
 
     def __init__(self, annotations: Path, images: Path) -> None:
@@ -63,9 +64,10 @@ class CocoDataset:
         truth = document.truth()
         if truth is None:
             raise InputFileError(
-                f"{annotations}: its images have no annotations, so AP cannot be measured"
+                f"{annotations}: its images have no annotations, crowds aside, so AP is undefined"
             )
         self.truth = truth
+        self.notes = document.oddities()
 
     def category_ids(self, names: Sequence[str]) -> list[int]:
         """Return the category id of each class, see :func:`match_categories`."""

@@ -135,11 +135,25 @@ class CocoDocument:
                     ) from error
         return [list(images)]
 
+    def oddities(self) -> list[str]:
+        """Return sentences on annotations that AP counts in a way that may surprise."""
+        known = {image.id for image in self.images}
+        lost = sum(row.image_id not in known for row in self.annotations)
+        flat = sum(min(row.bbox[2:]) <= 0 and not row.is_crowd for row in self.annotations)
+        notes = []
+        if lost:
+            notes.append(f"{lost} annotations are of images that are not listed: left out")
+        if flat:
+            notes.append(
+                f"{flat} annotated boxes have no width or height: no detection can match them"
+            )
+        return [f"{self.path}: {note}" for note in notes]
+
     def truth(self, image_ids: Collection[int] | None = None) -> dict[str, Any] | None:
         """Return what AP compares results with, see :func:`yolox_deploy.data.ap.average_precision`.
 
         ``image_ids`` are the images to compare (default: all).  ``None`` if nothing is annotated in
-        them.
+        them but crowds, for which AP is not defined.
         """
         images = self.numbered()
         wanted = images.keys() if image_ids is None else images.keys() & set(image_ids)
@@ -148,7 +162,7 @@ class CocoDocument:
             for number, annotation in enumerate(self.annotations, 1)
             if isinstance(annotation.image_id, int) and annotation.image_id in wanted
         ]
-        if not annotations:
+        if all(annotation["iscrowd"] for annotation in annotations):
             return None
         sizes = {i: images[i].size for i in images if i in wanted}
         return {
@@ -182,6 +196,7 @@ def read_coco(path: Path, fields: Sequence[str] = ()) -> CocoDocument:
         _check_distinct("category", categories)
         entries = enumerate(content.get("annotations") or ())
         annotations = [_annotation(i, entry, fields) for i, entry in entries]
+        _check_categories(annotations, dict(categories))
     except _WrongEntryError as error:
         raise refused(path, str(error)) from error
     return CocoDocument(path, images, annotations, dict(categories))
@@ -190,6 +205,7 @@ def read_coco(path: Path, fields: Sequence[str] = ()) -> CocoDocument:
 def _content(path: Path) -> dict[str, Any]:
     """Return the parsed file, in which the three lists were found."""
     try:
+        # Some editors put a byte-order mark before the text.
         content = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise InputFileError(f"{path}: cannot be read: {error.strerror}") from error
@@ -296,6 +312,16 @@ def _is_finite(value: Any) -> bool:
 def _shown(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:60]}..."
+
+
+def _check_categories(annotations: Sequence[CocoAnnotation], known: Mapping[int, str]) -> None:
+    """Refuse an annotation whose category has no name: AP would leave it out without a word."""
+    for index, annotation in enumerate(annotations):
+        if annotation.category_id not in known:
+            raise _WrongEntryError(
+                f"annotations[{index}]: the category id {annotation.category_id} is not in the "
+                "list of categories"
+            )
 
 
 def _check_distinct(kind: str, pairs: Iterable[tuple[Id, str | None]]) -> None:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from yolox_deploy.errors import InputFileError, UsageError
 from yolox_deploy.export.targets import target_of
 from yolox_deploy.export.verify import Reference, Verification, load_pictures, verify
-from yolox_deploy.files import reported_as_output_error, workplace
+from yolox_deploy.files import full_disk_reported, put, reported_as_output_error, workplace
 from yolox_deploy.models.checkpoint import load_checkpoint
 from yolox_deploy.runtimes.content import difference
 from yolox_deploy.runtimes.registry import CHECKPOINT_SUFFIXES, backend_for
@@ -92,10 +92,16 @@ def verify_artifact(
 def _rewrite(artifact: Path, spec: ModelSpec) -> None:
     """Put the spec into a copy of the artifact's files, and rename the copies over them."""
     row = target_of(artifact)
-    with workplace(artifact.parent) as place, reported_as_output_error(artifact):
-        for file in row.files(artifact):
+    files = row.files(artifact)
+    size = sum(file.stat().st_size for file in files)
+    with (
+        workplace(artifact.parent) as place,
+        full_disk_reported(artifact.parent, size),
+        reported_as_output_error(artifact),
+    ):
+        for file in files:
             shutil.copy2(file, place)
         main = place / artifact.name
         row.embed(main, spec)
         for file in row.files(main):
-            file.replace(artifact.with_name(file.name))
+            put(file, artifact.with_name(file.name))

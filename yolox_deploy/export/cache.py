@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from yolox_deploy.errors import ModelWarning, UsageError
 from yolox_deploy.export.options import ExportOptions, artifact_name
 from yolox_deploy.export.targets import HUB, TARGETS, Target
-from yolox_deploy.files import cache_folder, sha256_of
+from yolox_deploy.files import cache_folder, is_whole, seal, sha256_of
 from yolox_deploy.packages import require
 from yolox_deploy.runtimes import BACKENDS, CHECKPOINT_SUFFIXES
 from yolox_deploy.spec import SpecHints
@@ -34,9 +34,9 @@ def exported(
 
     A checkpoint is exported the first time, for exactly ``batch`` pictures per call (``None``: any
     number).  The artifact is kept in the cache folder under the checkpoint's content, the options,
-    and where it matters the machine.  ``auto`` is the first backend that can run here; where none
-    can, and for a backend that opens checkpoints, the checkpoint is returned.  One export ships
-    with the package.
+    and where it matters the machine; if a file of it is damaged, it is exported again.  ``auto`` is
+    the first backend that can run here; where none can, and for a backend that opens checkpoints,
+    the checkpoint is returned.  One export ships with the package.
 
     Raises :class:`UsageError` for a backend that no target writes files for,
     :class:`MissingPackageError` without PyTorch, and what the export raises.
@@ -63,11 +63,16 @@ def exported(
         return BUNDLED_ONNX
     name = artifact_name(model.stem, "fp16" if fp16 else "fp32")
     artifact = cache_folder() / "exports" / _key(model, target, options) / (name + target.suffix)
-    if not artifact.is_file():
+    if not is_whole(artifact):
         from yolox_deploy.export.pipeline import export_model
 
-        (result,) = export_model(model, [target.name], options, artifact.parent)
-        for note in result.verification.notes if verify else ():
+        if artifact.is_file():
+            note = f"{artifact} was damaged or not finished: it is made again"
+            warnings.warn(note, ModelWarning, stacklevel=2)
+        wanted = replace(options, overwrite=True)
+        results = export_model(model, [target.name], wanted, artifact.parent)
+        seal(artifact, target.files(artifact))
+        for note in (note for r in results if verify for note in r.verification.notes):
             warnings.warn(note, ModelWarning, stacklevel=2)
     return artifact
 

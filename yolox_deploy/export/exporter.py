@@ -20,7 +20,7 @@ from yolox_deploy.export.results import ExportResult
 from yolox_deploy.export.tails import with_tail
 from yolox_deploy.export.targets import HUB, Target
 from yolox_deploy.export.verify import Reference, Verification, verify
-from yolox_deploy.files import reported_as_output_error
+from yolox_deploy.files import check_space, full_disk_reported, put, reported_as_output_error
 from yolox_deploy.models.checkpoint import Checkpoint
 from yolox_deploy.runtimes.base import Runtime
 from yolox_deploy.runtimes.registry import BACKENDS
@@ -88,13 +88,17 @@ class Exporter:
             notes += [note] if note else []
         graph = with_tail(graph, spec)
         main = self.place / f"{artifact_name(spec.name, spec.precision)}{row.suffix}"
-        with reported_as_output_error(output):
+        size = graph.ByteSize()
+        with full_disk_reported(output, size), reported_as_output_error(output):
             row.convert(graph, spec, main)
             spec = replace(spec, tools=_tool_versions(row))
             row.embed(main, spec)
             verification = self.verify(row, main, graph, output / main.name)
             spec = replace(spec, verification=verification.record())
             row.embed(main, spec)
+            if verification.status == "failed":
+                # A converter may not have noticed that it could not write everything.
+                check_space(output, size)
             ok = verification.status != "failed" or self.options.allow_unverified
             path, size = self.move(row, main, output, "" if ok else UNVERIFIED)
         seconds = perf_counter() - start
@@ -181,7 +185,7 @@ class Exporter:
         files = row.files(main)
         size = sum(file.stat().st_size for file in files)
         for file in files:
-            file.replace(output / (stem + mark + file.name.removeprefix(stem)))
+            put(file, output / (stem + mark + file.name.removeprefix(stem)))
         return output / f"{stem}{mark}{row.suffix}", size
 
 

@@ -25,8 +25,9 @@ class ExportOptions:
     any number.  ``decode`` puts the decoding of boxes into the graph, ``nms`` also the suppression,
     at the two thresholds.  ``pictures`` is a folder for the verification (``None``: the drawn
     pictures that ship with the package).  ``scale_stem`` and ``simplify`` can be turned off to
-    study their effect.  ``settings`` are the values of settings that only some targets take, such
-    as ``{"workspace": 512}``; each target declares its own.
+    study their effect.  ``overwrite`` lets artifacts replace files.  ``settings`` are the values of
+    settings that only some targets take, such as ``{"workspace": 512}``; each target declares its
+    own.
     """
 
     hints: SpecHints = field(default_factory=SpecHints)
@@ -43,6 +44,7 @@ class ExportOptions:
     verify: bool = True
     pictures: Path | None = None
     allow_unverified: bool = False
+    overwrite: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 

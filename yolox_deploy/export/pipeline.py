@@ -10,7 +10,7 @@ from typing import Any
 from yolox_deploy.errors import MissingPackageError, UsageError, YoloxDeployError, suggest
 from yolox_deploy.export.exporter import Exporter, Report
 from yolox_deploy.export.onnx import check_opset
-from yolox_deploy.export.options import ExportOptions, requested_spec
+from yolox_deploy.export.options import ExportOptions, artifact_name, requested_spec
 from yolox_deploy.export.results import ExportResult, NotBuiltError, UnverifiedError
 from yolox_deploy.export.targets import HUB, TARGETS, Target, all_settings, takers
 from yolox_deploy.export.targets.base import Advance, ignore_progress
@@ -18,6 +18,7 @@ from yolox_deploy.export.verify import Reference, load_pictures
 from yolox_deploy.files import workplace
 from yolox_deploy.models.checkpoint import load_checkpoint
 from yolox_deploy.runtimes.registry import BACKENDS
+from yolox_deploy.sinks.outputs import check_apart, check_folder, check_new
 
 
 def export_model(
@@ -31,8 +32,9 @@ def export_model(
     """Export ``checkpoint`` to every target in the folder ``output``, and verify each artifact.
 
     ``report`` is told each stage as it begins, ``advance`` how far a converter is, if it says so.
-    Files get their names only when they are whole and verified.  An artifact that fails keeps a
-    name with ``.unverified`` in it, unless ``options.allow_unverified``.
+    Files get their names only when they are whole and verified, and replace no other files unless
+    ``options.overwrite``.  An artifact that fails keeps a name with ``.unverified`` in it, unless
+    ``options.allow_unverified``.
 
     Raises :class:`UnverifiedError` (with all results) if an artifact failed.  Whatever can be
     known beforehand is refused before anything is written.  A converter that fails raises
@@ -63,6 +65,12 @@ def export_model(
     spec = requested_spec(loaded, options)
     for row in asked_for:
         row.check(spec)
+    check_folder(output)
+    name = artifact_name(spec.name, spec.precision)
+    files = [file for row in rows for file in row.files(output / f"{name}{row.suffix}")]
+    check_apart({"--output": files}, [checkpoint])
+    if not options.overwrite:
+        check_new(files)
     reference = None
     if options.verify:
         report("running the checkpoint on the verification pictures")

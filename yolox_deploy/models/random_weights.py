@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from yolox_deploy.architectures import architecture
-from yolox_deploy.files import ASSETS, cache_folder, make_folder, workplace
+from yolox_deploy.files import ASSETS, cache_folder, is_whole, seal
 from yolox_deploy.models.heads import start_scores
 from yolox_deploy.models.network import build_network
+from yolox_deploy.models.saving import save_checkpoint
 from yolox_deploy.pictures.convention import RAW_INPUT
 from yolox_deploy.pictures.images import read_image
 from yolox_deploy.pictures.letterbox import Letterbox
@@ -29,7 +30,7 @@ def random_checkpoint(name: str) -> Path:
     """
     arch = architecture(name)
     path = cache_folder() / f"random_{CACHE_VERSION}" / f"yolox_{arch.name}.pth"
-    if path.is_file():
+    if is_whole(path):
         return path
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
@@ -42,9 +43,8 @@ def random_checkpoint(name: str) -> Path:
         with torch.no_grad():
             network(bundled_pictures())
         start_scores(network.head)
-    with workplace(make_folder(path.parent)) as place:
-        torch.save({"model": network.state_dict()}, place / path.name)
-        (place / path.name).replace(path)
+    save_checkpoint(path, {"model": network.state_dict()})
+    seal(path, [path])
     return path
 
 

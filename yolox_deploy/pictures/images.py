@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -218,29 +218,52 @@ def find_images(sources: Iterable[str | os.PathLike[str]]) -> list[Path]:
     """Return the pictures that files, folders (searched through) and globs name, in order.
 
     A file that is named is taken whatever its suffix; folders and globs give only files with a
-    picture's suffix.  Raises :class:`ImageError` for a source that gives nothing.
+    picture's suffix.  Links to pictures are followed, links to folders inside a folder are not.  A
+    picture that is reached by several paths is there once, under the first of them.  Raises
+    :class:`ImageError` for a source that gives nothing.
     """
-    found: dict[Path, None] = {}
+    found: dict[str, Path] = {}
     for source in sources:
         path = Path(source)
         if os.path.isdir(path):
-            matches = [p for p in sorted(path.rglob("*")) if is_image_name(p)]
+            matches = [p for p in sorted(_below(path)) if is_image_name(p)]
             problem = "a folder without pictures"
         elif os.path.isfile(path):
             matches, problem = [path], ""
         else:
-            matches = [
-                p
-                for p in map(Path, sorted(glob.glob(str(source), recursive=True)))
-                if is_image_name(p)
-            ]
+            matches = [p for p in map(Path, sorted(_matching(str(source)))) if is_image_name(p)]
             problem = "no such file, and no picture matches it"
         if not matches:
             raise ImageError(
                 f"{source}: {problem} (looked for {', '.join(sorted(IMAGE_SUFFIXES))})"
             )
-        found.update(dict.fromkeys(matches))
-    return list(found)
+        for match in matches:
+            found.setdefault(os.path.realpath(match), match)
+    return list(found.values())
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """Yield every file below a folder; links to folders are not followed, so that it ends."""
+    for place, _, names in os.walk(folder):
+        yield from (Path(place, name) for name in names)
+
+
+def _matching(pattern: str) -> Iterator[str]:
+    """Yield the paths that match a pattern, in which ``**`` stands for folders in folders.
+
+    Unlike :func:`glob.glob` it follows no links to folders in the place of ``**``: several of them
+    that lead back would give more paths than can be counted.
+    """
+    parts = Path(pattern).parts
+    if "**" not in parts:
+        yield from glob.iglob(pattern)
+        return
+    place = parts.index("**")
+    rest = parts[place + 1 :] or ("*",)
+    for start in glob.iglob(os.path.join(*parts[:place])) if place else ["."]:
+        for folder, inside, _ in os.walk(start):
+            inside[:] = [name for name in inside if not name.startswith(".")]
+            yield from _matching(os.path.join(glob.escape(folder), *rest))
 
 
 def is_image_name(path: Path) -> bool:

@@ -82,6 +82,22 @@ class Backend:
         return runtime
 
 
+# What a model of a suffix may consist of beside its main file, by that file's name and stem.
+BESIDE = {
+    ".xml": ("{stem}.bin",),
+    ".param": ("{stem}.bin", "{stem}.json"),
+    ".engine": ("{name}.json",),
+    ".onnx": ("{name}.data", "{name}_data"),
+}
+
+
+def files_of(model: Path) -> list[Path]:
+    """Return every file that a model may consist of, the main file first."""
+    beside = BESIDE.get(model.suffix.lower(), ())
+    names = (text.format(name=model.name, stem=model.stem) for text in beside)
+    return [model, *map(model.with_name, names)]
+
+
 # In the order in which backend="auto" prefers them.
 BACKENDS: Registry[Backend] = Registry(
     "backend",

@@ -26,7 +26,8 @@ __all__ += ["CocoSink", "CsvSink", "JsonSink", "PictureSink", "YoloSink"]
 class SinkKind:
     """One row: the option's name, the class, and what the help says.
 
-    ``metavar`` is ``FILE`` or ``DIR``.  A sink with a ``default`` writes there without being asked.
+    ``metavar`` is ``FILE`` or ``DIR``.  A sink with a ``default`` writes to a folder of this name
+    without being asked, or to the first of NAME_2, NAME_3, ... that is free.
     """
 
     name: str
@@ -36,7 +37,10 @@ class SinkKind:
     default: Path | None = None
 
 
-PICTURES_HELP = "folder for annotated pictures (default: detections)"
+PICTURES_HELP = (
+    "folder for annotated pictures (default: detections, or if it is there already detections_2, "
+    "detections_3, ...)"
+)
 JSON_HELP = "write all detections as JSON, to the standard output for -"
 SINKS: Registry[SinkKind] = Registry(
     "sink",

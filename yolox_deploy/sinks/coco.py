@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yolox_deploy.data.categories import default_category_ids
-from yolox_deploy.files import write_result
+from yolox_deploy.files import write_atomically
 from yolox_deploy.sinks.base import Sink
 from yolox_deploy.tasks import Detections
 
@@ -58,4 +58,4 @@ class CocoSink(Sink):
         ]
         content = {"images": self.images, "annotations": self.annotations}
         content["categories"] = categories
-        write_result(self.path, json.dumps(content, ensure_ascii=False) + "\n")
+        write_atomically(self.path, json.dumps(content, ensure_ascii=False) + "\n")

@@ -17,10 +17,12 @@ from yolox_deploy.tasks import Detections
 class PictureSink(FolderSink):
     """Annotated pictures; PNG stays PNG, everything else becomes JPEG."""
 
+    def suffix(self, source: Path) -> str:
+        return ".png" if source.suffix.lower() == ".png" else ".jpg"
+
     def add(self, source: Path, image: NDArray[np.uint8], found: Detections) -> None:
-        suffix = ".png" if source.suffix.lower() == ".png" else ".jpg"
-        file = self.file_for(source, suffix)
-        good, data = cv2.imencode(suffix, found.draw(image))
+        file = self.file_for(source)
+        good, data = cv2.imencode(file.suffix, found.draw(image))
         if not good:
             raise OutputError(f"cannot write {file}: OpenCV cannot encode it")
         write_atomically(file, data.tobytes())
@@ -29,6 +31,9 @@ class PictureSink(FolderSink):
 class YoloSink(FolderSink):
     """One text file per picture: class id, relative centre x, y, width, height, score."""
 
+    def suffix(self, source: Path) -> str:
+        return ".txt"
+
     def add(self, source: Path, image: NDArray[np.uint8], found: Detections) -> None:
         lines = [f"{line}\n" for line in found.to_yolo()]
-        write_atomically(self.file_for(source, ".txt"), "".join(lines))
+        write_atomically(self.file_for(source), "".join(lines))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from yolox_deploy.files import write_document, write_result
+from yolox_deploy.files import write_atomically, write_document
 from yolox_deploy.sinks.base import Sink
 from yolox_deploy.tasks import Detections
 
@@ -50,4 +50,4 @@ class CsvSink(Sink):
     def finish(self) -> None:
         if self.header is None:
             self.writer.writerow(("image", *Detections.header))
-        write_result(self.path, self.text.getvalue())
+        write_atomically(self.path, self.text.getvalue())

@@ -22,10 +22,11 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 from torch.utils.data import DataLoader
 
 from yolox_deploy.data.ap import require_pycocotools
-from yolox_deploy.errors import OutputError, UsageError, YoloxDeployError
-from yolox_deploy.files import make_folder
+from yolox_deploy.errors import UsageError, YoloxDeployError
 from yolox_deploy.models import YOLOX
+from yolox_deploy.models.saving import save_checkpoint
 from yolox_deploy.pictures.convention import LEGACY_INPUT, RAW_INPUT
+from yolox_deploy.sinks.outputs import check_folder, check_new
 from yolox_deploy.training.data.augment import Sample
 from yolox_deploy.training.data.batches import EpochRequests, batch_loader, batches
 from yolox_deploy.training.data.pictures import CocoPictures, CocoSource
@@ -41,9 +42,11 @@ from yolox_deploy.training.weights import (
     load_optimizer,
     load_run,
     reported_as_damaged,
-    save_checkpoint,
 )
 
+# What a run writes into its folder, and what to do where an earlier run has left such files.
+FILES = ("last.pth", "best.pth", "results.csv", "results.json", "results.png")
+ANOTHER_FOLDER = "continue that run with --resume, or choose another --output"
 ALONE = Processes(0, 1, torch.device("cpu"))
 LOSS_NAMES = [field.name for field in fields(Losses)]
 
@@ -57,7 +60,8 @@ class Trainer:
 
     ``Trainer(settings, output).fit()`` trains; ``Trainer.resume(output).fit()`` continues after the
     last complete epoch.  The constructor opens data and weights, and raises
-    :class:`InputFileError`, :class:`CheckpointError`, :class:`UsageError`, :class:`OutputError`.
+    :class:`InputFileError`, :class:`CheckpointError`, :class:`UsageError`, and :class:`OutputError`
+    for a folder that holds the files of another run (unless it is ``resumed``).
     """
 
     def __init__(
@@ -66,7 +70,12 @@ class Trainer:
         output: Path,
         processes: Processes = ALONE,
         reporter: Reporter | None = None,
+        *,
+        resumed: bool = False,
     ) -> None:
+        if not resumed:
+            check_new([output / name for name in FILES], ANOTHER_FOLDER)
+        check_folder(output)
         self.processes = processes
         self.device = processes.device
         self.output = output
@@ -83,7 +92,6 @@ class Trainer:
             require_pycocotools()
             self.val = self._open_data("validation", settings.val, self.data.names)
         self._build(run)
-        make_folder(output)
 
     @classmethod
     def resume(
@@ -102,7 +110,8 @@ class Trainer:
         content = load_run(last)
         with reported_as_damaged(last):
             settings = replace(settings_from_plain(content["settings"]), **changes)
-        trainer = cls(replace(settings, weights=None), output, processes, reporter)
+        start = replace(settings, weights=None)
+        trainer = cls(start, output, processes, reporter, resumed=True)
         with reported_as_damaged(last):
             trainer.network.load_state_dict(content["raw_model"])
             trainer.average.network.load_state_dict(content["model"])
@@ -148,11 +157,6 @@ class Trainer:
         Raises :class:`DivergedError`, :class:`ImageError` and :class:`OutputError`.  After an
         error, and after Ctrl-C, ``last.pth`` is that of the last complete epoch.
         """
-        if not self.history and (self.output / "last.pth").exists():
-            raise OutputError(
-                f"{self.output} holds the last.pth of another run: resume it, or choose another"
-                " output folder"
-            )
         cuda = self.device.type == "cuda"
         workers = self.run.settings.workers
         loader = batch_loader(self.data, self.requests, workers, pin_memory=cuda)

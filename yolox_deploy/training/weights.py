@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,8 +12,7 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import nn
 
-from yolox_deploy.errors import CheckpointError, InputFileError, OutputError, YoloxDeployError
-from yolox_deploy.files import reported_as_output_error, workplace
+from yolox_deploy.errors import CheckpointError, InputFileError, YoloxDeployError
 from yolox_deploy.models import YOLOX, build_network
 from yolox_deploy.models.checkpoint import Checkpoint
 from yolox_deploy.models.heads import start_scores
@@ -79,23 +77,6 @@ class WeightAverage(Generic[Network]):
                 average.lerp_(present[key], weight)
             else:
                 average.copy_(present[key])
-
-
-def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
-    """Write ``content`` (tensors and plain values) in Megvii's container, whole or not at all.
-
-    Raises :class:`OutputError`; whatever stood at ``path`` before is then untouched.
-    """
-    with workplace(path.parent) as place, reported_as_output_error(path):
-        draft = place / path.name
-        with draft.open("wb") as file:
-            try:
-                torch.save(content, file)
-            except RuntimeError as error:  # what PyTorch makes of a full disk
-                raise OutputError(f"cannot write {path}: {error}") from error
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from yolox_deploy.benchmarks.needs import require
 from yolox_deploy.benchmarks.scenarios import SCENARIOS
 from yolox_deploy.benchmarks.scenarios.base import Table
 from yolox_deploy.errors import ExtensionError, InputFileError
-from yolox_deploy.files import write_result
+from yolox_deploy.files import write_atomically
 from yolox_deploy.records import Record, Schema, Words
 from yolox_deploy.terminal import note, print_line, print_table
 
@@ -76,7 +76,7 @@ class Report(Record):
 
     def write(self, path: Path) -> None:
         """Write the report as JSON; raises :class:`OutputError`."""
-        write_result(path, json.dumps(self.to_json(), allow_nan=False) + "\n")
+        write_atomically(path, json.dumps(self.to_json(), allow_nan=False) + "\n")
 
     @classmethod
     def read(cls, path: Path) -> Report:

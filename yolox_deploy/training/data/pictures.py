@@ -165,9 +165,4 @@ def _class_index(document: CocoDocument, names: Sequence[str]) -> dict[int, int]
                 f"{document.path}: class {name!r} is none of the {len(names)} classes to train"
                 f" ({', '.join(names)})"
             )
-    if unknown := used - index.keys():
-        raise InputFileError(
-            f"{document.path}: annotations use category ids without a category:"
-            f" {', '.join(map(str, sorted(unknown)))}"
-        )
     return index

@@ -24,8 +24,9 @@ from yolox_deploy.benchmarks.scenarios.loadgen.runner import MultiStream, Offlin
 from yolox_deploy.benchmarks.scenarios.loadgen.server import Server
 from yolox_deploy.benchmarks.scenarios.loadgen.under_test import require_loadgen
 from yolox_deploy.data.ap import CocoDataset
-from yolox_deploy.errors import UsageError
+from yolox_deploy.errors import OutputError, UsageError
 from yolox_deploy.files import STANDARD_OUTPUT
+from yolox_deploy.sinks.outputs import check_folder, free_folder
 
 RESULT = LoadgenResult
 TRAFFIC: dict[str, Traffic] = {
@@ -72,7 +73,8 @@ def add_arguments(group: Any) -> None:
         "--logs",
         type=Path,
         metavar="DIR",
-        help="folder for LoadGen's logs (default: beside --json, else ./loadgen_logs)",
+        help="folder for LoadGen's logs, new or empty (default: NAME_loadgen_logs beside --json "
+        "NAME.json, or loadgen_logs; if it is there already, with _2, _3, ... at its end)",
     )
 
 
@@ -89,12 +91,19 @@ def check(arguments: argparse.Namespace) -> None:
         )
     if arguments.data and len(arguments.images or ()) != 1:
         raise UsageError(f"--data {arguments.data} needs --images DIR, the folder of its pictures")
+    open_data(arguments)
+    log_folder(arguments)
+
+
+def open_data(arguments: argparse.Namespace) -> CocoDataset | None:
+    """Return the annotated pictures, if there are any, checked."""
+    return CocoDataset(arguments.data, Path(arguments.images[0])) if arguments.data else None
 
 
 def measure(context: Context) -> LoadgenResult:
     """Test every system; with a data set in LoadGen's accuracy mode, too."""
     arguments = context.arguments
-    dataset = CocoDataset(arguments.data, Path(arguments.images[0])) if arguments.data else None
+    dataset = open_data(arguments)
     traffic, logs = TRAFFIC[context.scenario], log_folder(arguments)
     tests = []
     for number, system in enumerate(context.systems, 1):
@@ -107,7 +116,12 @@ def measure(context: Context) -> LoadgenResult:
 
 
 def log_folder(arguments: argparse.Namespace) -> Path:
-    """Return the folder for LoadGen's logs."""
+    """Return the folder for LoadGen's logs, a new or empty one; raises :class:`OutputError`."""
     report: Path | None = None if arguments.json == STANDARD_OUTPUT else arguments.json
     beside = report and report.with_name(f"{report.stem}_loadgen_logs")
-    return Path(arguments.logs or beside or "loadgen_logs")
+    wanted = Path(arguments.logs or beside or "loadgen_logs")
+    folder = free_folder(wanted)
+    if arguments.logs and folder != wanted:
+        raise OutputError(f"cannot write {wanted}: something is in it; name another folder")
+    check_folder(folder)
+    return folder

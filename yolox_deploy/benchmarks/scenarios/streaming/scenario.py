@@ -21,6 +21,7 @@ from yolox_deploy.benchmarks.scenarios.streaming.result import StreamingResult
 from yolox_deploy.benchmarks.scenarios.streaming.streamer import Streamer
 from yolox_deploy.benchmarks.scenarios.streaming.streams import SCHEDULES
 from yolox_deploy.data.ap import require_pycocotools
+from yolox_deploy.data.coco import read_coco
 from yolox_deploy.errors import UsageError
 
 RESULT = StreamingResult
@@ -74,6 +75,9 @@ def check(arguments: argparse.Namespace) -> None:
             "streaming needs frames: --video FILE, or --data COCO_JSON --images DIR with pictures "
             "in order"
         )
+    if arguments.data:
+        # Long before it is used: a file that cannot be used must not end hours of work.
+        read_coco(arguments.data)
 
 
 def measure(context: Context) -> StreamingResult:

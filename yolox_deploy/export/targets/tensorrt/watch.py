@@ -43,17 +43,24 @@ def interruptible() -> Iterator[threading.Event]:
     An exception that passes through the builder's own frames would end the process.
     """
     interrupted = threading.Event()
+    told: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield interrupted
         return
 
     def remember(number: int, frame: FrameType | None) -> None:
+        told.append(number)
         interrupted.set()
 
-    before = signal.signal(signal.SIGINT, remember)
+    # Whatever a program turns into an exception, such as SIGTERM on the command line.
+    held = {n for n in signal.valid_signals() if callable(signal.getsignal(n))}
+    before: dict[int, Any] = {n: signal.signal(n, remember) for n in held | {signal.SIGINT}}
     try:
         yield interrupted
     finally:
-        signal.signal(signal.SIGINT, before or signal.SIG_DFL)
-    if interrupted.is_set():
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
+    if signal.SIGINT in told:
         raise KeyboardInterrupt
+    for number in told:
+        signal.raise_signal(number)
