@@ -59,7 +59,7 @@ def demo(arguments: argparse.Namespace) -> int:
                 result.target,
                 result.path.name,
                 f"{result.size / 1e6:.1f} MB",
-                "verified" if result.verification.status == "passed" else "NOT VERIFIED",
+                result.verification.status,
                 ", ".join(f"{d.name} {d.score:.3f}" for d in found) or "nothing",
                 f"{milliseconds:.0f} ms",
                 str(drawing),

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from yolox_deploy.errors import UsageError
 from yolox_deploy.spec import ModelSpec
 from yolox_deploy.tasks import Candidates, Detections, task_of
+from yolox_deploy.tasks.boxes import FAINTEST
 from yolox_deploy.tasks.classes import Classes, class_ids_of, is_integer
 from yolox_deploy.tasks.nms import nms
 
@@ -50,7 +51,7 @@ class Thresholds:
 
 
 # The original's evaluation: everything above noise, a lenient NMS, boxes as the network gives them.
-EVALUATION = Thresholds(0.001, 0.65, max_detections=None, clip=False)
+EVALUATION = Thresholds(FAINTEST, 0.65, max_detections=None, clip=False)
 
 
 class Postprocess:

@@ -54,6 +54,22 @@ def test_the_table_says_the_same(command: Any) -> None:
     assert "pycocotools" in found.out
 
 
+def test_an_artifact_is_told_with_what_runs_it_and_what_is_proven(
+    command: Any, onnx_nano: Path, tiny_pth: Path
+) -> None:
+    found = command("yolox-doctor", "--json", "--model", onnx_nano)
+    (model,) = json.loads(found.out)["models"]
+    assert model == {
+        "model": str(onnx_nano),
+        "runs on": "onnxruntime, fp32",
+        "verification": "not run",
+        "what to do": f"yolox-export --verify-artifact {onnx_nano} --model CHECKPOINT",
+    }
+    found = command("yolox-doctor", "--model", tiny_pth.parent / "missing.onnx")
+    assert found.code == 3
+    assert "missing.onnx" in found.err
+
+
 @pytest.mark.parametrize("name", BACKENDS)
 def test_a_missing_engine_is_told_with_its_pip_line(name: str, process: Any) -> None:
     row = BACKENDS[name]

@@ -29,7 +29,7 @@ def test_one_command_exports_verifies_and_prints_a_table(
     )
     assert found.code == 0, found.err
     header, rule, *rows = found.out.splitlines()
-    assert header.split() == ["target", "artifact", "size", "time", "verified"]
+    assert header.split() == ["target", "artifact", "size", "time", "verification"]
     assert set(rule) == {"-", " "}
     assert [row.split()[0] for row in rows] == RUN
     for row, target in zip(rows, map(TARGETS.__getitem__, RUN), strict=True):
@@ -37,7 +37,7 @@ def test_one_command_exports_verifies_and_prints_a_table(
         assert str(path) in row
         size = sum(file.stat().st_size for file in target.files(path)) / 1e6
         assert f"{size:.2f} MB" in row
-        assert re.search(r"yes: \d+ detections agree on \d+ pictures, scores within", row)
+        assert re.search(r"passed: \d+ detections agree on \d+ pictures, scores within", row)
         with Detector(path, target.backend) as detector:
             assert detector(dog_path)[0].score == pytest.approx(0.855, abs=0.002)
     stages = stages_of(found.err)
@@ -59,7 +59,7 @@ def test_a_failing_artifact_is_shown_named_and_ends_with_5(
     export += ("--output", tmp_path)
     found = command(*export)
     assert found.code == 5
-    assert "NO: with plain 0..255 input" in found.out
+    assert "failed: with plain 0..255 input" in found.out
     last = found.err.splitlines()[-1]
     assert last.startswith("yolox-export: onnx: ")
     assert "add --legacy" in last
@@ -69,7 +69,7 @@ def test_a_failing_artifact_is_shown_named_and_ends_with_5(
 
     found = command(*export, "--allow-unverified")
     assert found.code == 0
-    assert "NO: with plain 0..255 input" in found.out
+    assert "failed: with plain 0..255 input" in found.out
     assert (tmp_path / "yolox_nano_legacy.onnx").stat().st_size > 1e6
 
 

@@ -33,7 +33,7 @@ def documented() -> set[int]:
 def test_every_exit_code_is_documented() -> None:
     used = {kind.exit_code for kind in kinds(YoloxDeployError)}
     signals = {common.HUNG_UP, common.INTERRUPTED, common.TERMINATED}
-    assert used | signals | {0, common.SOME_UNREADABLE} == documented()
+    assert used | signals | {0, common.SOME_UNREADABLE, common.WITHOUT_PROOF} == documented()
 
 
 @every_command

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from yolox_deploy.errors import DeviceError, UsageError
+from yolox_deploy import Detector
+from yolox_deploy.errors import DeviceError, ModelWarning, UsageError
 from yolox_deploy.export import TARGETS, ExportOptions, ExportResult, artifact
 from yolox_deploy.export.artifact import verify_artifact
 from yolox_deploy.export.targets import target_of
@@ -17,6 +19,8 @@ from yolox_deploy.runtimes import BACKENDS
 from yolox_deploy.runtimes.base import Opened
 from yolox_deploy.runtimes.gpu import why_no_gpu
 from yolox_deploy.runtimes.tensorrt.sidecar import EngineRecord, read_sidecar
+from yolox_deploy.tasks.describe import describe
+from yolox_deploy.tasks.proof import proofs
 
 no_gpu = pytest.mark.skipif(not why_no_gpu(), reason="here engines run")
 
@@ -43,6 +47,51 @@ def test_an_artifact_that_is_there_is_verified_and_says_so(
         assert runtime.spec == found.spec
         assert runtime.spec.verification is not None
         assert runtime.spec.verification["status"] == "passed"
+
+
+def test_an_artifact_keeps_one_proof_for_each_precision_that_was_executed(
+    made_once: Any, built: list[str], nano_pth: Path, tmp_path: Path, recwarn: Any
+) -> None:
+    path = copied(made_once(nano_pth, built, ExportOptions())["ncnn"], tmp_path)
+    lower = {"backend": "ncnn", "precision": "bf16"}
+    with pytest.warns(ModelWarning, match=r"verified in fp32, and now it runs in bf16") as notes:
+        Detector(path, **lower).close()
+    (command,) = (str(note.message).partition("to verify it: ")[2] for note in notes)
+    words = f"yolox-export --verify-artifact {path} --model CHECKPOINT --precision bf16"
+    assert command == words
+
+    found = verify_artifact(path, nano_pth, precision="bf16")
+    assert (found.verification.status, found.verification.precision) == ("passed", "bf16")
+    engine = importlib.metadata.version("ncnn")
+    assert [
+        (p.verdict, p.precision, p.backend, p.engine, p.device) for p in proofs(found.spec)
+    ] == [
+        ("passed", "fp32", "ncnn", engine, "cpu"),
+        ("passed", "bf16", "ncnn", engine, "cpu"),
+    ]
+    recwarn.clear()
+    for precision in (None, "bf16"):
+        with Detector(path, "ncnn", precision=precision) as detector:
+            assert detector.spec == found.spec
+    assert not recwarn.list
+    # Once more is one proof less and one more.
+    assert len(proofs(verify_artifact(path, nano_pth).spec)) == 2
+    texts = [text for label, text in describe(found.spec) if label == "verification"]
+    assert [text.rpartition(" (")[2] for text in texts] == [
+        f"fp32, ncnn {engine} on cpu)",
+        f"bf16, ncnn {engine} on cpu)",
+    ]
+
+
+def test_what_failed_says_so_whenever_it_is_opened(
+    made_once: Any, built: list[str], nano_pth: Path, tmp_path: Path
+) -> None:
+    result = made_once(nano_pth, built, ExportOptions())["onnx"]
+    path = copied(result, tmp_path)
+    record = {**result.spec.verification, "status": "failed", "summary": "boxes differ"}
+    TARGETS["onnx"].embed(path, replace(result.spec, verification=record))
+    with pytest.warns(ModelWarning, match=r"yolox_nano.onnx failed its verification: boxes differ"):
+        Detector(path).close()
 
 
 def test_an_artifact_of_another_class_count_is_not_the_checkpoints(
@@ -89,7 +138,7 @@ def test_an_engine_that_runs_at_last_is_recorded_as_executed(
         def runtime_class() -> type:
             return StandIn
 
-    monkeypatch.setattr(artifact, "backend_for", lambda path: Row)
+    monkeypatch.setattr(artifact, "backend_for", lambda path, name: Row)
     before = read_sidecar(path).engine
     assert before == replace(as_record(before), executed=False)
     found = verify_artifact(path, nano_pth)
@@ -97,7 +146,8 @@ def test_an_engine_that_runs_at_last_is_recorded_as_executed(
     after = read_sidecar(path)
     assert after.engine == replace(as_record(before), executed=True)
     assert after.spec.verification is not None
-    assert "engine not executed" not in after.spec.verification["summary"]
+    assert "its ONNX graph" not in after.spec.verification["summary"]
+    assert [proof.verdict for proof in proofs(after.spec)] == ["passed"]
     assert path.read_bytes() == rtx.path.read_bytes()
     json.loads(path.with_name(path.name + ".json").read_text("utf-8"))
 

@@ -72,7 +72,7 @@ def test_the_sidecar_says_what_was_built_and_that_it_was_not_executed(rtx: Expor
         assert (record.gpu, record.compute_capability, record.driver) == (None, None, None)
         assert sidecar.spec.verification is not None
         assert not sidecar.spec.verification["executed"]
-        assert "engine not executed; its ONNX: " in sidecar.spec.verification["summary"]
+        assert "its ONNX graph: " in sidecar.spec.verification["summary"]
         assert any("--verify-artifact" in note for note in rtx.verification.notes)
 
 

@@ -125,9 +125,9 @@ def test_it_passes_verification_under_the_requested_name(
     to: str, variant: str, export: Export
 ) -> None:
     result = export(to, variant)
-    assert result.verification.status == "passed"
+    assert result.verification.status == ("passed" if to in RUN else "built, not executed")
     assert result.verification.executed == (to in RUN)
-    assert ("engine not executed" in result.verification.summary) == (to not in RUN)
+    assert ("its ONNX graph: " in result.verification.summary) == (to not in RUN)
     assert result.verification.pictures == len(list(ASSETS.glob("*.jpg")))
     assert result.ok
     assert "unverified" not in result.path.name
@@ -150,7 +150,7 @@ def test_its_spec_comes_back_from_the_artifact(to: str, variant: str, export: Ex
     assert spec.checkpoint_sha256
     assert {"torch", "onnx", TARGETS[to].package} <= set(spec.tools)
     assert spec.verification is not None
-    assert spec.verification["status"] == "passed"
+    assert spec.verification["status"] == result.verification.status
     assert not spec.assumed
     thresholds = (spec.score_threshold, spec.iou_threshold)
     assert thresholds == ((0.25, 0.45) if options.nms else (None, None))

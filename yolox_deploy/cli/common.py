@@ -44,11 +44,14 @@ exit codes:
   9  a converter failed
   10  a benchmark became slower than --fail-if-slower allows
   11  two benchmarks cannot be compared: the times scatter too much
+  12  done, but without proof: nothing was detected in the verification pictures, or the artifact
+      cannot run on this machine
   129  ended by SIGHUP: the terminal was closed
   130  interrupted with Ctrl-C
   143  ended by SIGTERM
 """
 SOME_UNREADABLE = 6
+WITHOUT_PROOF = 12
 # A shell's exit code of a process that a signal ended: 128 and the number of the signal.
 HUNG_UP, INTERRUPTED, TERMINATED = 129, 130, 143
 NOTES = (ModelWarning, ExtensionWarning)

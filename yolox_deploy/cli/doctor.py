@@ -19,15 +19,17 @@ from yolox_deploy.cli.common import make_parser, run_command
 from yolox_deploy.cli.parser import add_options
 from yolox_deploy.errors import DeviceError
 from yolox_deploy.files import STANDARD_OUTPUT, cache_folder, write_document
-from yolox_deploy.runtimes import BACKENDS
+from yolox_deploy.runtimes import BACKENDS, backend_for
 from yolox_deploy.runtimes.gpu import Driver
 from yolox_deploy.runtimes.tensorrt.bindings import installed_bindings
+from yolox_deploy.tasks.proof import verdict_in
 from yolox_deploy.terminal import print_line, print_table
 
 COMMAND = "yolox-doctor"
 EXAMPLES = """\
   yolox-doctor
   yolox-doctor --full
+  yolox-doctor --model artifacts/yolox_nano.xml
   yolox-doctor --json doctor.json
 """
 
@@ -51,7 +53,14 @@ def parser() -> argparse.ArgumentParser:
         "Show which backends and tools run on this machine, and why others do not.",
         EXAMPLES,
     )
-    add_options(result, "--full: also print what each backend opens, the machine and the packages")
+    add_options(
+        result,
+        """
+        --full: also print what each backend opens, the machine and the packages
+        --model FILE ...: also print what runs these artifacts here, and what is proven of them
+        """,
+        model=(),
+    )
     result.add_argument(
         "--json",
         type=Path,
@@ -73,9 +82,10 @@ def report(arguments: argparse.Namespace) -> int:
         {"name": name, "for": purpose, "version": version_of(name), "extra": extra}
         for name, purpose, extra in PACKAGES
     ]
+    models = [opened(path) for path in arguments.model]
     about = machine()
     if arguments.json:
-        found = {**about, "backends": backends, "packages": packages}
+        found = {**about, "backends": backends, "packages": packages, "models": models}
         write_document(arguments.json, COMMAND, found)
     gpu = str(about["gpu"]).partition(": ")[0]
     print_line(
@@ -98,7 +108,24 @@ def report(arguments: argparse.Namespace) -> int:
     elif missing := [p["name"] for p in packages if not p["version"]]:
         print_line()
         print_line(f"Missing packages: {', '.join(missing)}. {COMMAND} --full says what for.")
+    if models:
+        print_line()
+        print_table([*models[0]], [[*model.values()] for model in models])
     return 0
+
+
+def opened(path: Path) -> dict[str, str]:
+    """Return what runs an artifact here, and what is proven of it."""
+    with backend_for(path).runtime_class()(path) as runtime:
+        precision = runtime.facts().precision
+        verdict = verdict_in(runtime.spec, precision, runtime.name)
+        pictures = " --verify FOLDER" if verdict == "not proven on detections" else ""
+        return {
+            "model": str(path),
+            "runs on": f"{runtime.name}, {precision}",
+            "verification": verdict,
+            "what to do": "" if verdict == "passed" else f"{runtime.verify_command()}{pictures}",
+        }
 
 
 def package_row(package: Mapping[str, Any]) -> list[str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from yolox_deploy.cli.common import (
+    WITHOUT_PROOF,
     add_model_hints,
     add_thresholds,
     given,
@@ -34,6 +35,7 @@ from yolox_deploy.runtimes import BACKENDS, CHECKPOINT_SUFFIXES, backend_for
 from yolox_deploy.runtimes.content import state_of
 from yolox_deploy.spec import ModelSpec, SpecHints
 from yolox_deploy.tasks.describe import describe as describe_spec
+from yolox_deploy.tasks.proof import UNPROVEN
 from yolox_deploy.terminal import note, print_table
 
 if TYPE_CHECKING:
@@ -45,6 +47,8 @@ SAME_NAME = (
     *("dynamic", "opset", "fp16", "decode", "nms", "score_threshold", "iou_threshold"),
     *("simplify", "scale_stem", "allow_unverified", "overwrite"),
 )
+# What verifying an artifact takes of ``verify_artifact``.
+ENGINE = ("backend", "device", "precision")
 EXAMPLES = """\
   yolox-export --model yolox_nano.pth --to onnx openvino ncnn
   yolox-export --model my7.pth --names names.txt --to ncnn --fp16 --verify my_pictures/
@@ -52,6 +56,7 @@ EXAMPLES = """\
   yolox-export --model yolox_l.pth --to trt --fp16 --dynamic --batch 1,4,16
   yolox-export --model yolox_nano.pth --to trt-rtx --fp16 --targets sm86,sm89,sm120
   yolox-export --verify-artifact yolox_nano_fp16.engine --model yolox_nano.pth
+  yolox-export --verify-artifact yolox_nano.xml --model yolox_nano.pth --precision bf16
   yolox-export --describe yolox_nano.onnx
 """
 
@@ -77,7 +82,8 @@ def parser() -> argparse.ArgumentParser:
             for -
         --describe FILE: print what an artifact says about itself, and export nothing
         --verify-artifact FILE: verify an artifact again: compare it with the checkpoint --model on
-            this machine, and export nothing
+            this machine, and export nothing; it keeps one result for each precision, backend and
+            device
         """,
         to=("onnx",),
         output=Path(),
@@ -112,8 +118,14 @@ def parser() -> argparse.ArgumentParser:
         """
         --verify FOLDER: folder of pictures to verify on (default: drawn pictures of this package)
         --no-verify: write the artifacts without verifying them
-        --allow-unverified: if an artifact fails, give it the requested name all the same, and exit
-            with code 0
+        --allow-unverified: if an artifact fails, give it the requested name all the same; exit
+            with code 0 also where verification fails or proves nothing
+        --backend NAME: with --verify-artifact: what runs the artifact (default: the first that
+            opens it)
+        --device NAME: with --verify-artifact: cpu, cuda, cuda:1, gpu or npu, as far as the backend
+            has it (default: the backend's first, mostly cpu)
+        --precision NAME: with --verify-artifact: what the engine computes in: fp32, bf16 or fp16
+            (default: fp32)
         """,
     )
     return result
@@ -127,7 +139,13 @@ def work(arguments: argparse.Namespace) -> int:
     wait_passively()
     if arguments.describe:
         return describe(arguments)
-    return check(arguments) if arguments.verify_artifact else export(arguments)
+    if arguments.verify_artifact:
+        return check(arguments)
+    for name in given(arguments, *ENGINE):
+        raise UsageError(
+            f"--{name} is for --verify-artifact FILE; an export in half precision takes --fp16"
+        )
+    return export(arguments)
 
 
 def describe(arguments: argparse.Namespace) -> int:
@@ -169,13 +187,25 @@ def check(arguments: argparse.Namespace) -> int:
     checkpoint = find_model(arguments.model)
     with stages(path.name) as begin:
         found = verify_artifact(
-            path, checkpoint, model_hints(arguments), pictures=arguments.verify, report=begin
+            path,
+            checkpoint,
+            model_hints(arguments),
+            pictures=arguments.verify,
+            report=begin,
+            **given(arguments, *ENGINE),
         )
     for text in found.notes:
         note(f"note: {text}")
     print_table(
-        ["artifact", "precision", "verified"],
-        [[str(path), found.verification.precision, verdict(found.verification)]],
+        ["artifact", "backend", "precision", "verification"],
+        [
+            [
+                str(path),
+                found.verification.backend,
+                found.verification.precision,
+                verdict(found.verification),
+            ]
+        ],
     )
     if arguments.json:
         content = {
@@ -187,7 +217,7 @@ def check(arguments: argparse.Namespace) -> int:
         write_document(arguments.json, f"{COMMAND} --verify-artifact", content)
     if found.verification.status == "failed" and not arguments.allow_unverified:
         raise VerificationError(f"{path}: {found.verification.summary}")
-    return 0
+    return exit_code([found.verification], arguments)
 
 
 def need_export_packages() -> None:
@@ -234,7 +264,7 @@ def export(arguments: argparse.Namespace) -> int:
         deliver(error.results, checkpoint, arguments.json)
         raise
     deliver(results, checkpoint, arguments.json)
-    return 0
+    return exit_code([result.verification for result in results], arguments)
 
 
 def deliver(results: Sequence[ExportResult], checkpoint: Path, file: Path | None) -> None:
@@ -245,7 +275,7 @@ def deliver(results: Sequence[ExportResult], checkpoint: Path, file: Path | None
     for r in results:
         size, time = f"{r.size / 1e6:.2f} MB", f"{r.seconds:.1f} s"
         rows.append([r.target, str(r.path), size, time, verdict(r.verification)])
-    print_table(["target", "artifact", "size", "time", "verified"], rows)
+    print_table(["target", "artifact", "size", "time", "verification"], rows)
     if file:
         artifacts = [
             {
@@ -253,7 +283,7 @@ def deliver(results: Sequence[ExportResult], checkpoint: Path, file: Path | None
                 "path": str(r.path),
                 "bytes": r.size,
                 "seconds": round(r.seconds, 3),
-                "precision": r.verification.precision,
+                "precision": r.spec.precision,
                 "ok": r.ok,
                 "verification": r.verification.record(),
                 "notes": list(r.notes),
@@ -266,8 +296,13 @@ def deliver(results: Sequence[ExportResult], checkpoint: Path, file: Path | None
 
 def verdict(verification: Verification) -> str:
     """Return what verification found, as a cell of a table."""
-    words = {"passed": "yes", "failed": "NO", "not run": "not run"}
-    return f"{words[verification.status]}: {verification.summary}"
+    return f"{verification.status}: {verification.summary}"
+
+
+def exit_code(found: Sequence[Verification], arguments: argparse.Namespace) -> int:
+    """Return 0 if what was asked for is proven, or if the user does not insist on it."""
+    unproven = any(verification.status in UNPROVEN for verification in found)
+    return WITHOUT_PROOF if unproven and not arguments.allow_unverified else 0
 
 
 main = partial(run_command, COMMAND, parser, work)

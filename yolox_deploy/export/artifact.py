@@ -16,6 +16,7 @@ from yolox_deploy.models.checkpoint import load_checkpoint
 from yolox_deploy.runtimes.content import difference
 from yolox_deploy.runtimes.registry import CHECKPOINT_SUFFIXES, backend_for
 from yolox_deploy.spec import ModelSpec, SpecHints
+from yolox_deploy.tasks.proof import with_proof
 
 
 class Verified(NamedTuple):
@@ -32,12 +33,17 @@ def verify_artifact(
     hints: SpecHints = SpecHints(),  # noqa: B008 (frozen)
     *,
     pictures: Path | None = None,
+    backend: str = "auto",
+    device: str | None = None,
+    precision: str | None = None,
     report: Callable[[str], None] = lambda stage: None,
 ) -> Verified:
-    """Run ``artifact`` on its engine, compare it with ``checkpoint``, write the result into it.
+    """Run ``artifact`` on an engine, compare it with ``checkpoint``, write the result into it.
 
-    An artifact without a spec of yolox_deploy is compared and left as it is.  ``pictures`` is a
-    folder (``None``: the drawn pictures that ship with the package).
+    The artifact keeps one proof for each precision, backend and device.  One without a spec of
+    yolox_deploy is compared and left as it is.  ``pictures`` is a folder (``None``: the drawn
+    pictures that ship with the package).  ``backend``, ``device`` and ``precision`` are those of
+    :class:`~yolox_deploy.detector.Detector`; what the engine really computes in is what counts.
 
     Raises :class:`UsageError` if the two cannot be of the same model, and what opening either of
     them raises.  An artifact that fails raises nothing: its verification has the status "failed".
@@ -50,9 +56,11 @@ def verify_artifact(
         raise InputFileError(f"{artifact}: no such file")
     report("reading the checkpoint")
     loaded = load_checkpoint(checkpoint, hints.architecture)
-    runtime_class = backend_for(artifact).runtime_class()
+    runtime_class = backend_for(artifact, backend).runtime_class()
     # A file that was changed on purpose is verified here, and gets hashes of its own.
-    with runtime_class(artifact, hints=hints, check_files=False) as runtime:
+    with runtime_class(
+        artifact, device=device, precision=precision, hints=hints, check_files=False
+    ) as runtime:
         spec = runtime.spec
         classes = loaded.network.num_classes
         if classes != spec.num_classes:
@@ -68,6 +76,11 @@ def verify_artifact(
     if problem:
         found = replace(found, status="failed", problems=(problem, *found.problems))
     notes = [*found.notes]
+    if precision not in (None, found.precision):
+        notes.append(
+            f"{found.backend} was asked for {precision} and computed in {found.precision}: that "
+            "is the precision that was verified"
+        )
     other = spec.checkpoint_sha256 not in (None, loaded.sha256)
     if other and found.status == "failed":
         # This says nothing about the artifact, which keeps the result of its own verification.
@@ -81,7 +94,9 @@ def verify_artifact(
         return Verified(found, spec, tuple(notes))
     if other:
         notes.append(f"{artifact.name} was made from another file than {checkpoint}")
-    spec = replace(spec, verification=found.record())
+    # What was found of other content says nothing of this.
+    spec = replace(spec, verification=None) if changed else spec
+    spec = replace(spec, verification=with_proof(spec, found.record()))
     if spec.assumed:
         notes.append(f"{artifact.name} carries no spec of yolox_deploy: nothing was written to it")
     else:

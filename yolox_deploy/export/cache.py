@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 import warnings
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from yolox_deploy.files import cache_folder, is_whole, seal, sha256_of
 from yolox_deploy.packages import require
 from yolox_deploy.runtimes import BACKENDS, CHECKPOINT_SUFFIXES
 from yolox_deploy.spec import SpecHints
+from yolox_deploy.tasks.proof import UNPROVEN
 from yolox_deploy.weights import BUNDLED, BUNDLED_ONNX, NEEDS_TORCH
 
 # Changes where an export of the same checkpoint would come out differently.
@@ -70,9 +72,16 @@ def exported(
             note = f"{artifact} was damaged or not finished: it is made again"
             warnings.warn(note, ModelWarning, stacklevel=2)
         wanted = replace(options, overwrite=True)
-        results = export_model(model, [target.name], wanted, artifact.parent)
+        (result,) = export_model(model, [target.name], wanted, artifact.parent)
         seal(artifact, target.files(artifact))
-        for note in (note for r in results if verify for note in r.verification.notes):
+        found = result.verification
+        notes = [*found.notes] if verify else []
+        if found.status in UNPROVEN:
+            notes.append(
+                f"the export of {model.name} is {found.status}; for one that is proven, export it: "
+                f"yolox-export --model {shlex.quote(str(model))} --to {target.name} --verify FOLDER"
+            )
+        for note in notes:
             warnings.warn(note, ModelWarning, stacklevel=2)
     return artifact
 

@@ -153,7 +153,7 @@ class Exporter:
     def verify(self, row: Target, main: Path, graph: onnx.ModelProto, final: Path) -> Verification:
         """Verify an artifact, or if it cannot run here the ``graph`` that it is made from."""
         if self.reference is None:
-            return Verification("not run", (), None, 0, self.spec.precision, ("turned off",))
+            return Verification("not run", notes=("turned off with --no-verify",))
         self.report(f"verifying {row.name}")
         why_not = row.why_not_executed()
         if why_not:
@@ -161,8 +161,7 @@ class Exporter:
                 f"{final.name} was not executed ({why_not}): its ONNX graph was verified in its "
                 f"place; to finish on the target machine: {row.finish_command(final)}"
             )
-            found = self.verify_graph(graph)
-            found = replace(found, executed=False, notes=(*found.notes, note))
+            found = self.verify_graph(graph).of_its_graph(note)
         else:
             with BACKENDS[row.backend].runtime_class()(main) as opened:
                 found = verify(opened, self.reference.inputs, self.reference.outputs)

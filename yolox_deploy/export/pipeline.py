@@ -84,8 +84,7 @@ def export_model(
         raise UnverifiedError("; ".join((*found, *map(str, not_built.values()))), results)
     if not_built:
         source = next(r for r in results if r.target == HUB.name)
-        verification = replace(source.verification, executed=False).record()
-        unexecuted = replace(source.spec, verification=verification)
+        unexecuted = replace(source.spec, verification=source.verification.of_its_graph().record())
         elsewhere = [row for row in asked_for if row.name in not_built]
         ways_on = [row.hand_over(source.path, source.spec, unexecuted) for row in elsewhere]
         raise NotBuiltError([*not_built.values()], ways_on, results)

@@ -6,11 +6,11 @@ graph in float32, see the same letterboxed pictures, and their outputs are compa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,9 +26,11 @@ from yolox_deploy.pictures.images import find_images, read_image
 from yolox_deploy.pictures.letterbox import Letterbox
 from yolox_deploy.postprocess import Postprocess, Thresholds
 from yolox_deploy.runtimes.base import Runtime
-from yolox_deploy.spec import ModelSpec, Precision
-from yolox_deploy.tasks import TASKS, Comparison, task_of
+from yolox_deploy.runtimes.registry import BACKENDS
+from yolox_deploy.spec import ModelSpec
+from yolox_deploy.tasks import Comparison, Tolerance, task_of
 from yolox_deploy.tasks.boxes import iou
+from yolox_deploy.tasks.proof import Verdict
 
 # More pictures add time and no insight; a larger folder is sampled evenly.
 MOST_PICTURES = 64
@@ -37,6 +39,12 @@ BATCH = 3
 
 # What the input is called in messages, by whether it is legacy.
 INPUT_WORDS = {False: "plain 0..255", True: "legacy"}
+NOTHING_DETECTED = "the checkpoint detects nothing in these {} pictures: {} compared"
+GIVE_PICTURES = (
+    "the checkpoint detects nothing in the verification pictures, so what the artifact detects is "
+    "not proven: give pictures of what it was trained on, --verify FOLDER"
+)
+
 # Steady detections that are "plenty" when the two input conventions are told apart.
 PLENTY = 3
 # Overlap of a detection with its counterpart in the mirrored picture.
@@ -45,30 +53,46 @@ STEADY_IOU = 0.7
 
 @dataclass(frozen=True)
 class Verification:
-    """What verification found: ``passed``, ``failed``, or ``not run`` with the reason.
+    """What verification found: a verdict, and what it is based on.
 
-    ``executed`` is ``False`` where not the artifact ran, but the ONNX graph it is made from.
+    ``status`` is ``passed``, ``failed``, ``not proven on detections`` (the checkpoint detects
+    nothing in the pictures), ``built, not executed`` (the artifact cannot run here, and the ONNX
+    graph that it is made from did well) or ``not run``.  ``precision`` is what the engine computed
+    in.  ``executed`` is ``False`` where not the artifact ran, but its ONNX graph.
     """
 
-    status: Literal["passed", "failed", "not run"]
-    problems: tuple[str, ...]
-    comparison: Comparison | None
-    pictures: int
-    precision: Precision
+    status: Verdict
+    problems: tuple[str, ...] = ()
+    comparison: Comparison | None = None
+    pictures: int = 0
+    precision: str = ""
+    backend: str = ""
+    engine: str = ""
+    device: str = ""
+    tolerance: Tolerance | None = None
     notes: tuple[str, ...] = ()
     executed: bool = True
-    task: str = "detect"
+
+    def of_its_graph(self, *notes: str) -> Verification:
+        """Return what this, found with its ONNX graph, says of an artifact that did not run."""
+        well = self.status in ("passed", "not proven on detections")
+        status: Verdict = "built, not executed" if well else self.status
+        return replace(self, status=status, executed=False, notes=(*self.notes, *notes))
 
     @property
     def summary(self) -> str:
-        """The result in one line."""
+        """The result in one line, without the verdict."""
         if not self.executed:
-            return f"engine not executed; its ONNX: {replace(self, executed=True).summary}"
+            return f"its ONNX graph: {replace(self, executed=True).summary}"
         if self.problems:
             return "; ".join(self.problems)
-        if self.comparison is None:
-            return "; ".join(self.notes) or "nothing was compared"
         c = self.comparison
+        if c is None:
+            return "; ".join(self.notes) or "nothing was compared"
+        if not c["detections"]:
+            # Behind NMS in the graph there are no rows.
+            rows = "only raw rows were" if c["raw_weight"] + c["faint_weight"] else "nothing was"
+            return NOTHING_DETECTED.format(self.pictures, rows)
         borderline = c["borderline"]
         border = f" ({borderline} more or less at the threshold)" if borderline else ""
         return (
@@ -78,14 +102,17 @@ class Verification:
 
     def record(self) -> dict[str, Any]:
         """Return what the spec keeps."""
-        tolerance = TASKS[self.task].tolerances[self.precision]
         return {
             "status": self.status,
             "executed": self.executed,
+            "precision": self.precision,
+            "backend": self.backend,
+            "engine": self.engine,
+            "device": self.device,
             "summary": self.summary,
             "pictures": self.pictures,
-            "tolerance": tolerance.record(),
-            "comparison": dict(self.comparison) if self.comparison else None,
+            "tolerance": self.tolerance and self.tolerance.record(),
+            "comparison": self.comparison and dict(self.comparison),
             "notes": list(self.notes),
         }
 
@@ -188,31 +215,35 @@ class Reference:
 
 def verify(runtime: Runtime, inputs: Array, outputs: Array) -> Verification:
     """Compare an opened artifact with the checkpoint's raw ``outputs`` for ``inputs``."""
-    spec = runtime.spec
+    spec, precision = runtime.spec, runtime.facts().precision
     task = task_of(spec)
-    tolerance = task.tolerances[spec.precision]
+    tolerance = task.tolerances[coarser(spec.precision, precision, task.tolerances)]
     found = task.new_comparison()
     step = spec.batch or BATCH
     for start in range(0, len(inputs), step):
         chunk = slice(start, start + step)
         compare(found, spec, runtime.infer(inputs[chunk]), outputs[chunk], tolerance)
-    notes, problems = [], task.problems(found, tolerance)
-    if not found["detections"] and spec.output == "detections":
-        problems.append(
-            "the checkpoint detects nothing in these pictures, and behind NMS in the graph there "
-            "is nothing else to compare: give pictures it was trained for, --verify FOLDER"
-        )
-    elif not found["detections"]:
-        notes.append(
-            "the checkpoint detects nothing in these pictures, so only raw outputs were compared: "
-            "give pictures of what it was trained on, --verify FOLDER"
-        )
+    problems = tuple(task.problems(found, tolerance))
+    row = BACKENDS.get(runtime.name)
     return Verification(
-        "failed" if problems else "passed",
-        tuple(problems),
+        "failed" if problems else "passed" if found["detections"] else "not proven on detections",
+        problems,
         found,
         len(inputs),
-        spec.precision,
-        tuple(notes),
-        task=task.name,
+        precision,
+        runtime.name,
+        (row and row.availability().version) or "",
+        runtime.device,
+        tolerance,
+        () if found["detections"] else (GIVE_PICTURES,),
     )
+
+
+def coarser(stored: str, executed: str, tolerances: Mapping[str, Tolerance]) -> str:
+    """Return the coarser of two precisions; ``tolerances`` has them from fine to coarse.
+
+    A precision without a tolerance is judged like that of the file.
+    """
+    order = list(tolerances)
+    known = [precision for precision in (stored, executed) if precision in tolerances]
+    return max(known, key=order.index)

@@ -14,7 +14,7 @@ from typing import ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from yolox_deploy.spec import ModelSpec, Precision
+from yolox_deploy.spec import ModelSpec
 from yolox_deploy.tasks.candidates import Candidates
 from yolox_deploy.tasks.comparison import Comparison, Tolerance
 from yolox_deploy.tasks.detections import Detections
@@ -38,14 +38,14 @@ class Task(ABC):
     """What one kind of network finds.
 
     ``name`` is what ``spec.task`` says; ``result`` the class of a picture's result; ``metric`` the
-    kind of AP that judges it, COCO's ``iouType``; ``tolerances`` how far an artifact of each
-    precision may be from its checkpoint.
+    kind of AP that judges it, COCO's ``iouType``; ``tolerances`` how far an artifact may
+    be from its checkpoint in each precision, from fine to coarse.
     """
 
     name: ClassVar[str]
     result: ClassVar[type[Detections]]
     metric: ClassVar[str]
-    tolerances: ClassVar[Mapping[Precision, Tolerance]]
+    tolerances: ClassVar[Mapping[str, Tolerance]]
 
     @abstractmethod
     def columns(self, spec: ModelSpec) -> dict[str, slice]:

@@ -48,11 +48,16 @@ class Comparison(dict[str, float]):
         for name, value in values.items():
             self[name] += int(value)
 
-    def add_to_rms(self, name: str, count: str, differences: NDArray[Any]) -> None:
-        """Take differences into a root mean square; ``count`` names how many it is of."""
-        number = self[count] + differences.size
-        total = self[name] ** 2 * self[count] + float(np.square(differences, dtype=float).sum())
-        self[name], self[count] = (total / number) ** 0.5, number
+    def add_to_rms(self, name: str, weight: str, rows: NDArray[Any], weights: NDArray[Any]) -> None:
+        """Take differences (N, K) into a root mean square, each row with its weight (N,).
+
+        ``weight`` names the sum of the weights so far.
+        """
+        if len(rows):
+            number = self[weight] + float(weights.sum())
+            squares = np.square(rows, dtype=float).mean(1)
+            total = self[name] ** 2 * self[weight] + float((squares * weights).sum())
+            self[name], self[weight] = (total / number) ** 0.5, number
 
     def add_to_mean(self, name: str, count: str, differences: NDArray[Any]) -> None:
         """Take magnitudes into a mean; ``count`` names how many it is of."""

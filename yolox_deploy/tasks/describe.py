@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from yolox_deploy.pictures.convention import RAW_INPUT
 from yolox_deploy.spec import ModelSpec
 from yolox_deploy.tasks import task_of
+from yolox_deploy.tasks.proof import proofs
 
 
 def describe(spec: ModelSpec) -> list[tuple[str, str]]:
@@ -46,15 +44,9 @@ def describe(spec: ModelSpec) -> list[tuple[str, str]]:
         ("precision", spec.precision),
         ("checkpoint", f"sha256 {spec.checkpoint_sha256}" if spec.checkpoint_sha256 else "-"),
         ("tools", ", ".join(f"{k} {v}" for k, v in spec.tools.items()) or "-"),
-        ("verification", describe_verification(spec.verification)),
+        *(("verification", str(proof)) for proof in proofs(spec)),
+        *(() if spec.verification else (("verification", "not verified"),)),
     ]
     if spec.assumed:
         result.append(("assumed", ", ".join(spec.assumed) + " (the file does not say)"))
     return result
-
-
-def describe_verification(record: Mapping[str, Any] | None) -> str:
-    """Return one line for a spec's verification record."""
-    if not record:
-        return "not verified"
-    return f"{record.get('status', 'unknown')}: {record.get('summary', 'no summary')}"

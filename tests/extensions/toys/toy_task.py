@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from yolox_deploy.spec import ModelSpec, Precision
+from yolox_deploy.spec import ModelSpec
 from yolox_deploy.tasks import Comparison, Detections, Tolerance
 from yolox_deploy.tasks.boxes import BoxTask, More
 from yolox_deploy.tasks.detect import Detect
@@ -52,9 +52,11 @@ class Oriented(BoxTask):
     name = "oriented"
     result = OrientedBoxes
     metric = "bbox"
-    tolerances: ClassVar[Mapping[Precision, Tolerance]] = {
+    tolerances: ClassVar[Mapping[str, Tolerance]] = {
         precision: Tolerance({**limits.limits, "angle": angle}, limits.reason)
-        for (precision, limits), angle in zip(Detect.tolerances.items(), (0.01, 1.0), strict=True)
+        for (precision, limits), angle in zip(
+            Detect.tolerances.items(), (0.01, 1.0, 8.0), strict=True
+        )
     }
 
     def more_columns(self, spec: ModelSpec) -> dict[str, int]:

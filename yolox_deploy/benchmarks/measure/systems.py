@@ -23,6 +23,7 @@ from yolox_deploy.records import Record, Side
 from yolox_deploy.runtimes import BACKENDS
 from yolox_deploy.spec import SpecHints
 from yolox_deploy.tasks import Detections
+from yolox_deploy.tasks.proof import verdict_in
 
 # A picture in memory, (h, w, 3) BGR.
 ImageArray = NDArray[np.uint8]
@@ -230,5 +231,5 @@ class System(TimedDetector):
             height=spec.height,
             width=spec.width,
             num_classes=spec.num_classes,
-            verification=str((spec.verification or {}).get("status", "not run")),
+            verification=verdict_in(spec, facts.precision, runtime.name),
         )

@@ -40,6 +40,7 @@ from yolox_deploy.runtimes.gpu import Gpu, find_gpu, free_memory, missing_gpu
 from yolox_deploy.runtimes.tensorrt import sidecar
 from yolox_deploy.runtimes.tensorrt.compatibility import Machine, gpu_refusal
 from yolox_deploy.spec import ModelSpec
+from yolox_deploy.tasks.proof import proofs
 
 if TYPE_CHECKING:
     import onnx
@@ -125,8 +126,7 @@ class EngineTarget(Target):
 
     def embed(self, main: Path, spec: ModelSpec) -> None:
         record = sidecar.read_sidecar(main).engine
-        found = spec.verification or {}
-        executed = found.get("status") == "passed" and bool(found.get("executed"))
+        executed = any(proof.verdict == "passed" for proof in proofs(spec))
         sidecar.write_sidecar(main, spec, replace(record, executed=executed) if record else None)
 
     def describe(self, main: Path) -> tuple[ModelSpec, list[tuple[str, str]]]:
@@ -172,7 +172,7 @@ class TensorRTTarget(EngineTarget):
         # An engine that is there already was built with a sidecar of its own.
         if not engine.exists():
             sidecar.write_sidecar(engine, unexecuted, None)
-        passed = (spec.verification or {}).get("status") == "passed"
+        passed = any(proof.verdict == "passed" for proof in proofs(spec))
         return (
             f"Either install what is missing, or build it there from {source} "
             f"({'verified' if passed else 'not verified'}): {line} (also in {recipe.name})"
