@@ -17,6 +17,8 @@ from yolox_deploy.processors import threads_allowed
 from yolox_deploy.runtimes.content import stored_spec
 from yolox_deploy.runtimes.devices import parse_device
 from yolox_deploy.runtimes.forks import call_after_fork
+from yolox_deploy.runtimes.foreign.front import Stem
+from yolox_deploy.runtimes.foreign.probe import Found, probe
 from yolox_deploy.spec import ModelSpec, SpecHints
 from yolox_deploy.tasks import task_of
 from yolox_deploy.tasks.foreign import inferred_spec
@@ -79,6 +81,8 @@ class Runtime(ABC):
     engine_seconds: EngineSeconds | None = None
     # Sentences about the artifact that a user should read; ``Detector`` makes warnings of them.
     notes: tuple[str, ...] = ()
+    # What was found out about an artifact that carries no spec.
+    found: Found | None = None
 
     def __init__(
         self,
@@ -216,20 +220,32 @@ class Runtime(ABC):
     def _settle_spec(self, opened: Opened) -> ModelSpec:
         """Return the embedded spec, checked against the shapes, or one inferred from them."""
         if opened.spec_json is None:
-            spec = inferred_spec(
-                self.path.stem, opened.input_shape, opened.output_shape, self.hints.imgsz
+            return self._probed_spec(opened)
+        spec = ModelSpec.from_json(opened.spec_json, str(self.path))
+        found = (opened.input_shape, opened.output_shape)
+        stated = ((spec.batch, 3, spec.height, spec.width), task_of(spec).output_shape(spec))
+        if not all(map(_shapes_agree, found, stated)):
+            sides = [" and returns ".join(map(shape_text, pair)) for pair in (stated, found)]
+            raise ArtifactError(
+                f"{self.path}: by its spec it takes {sides[0]}, but the model takes "
+                f"{sides[1]}; the two do not belong together: export the checkpoint again"
             )
-        else:
-            spec = ModelSpec.from_json(opened.spec_json, str(self.path))
-            found = (opened.input_shape, opened.output_shape)
-            stated = ((spec.batch, 3, spec.height, spec.width), task_of(spec).output_shape(spec))
-            if not all(map(_shapes_agree, found, stated)):
-                sides = [" and returns ".join(map(shape_text, pair)) for pair in (stated, found)]
-                raise ArtifactError(
-                    f"{self.path}: by its spec it takes {sides[0]}, but the model takes "
-                    f"{sides[1]}; the two do not belong together: export the checkpoint again"
-                )
         return self.hints.apply(spec)
+
+    def _probed_spec(self, opened: Opened) -> ModelSpec:
+        """Return a spec for an artifact without one, from its shapes and from running it."""
+        name, shape, hints = self.path.stem, opened.output_shape, self.hints
+        if len(shape) == 3 and None in shape[1:]:
+            # Run a grey picture to see the shape.
+            guess = inferred_spec(name, opened.input_shape, (None, None, 85), hints.imgsz)
+            size = (guess.batch or 1, 3, guess.height, guess.width)
+            shape = self._infer(np.full(size, guess.input.pad_value, np.float32)).shape
+        inferred = inferred_spec(name, opened.input_shape, shape, hints.imgsz)
+        self.spec = hints.apply(inferred)
+        self.found = probe(self.path, inferred, self.infer, self.read_stem)
+        spec = self.found.apply(self.spec, hints)
+        self.notes += (self.found.note(self.path.name, spec, hints),)
+        return spec
 
     @final
     def infer(self, images: Array) -> Array:
@@ -345,6 +361,13 @@ class Runtime(ABC):
     @abstractmethod
     def _infer(self, images: Array) -> Array:
         """Run the engine on a batch of a size that the artifact accepts, C-contiguous."""
+
+    def read_stem(self) -> Stem | None:
+        """Return the convolution that sees the picture first, ``None`` if it cannot be read.
+
+        Only artifacts without a spec are asked: its weights tell which pixels it was trained on.
+        """
+        return None
 
     def _close(self) -> None:  # noqa: B027 (not every engine holds something)
         """Free what ``_open`` made; after an error some of it may be missing."""

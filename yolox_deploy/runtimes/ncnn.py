@@ -11,6 +11,8 @@ import numpy as np
 
 from yolox_deploy.errors import ArtifactError
 from yolox_deploy.runtimes.base import Array, EngineFacts, Opened, Runtime
+from yolox_deploy.runtimes.foreign.front import Stem
+from yolox_deploy.runtimes.foreign.ncnn import stem_of
 from yolox_deploy.runtimes.ncnn_graph import LARGEST_PARAM_BYTES, MAGIC, Graph
 from yolox_deploy.spec import ModelSpec
 
@@ -49,7 +51,7 @@ class NcnnRuntime(Runtime):
     def _open(self) -> Opened:
         weights = self.demand_weights("an NCNN model")
         spec_json = self.stored_spec()
-        graph = self._graph()
+        graph = self.graph = self._graph()
         if spec_json is not None:
             spec = ModelSpec.from_json(spec_json, str(self.path))
             height, width = spec.height, spec.width
@@ -145,6 +147,10 @@ class NcnnRuntime(Runtime):
     def facts(self) -> EngineFacts:
         """Return the precision and the threads of the net."""
         return EngineFacts(self.precision, int(self.net.opt.num_threads))
+
+    def read_stem(self) -> Stem | None:
+        """Return the first convolution, read from the files."""
+        return stem_of(self.graph, self.demand_weights("an NCNN model"))
 
     def _close(self) -> None:
         net = self.__dict__.pop("net", None)

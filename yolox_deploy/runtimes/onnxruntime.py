@@ -11,6 +11,8 @@ import onnxruntime
 from yolox_deploy.errors import ArtifactError, DeviceError, MissingPackageError
 from yolox_deploy.processors import physical_cores
 from yolox_deploy.runtimes.base import Array, EngineFacts, Opened, Runtime
+from yolox_deploy.runtimes.foreign.front import Stem
+from yolox_deploy.runtimes.foreign.onnx import OnnxFile
 from yolox_deploy.runtimes.gpu import find_gpu
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
@@ -88,6 +90,10 @@ class OnnxRuntime(Runtime):
         threads = self.session.get_session_options().intra_op_num_threads
         # 0 is the engine's own choice: one thread for each physical core.
         return EngineFacts(self.spec.precision, threads or physical_cores())
+
+    def read_stem(self) -> Stem | None:
+        """Return the first convolution, read from the file."""
+        return OnnxFile(self.path).stem()
 
     def _close(self) -> None:
         self.__dict__.pop("session", None)

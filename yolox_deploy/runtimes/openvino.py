@@ -13,6 +13,8 @@ import openvino
 from yolox_deploy.errors import DeviceError
 from yolox_deploy.runtimes.base import Array, EngineFacts, Opened, Runtime
 from yolox_deploy.runtimes.devices import Device
+from yolox_deploy.runtimes.foreign.front import Stem
+from yolox_deploy.runtimes.foreign.openvino import stem_of
 
 # Our names of precisions, and OpenVINO's.
 ELEMENT_TYPES = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
@@ -76,6 +78,10 @@ class OpenVINORuntime(Runtime):
         except (RuntimeError, TypeError, ValueError):  # only the CPU has this property
             threads = None
         return EngineFacts(_executed_precision(compiled), threads)
+
+    def read_stem(self) -> Stem | None:
+        """Return the first convolution of the model, which is read again."""
+        return stem_of(core().read_model(self.path))
 
     def _close(self) -> None:
         self.__dict__.pop("request", None)

@@ -58,6 +58,12 @@ def inferred_spec(
     except UsageError as error:
         raise ArtifactError(f"{name} is no YOLOX detector: {error}") from error
     if output_shape[1] not in (spec.num_anchors, None):
+        if output_shape[2] == spec.num_anchors:
+            raise ArtifactError(
+                f"{name} returns {_text(output_shape)}, rows and columns exchanged: {EXPECTED}; "
+                "export it again without the transposition, or from its checkpoint with "
+                "yolox-export"
+            )
         raise ArtifactError(
             f"{name} returns {output_shape[1]} rows for a {height}x{width} input, a YOLOX "
             f"detector of strides 8, 16, 32 returns {spec.num_anchors}"

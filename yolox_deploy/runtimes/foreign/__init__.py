@@ -1,0 +1,1 @@
+"""Artifacts that state nothing about themselves: what running and reading them tells."""
