@@ -237,10 +237,13 @@ def add_model_hints(parser: argparse.ArgumentParser) -> None:
         --names NAME ...: class names, or a text file with one per line (default: those in the
             model's file; for 80 classes those of COCO)
         --[no-]legacy: whether the input is that of release 0.1.0: RGB, /255, mean and std
-            (default: what the weights of a .pth tell)
+            (default: what the weights tell)
+        --[no-]decoded: whether the output of an artifact without a spec has decoded boxes (default:
+            what running it tells)
         --arch NAME: architecture of a .pth (default: inferred)
         """,
         legacy=None,
+        decoded=None,
     )
 
 
@@ -250,6 +253,7 @@ def model_hints(arguments: argparse.Namespace) -> SpecHints:
         imgsz=image_size(arguments.imgsz),
         names=class_names(arguments.names),
         legacy=arguments.legacy,
+        decoded=arguments.decoded,
         architecture=arguments.arch,
     )
 
