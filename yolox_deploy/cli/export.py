@@ -171,8 +171,9 @@ def description(path: Path, hints: SpecHints) -> tuple[ModelSpec, list[tuple[str
             return described
     with backend_for(path).runtime_class()(path, hints=hints) as runtime:
         spec = runtime.spec
+        rows = [("note", note) for note in runtime.notes]
     state = state_of(path)
-    return spec, [("files", state)] if state else []
+    return spec, [*rows, ("files", state)] if state else rows
 
 
 def check(arguments: argparse.Namespace) -> int:

@@ -97,6 +97,11 @@ class Checkpoint:
 
         Raises :class:`UsageError` where a hint contradicts the file or makes no sense.
         """
+        if hints.decoded:
+            raise UsageError(
+                f"{self.path} is a checkpoint, whose boxes are never decoded: leave --decoded out; "
+                "yolox-export --decode decodes them in the graph"
+            )
         legacy, _ = self.input_is_legacy(hints.legacy)
         names = hints.names or self.names
         side = self.arch.test_size

@@ -16,9 +16,9 @@ from yolox_deploy.errors import ArtifactError, UsageError, YoloxDeployError, sug
 from yolox_deploy.processors import threads_allowed
 from yolox_deploy.runtimes.content import stored_spec
 from yolox_deploy.runtimes.devices import parse_device
-from yolox_deploy.runtimes.forks import call_after_fork
 from yolox_deploy.runtimes.foreign.front import Stem
 from yolox_deploy.runtimes.foreign.probe import Found, probe
+from yolox_deploy.runtimes.forks import call_after_fork
 from yolox_deploy.spec import ModelSpec, SpecHints
 from yolox_deploy.tasks import task_of
 from yolox_deploy.tasks.foreign import inferred_spec
@@ -235,8 +235,8 @@ class Runtime(ABC):
     def _probed_spec(self, opened: Opened) -> ModelSpec:
         """Return a spec for an artifact without one, from its shapes and from running it."""
         name, shape, hints = self.path.stem, opened.output_shape, self.hints
-        if len(shape) == 3 and None in shape[1:]:
-            # Run a grey picture to see the shape.
+        if len(shape) == 3 and None in (*shape[1:], *opened.input_shape[2:]):
+            # A grey picture shows the shape.
             guess = inferred_spec(name, opened.input_shape, (None, None, 85), hints.imgsz)
             size = (guess.batch or 1, 3, guess.height, guess.width)
             shape = self._infer(np.full(size, guess.input.pad_value, np.float32)).shape

@@ -57,9 +57,9 @@ class Mirrored(NamedTuple):
     def why(self) -> str:
         """What was seen, in words."""
         return (
-            f"steady under mirroring in the drawn pictures of this package are {self.plain.steady} "
-            f"of {self.plain.total} detections with plain input, {self.legacy_input.steady} of "
-            f"{self.legacy_input.total} with legacy input"
+            f"of {self.plain.total} detections with plain input {self.plain.steady} stay when the "
+            f"pictures are mirrored, and {self.legacy_input.steady} of {self.legacy_input.total} "
+            "with legacy input"
         )
 
 

@@ -18,13 +18,13 @@ from yolox_deploy.tasks.grid import grid_and_strides
 ROUNDING = 1e-3
 # Correlation of a box column with the grid: decoded centres 0.996, raw ones at most 0.82 (inputs of
 # 64 pixels; 0.53 from 160 pixels on).
-DECODED_CORRELATION = 0.9
-# Decoded centres grow by 0.98 pixels per pixel of the grid, raw ones by 0.002.
-PIXELS = (0.8, 1.2)
+GRID_CORRELATION = 0.9
 # Corners follow the grid in all four columns (0.9), widths and heights do not (0.45).
 CORNERS_CORRELATION = 0.8
-# 95 % of raw centres lie within 1.9 cells, and of raw boxes within 1.1 times the input's side.
+# 95 % of all boxes lie within 1.9 cells of their own, and have up to 1.1 times the input's side.
 MOST_CELLS, LARGEST_BOX = 6.0, 4.0
+# What is above would leave the range of float32.
+MOST_EXPONENT = 80
 QUANTILE = 0.95
 # Correlation of an output with that of the picture moved by (rows, columns) pixels, cell by cell:
 # at least 0.60 in the right order of rows, with either input, and at most 0.38 in any other.
@@ -77,8 +77,8 @@ def _check_probabilities(where: str, columns: Array) -> None:
         )
     if np.ptp(columns[..., 0]) == 0:
         raise ArtifactError(
-            f"{where} returns the objectness {low:.4g} everywhere, so it is not a YOLOX "
-            f"detector, or not a trained one; {ADVICE}"
+            f"{where} returns the objectness {columns[..., 0].max():.4g} everywhere, so it is no "
+            f"YOLOX detector, or not a trained one; {ADVICE}"
         )
 
 
@@ -87,31 +87,32 @@ def _judged_boxes(where: str, spec: ModelSpec, boxes: Array) -> tuple[OutputKind
     grid, stride = grid_and_strides(spec.height, spec.width, spec.strides)
     centres = np.broadcast_to((grid + 0.5) * stride, (*boxes.shape[:2], 2))
     follows = [_correlation(boxes[..., i], centres[..., i % 2]) for i in range(4)]
-    grid_like = min(follows[:2])
-    growth = float(np.polyfit(centres[..., 0].ravel(), boxes[..., 0].ravel(), 1)[0])
-    if grid_like > DECODED_CORRELATION:
-        if min(follows[2:]) > CORNERS_CORRELATION:
-            problem = "returns boxes as two corners, expected are centre and size"
-        elif not PIXELS[0] < growth < PIXELS[1]:
-            problem = (
-                f"returns boxes in units of {1 / max(growth, 1e-9):.4g} pixels, expected are pixels"
-                " of the input"
-            )
-        else:
-            return "decoded", f"they follow the grid (correlation {grid_like:.3f})"
-        raise ArtifactError(f"{where} {problem}; {ADVICE}")
-    cells = float(np.quantile(np.abs(boxes[..., :2]), QUANTILE))
-    with np.errstate(over="ignore"):
-        sides = np.exp(boxes[..., 2:]) * stride / max(spec.height, spec.width)
-    largest = float(np.quantile(sides, QUANTILE))
-    if not (cells <= MOST_CELLS and largest <= LARGEST_BOX):
-        raise ArtifactError(
-            f"{where} returns boxes that are neither decoded (they follow the grid with a "
-            f"correlation of {grid_like:.2f}, expected is 0.99) nor raw (they would be up to "
-            f"{cells:.3g} cells away from their own, and {largest:.3g} times as large as the "
-            f"input): its columns or rows have another order, or it is another network; {ADVICE}"
+    follow = min(follows[:2])
+    # How far boxes are from their own cells, in cells, if they are raw and if they are decoded.
+    raw, decoded = (
+        float(np.quantile(np.abs(away), QUANTILE))
+        for away in (boxes[..., :2], (boxes[..., :2] - centres) / stride)
+    )
+    if decoded <= min(raw, MOST_CELLS) and min(follows[2:]) < CORNERS_CORRELATION:
+        return "decoded", f"they follow the grid (correlation {follow:.3f})"
+    if follow > GRID_CORRELATION:
+        growth = float(np.polyfit(centres[..., 0].ravel(), boxes[..., 0].ravel(), 1)[0])
+        problem = (
+            "as two corners, expected are centre and size"
+            if min(follows[2:]) > CORNERS_CORRELATION
+            else f"in units of {1 / growth:.4g} pixels, expected are pixels of the input"
         )
-    return "raw", f"they do not follow the grid (correlation {grid_like:.2f})"
+        raise ArtifactError(f"{where} returns boxes {problem}; {ADVICE}")
+    sides = np.exp(np.minimum(boxes[..., 2:], MOST_EXPONENT)) * stride
+    largest = float(np.quantile(sides, QUANTILE)) / max(spec.height, spec.width)
+    if raw <= MOST_CELLS and largest <= LARGEST_BOX:
+        return "raw", f"they do not follow the grid (correlation {follow:.2f})"
+    raise ArtifactError(
+        f"{where} returns boxes that are neither decoded nor raw: their correlation with the grid "
+        f"is {follow:.2f} (decoded boxes: 0.99), and taken for raw they would lie {raw:.3g} cells "
+        f"from their own (raw boxes: 2) and be {largest:.3g} times as large as the input: columns "
+        f"or rows have another order, or it is another network; {ADVICE}"
+    )
 
 
 def _check_order(where: str, spec: ModelSpec, outputs: Array, moved: Array) -> None:

@@ -63,30 +63,28 @@ class Found:
     def note(self, name: str, spec: ModelSpec, hints: SpecHints) -> str:
         """Return what a user should know of what was found and assumed."""
         output, taken = OUTPUTS[self.output], INPUTS[spec.legacy]
-        parts = [f"{name} carries no spec of yolox_deploy, so it was read and run"]
+        boxes = f"its output is {output}, because {self.output_why}"
         if hints.decoded not in (None, self.output == "decoded"):
-            parts.append(
-                f"decoded={hints.decoded} was given, but its output looks like {output}, because "
-                f"{self.output_why}"
-            )
+            boxes = f"decoded={hints.decoded} was given, but {boxes}"
+        if self.legacy is None:
+            pixels = f"its input could not be told, because {self.legacy_why}"
         else:
-            parts.append(f"its output is {output}, because {self.output_why}")
+            pixels = f"its input is {INPUTS[self.legacy]}, because {self.legacy_why}"
         if hints.legacy is None and self.legacy is None:
-            parts.append(
-                f"its input could not be told, because {self.legacy_why}; assumed is {taken}, for "
-                "weights of release 0.1.0 add legacy=True or --legacy"
+            pixels += (
+                f"; assumed is {taken}, for weights of release 0.1.0 add legacy=True or --legacy"
             )
-        elif hints.legacy is None:
-            parts.append(f"its input is {taken}, because {self.legacy_why}")
-        elif self.legacy is not None and hints.legacy != self.legacy:
-            parts.append(
-                f"legacy={hints.legacy} was given, but its input looks like "
-                f"{INPUTS[self.legacy]}, because {self.legacy_why}"
-            )
+        elif hints.legacy is not None and self.legacy not in (None, hints.legacy):
+            pixels = f"legacy={hints.legacy} was given, but {pixels}"
+        parts = [f"{name} carries no spec, so it was read and run: {boxes}", pixels]
         if hints.names is None:
             known = spec.num_classes == len(COCO_NAMES)
-            names = "the 80 of COCO" if known else ", ".join(spec.class_names[:2])
-            parts.append(f"assumed class names are {names}; give others with names= or --names")
+            names = (
+                "the names of COCO's 80 classes"
+                if known
+                else f"{spec.class_names[0]}, ... as names"
+            )
+            parts.append(f"assumed are {names}, give others with names= or --names")
         return "; ".join(parts)
 
 
