@@ -171,7 +171,7 @@ def description(path: Path, hints: SpecHints) -> tuple[ModelSpec, list[tuple[str
             return described
     with backend_for(path).runtime_class()(path, hints=hints) as runtime:
         spec = runtime.spec
-        rows = [("note", note) for note in runtime.notes]
+        rows = [("notes", " ".join(runtime.notes))] if runtime.notes else []
     state = state_of(path)
     return spec, [*rows, ("files", state)] if state else rows
 
