@@ -75,30 +75,22 @@ class Registry(Mapping[str, AnyRow]):
         return self._rows
 
     def _add(self, point: EntryPoint) -> None:
-        package = point.dist.name if point.dist else point.value
+        problem = ""
         try:
             row: Any = point.load()
             row = row() if isinstance(row, type) else row
-            name = row.name
+            if self._rows.setdefault(row.name, row) is not row:
+                problem = f": there is a {self.kind} {row.name!r} already"
         except Exception as error:
             reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            problem = f", it cannot be loaded ({reason})"
+        if problem:
+            package = point.dist.name if point.dist else point.value
             warnings.warn(
-                f"the {self.kind} {point.name!r} of the package {package} was left out, it cannot "
-                f"be loaded ({reason})",
+                f"the {self.kind} {point.name!r} of the package {package} was left out{problem}",
                 ExtensionWarning,
                 stacklevel=5,
             )
-            return
-        if name in self._rows:
-            if self._rows[name] is not row:
-                warnings.warn(
-                    f"the {self.kind} {name!r} of the package {package} was left out: there is a "
-                    "row of that name already",
-                    ExtensionWarning,
-                    stacklevel=5,
-                )
-            return
-        self._rows[name] = row
 
 
 def resolve(place: str) -> Any:
