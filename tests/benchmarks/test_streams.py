@@ -13,10 +13,10 @@ import pytest
 
 from yolox_deploy.benchmarks.scenarios.streaming.streams import (
     SCHEDULES,
-    Latencies,
     ShrinkingTail,
     Stream,
     WallClock,
+    draws,
     entries_as_truth,
     naive,
     run_stream,
@@ -24,7 +24,6 @@ from yolox_deploy.benchmarks.scenarios.streaming.streams import (
     simulate,
 )
 from yolox_deploy.data.ap import average_precision
-from yolox_deploy.errors import UsageError
 
 RATIOS = sorted({Fraction(p, q) for q in range(1, 9) for p in range(1, 4 * q)})
 
@@ -191,19 +190,10 @@ def test_the_wall_clock_paces_a_stream() -> None:
     assert stream.finished[-1] >= 19
 
 
-def test_draws_are_seeded_scaled_and_from_the_sample() -> None:
-    latencies = Latencies([0.01, 0.02, 0.04])
-    first, again, other = (latencies.draws(50, seed=s) for s in (3, 3, 4))
+def test_draws_are_seeded_and_from_the_sample() -> None:
+    runtimes = np.array([0.5, 1.0, 2.0])
+    first, again, other = (draws(runtimes, seed) for seed in (3, 3, 4))
     drawn = [first() for _ in range(60)]
     assert drawn == [again() for _ in range(60)]
     assert drawn != [other() for _ in range(60)]
     assert set(drawn) == {0.5, 1.0, 2.0}
-    fast = latencies.draws(50, speed=2, seed=3)
-    assert [fast() for _ in range(60)] == [value / 2 for value in drawn]
-    assert latencies.median_frames(50, speed=0.5) == 2
-
-
-@pytest.mark.parametrize("seconds", [[], [-1.0], [math.nan], [[1.0]]], ids=str)
-def test_latencies_that_are_none_are_refused(seconds: Any) -> None:
-    with pytest.raises(UsageError, match="latencies"):
-        Latencies(seconds)

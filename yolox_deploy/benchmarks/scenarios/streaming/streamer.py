@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from statistics import fmean
+from statistics import fmean, median
 from time import perf_counter
 from typing import Any
 
@@ -17,9 +17,9 @@ from yolox_deploy.benchmarks.scenarios.streaming.result import Playing, Streamed
 from yolox_deploy.benchmarks.scenarios.streaming.streams import (
     SCHEDULES,
     Entries,
-    Latencies,
     Stream,
     WallClock,
+    draws,
     entries_as_truth,
     run_stream,
     shown_entries,
@@ -103,7 +103,7 @@ class Streamer:
     ) -> tuple[Stream, list[Entries]]:
         """Play the frames, and return the stream and what came out."""
         found = [Detections.empty(self.system.detector.names)] * len(frames)
-        runtime = Latencies(self.seconds[-len(frames) :]).median_frames(self.footage.fps)
+        runtime = median(self.seconds[-len(frames) :]) * self.footage.fps
         schedule = SCHEDULES[self.context.arguments.schedule](runtime)
 
         def detect(number: int) -> None:
@@ -116,12 +116,12 @@ class Streamer:
 
     def _simulated(self, schedule: str, speed: float | None) -> list[Passing]:
         """Return passings with drawn latencies; without ``speed`` the latency is zero."""
-        latencies, fps = Latencies(self.real_seconds or self.seconds), self.footage.fps
-        draw = latencies.draws(fps, speed, self.context.arguments.seed) if speed else lambda: 0.0
-        runtime = latencies.median_frames(fps, speed) if speed else 0.0
+        seconds = np.array(self.real_seconds or self.seconds)
+        runtimes = seconds * self.footage.fps / (speed or math.inf)
+        draw = draws(runtimes, self.context.arguments.seed)
         frames = sum(map(len, self.footage.sequences))
         passes = min(math.ceil(SIMULATED_FRAMES / frames), MOST_PASSES) if speed else 1
-        wait = SCHEDULES[schedule](runtime)
+        wait = SCHEDULES[schedule](float(np.median(runtimes)))
         return [
             [(simulate(len(entries), draw, wait), entries) for entries in self.cached]
             for _ in range(passes)

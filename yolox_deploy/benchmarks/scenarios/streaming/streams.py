@@ -20,8 +20,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from yolox_deploy.errors import UsageError
-
 Entries = list[dict[str, Any]]
 
 
@@ -160,23 +158,10 @@ def simulate(count: int, runtimes: Callable[[], float], schedule: Schedule = nai
     return run_stream(detect, count, clock, schedule)
 
 
-class Latencies:
-    """The seconds (n,) that a detector's calls took, to draw from again."""
-
-    def __init__(self, seconds: Sequence[float] | NDArray[np.float64]) -> None:
-        self.seconds = np.asarray(seconds, np.float64)
-        if self.seconds.ndim != 1 or not self.seconds.size or not (self.seconds >= 0).all():
-            raise UsageError(f"latencies must be a list of seconds >= 0, got {seconds!r:.80}")
-
-    def median_frames(self, fps: float, speed: float = 1.0) -> float:
-        """Return the median in frames, on hardware ``speed`` times as fast."""
-        return float(np.median(self.seconds)) * fps / speed
-
-    def draws(self, fps: float, speed: float = 1.0, seed: int = 0) -> Callable[[], float]:
-        """Return a function that draws one latency after another, in frames, with replacement."""
-        generator = np.random.default_rng(seed)
-        frames = self.seconds * fps / speed
-        return lambda: float(generator.choice(frames))
+def draws(runtimes: NDArray[np.float64], seed: int = 0) -> Callable[[], float]:
+    """Return a function that draws one of ``runtimes`` (n,) after another, with replacement."""
+    generator = np.random.default_rng(seed)
+    return lambda: float(generator.choice(runtimes))
 
 
 def shown_entries(stream: Stream, entries: Sequence[Entries], image_ids: Sequence[int]) -> Entries:
