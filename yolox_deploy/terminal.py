@@ -15,7 +15,7 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -41,12 +41,14 @@ class Manner:
 
     ``quiet``: no notes and no progress.  ``output`` is the standard output where it belongs to a
     file of results (``--json -``) alone, else ``None``.  ``live`` is the console of a display that
-    is being drawn.
+    is being drawn.  ``apart``: what is printed here does not go through file descriptor 2, so that
+    :func:`native_lines` may catch what goes there.
     """
 
     quiet: bool = False
     output: TextIO | None = None
     live: Console | None = None
+    apart: bool = False
 
 
 _manner = [Manner()]
@@ -170,6 +172,48 @@ def reserved_output() -> Iterator[None]:
         finally:
             sys.stdout.flush()
             os.dup2(stream.fileno(), 1)
+
+
+@contextmanager
+def errors_apart() -> Iterator[None]:
+    """Print to a copy of the standard error, for :func:`native_lines`; for a command only."""
+    try:
+        number = sys.stderr.fileno()
+    except (OSError, ValueError):
+        number = -1
+    if number != 2:
+        # Replaced by another stream, as in a test.
+        yield
+        return
+    # Never closed: loggers of libraries may keep it.
+    stream = open(os.dup(2), "w", encoding=sys.stderr.encoding, errors="backslashreplace")  # noqa: SIM115
+    with redirect_stderr(stream), printing(apart=True):
+        yield
+
+
+@contextmanager
+def native_lines() -> Iterator[list[str]]:
+    """Keep what a C library writes to the standard error off the terminal, and give its lines.
+
+    Only in a command.  For a short call: if the process crashes within, these lines are lost.
+    """
+    lines: list[str] = []
+    if not manner().apart:
+        yield lines
+        return
+    before, (reading, writing) = os.dup(2), os.pipe()
+    # A library that writes more than the pipe holds must not wait for a reader.
+    os.set_blocking(writing, False)
+    os.set_blocking(reading, False)
+    os.dup2(writing, 2)
+    try:
+        yield lines
+    finally:
+        os.dup2(before, 2)
+        with suppress(BlockingIOError):
+            lines += os.read(reading, 1 << 16).decode("utf-8", "replace").splitlines()
+        for number in (before, reading, writing):
+            os.close(number)
 
 
 def write_output(text: str) -> None:

@@ -6,9 +6,13 @@ import argparse
 import json
 import re
 import shutil
+import signal
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
+import cv2
 import pytest
 
 from yolox_deploy.cli import bench, bench_files, detect, doctor, evaluate, export, train
@@ -199,3 +203,42 @@ print("later")
     done = process("yolox-doctor", "--version", before=code)
     assert done.out.startswith("{}later\nyolox-doctor ")
     assert done.err == "a library prints this\nand this\n"
+
+
+def test_lines_of_c_libraries_stay_off_the_terminal(
+    process: Any, onnx_nano: Path, dog_path: Path, tmp_path: Path
+) -> None:
+    """A profile that libpng warns of, a PNG that is cut off, and a JPEG with a hole."""
+    png = cv2.imencode(".png", cv2.imread(str(dog_path)))[1].tobytes()
+    profile = b"iCCP" + b"x\0\0" + zlib.compress(b"nonsense")
+    chunk = struct.pack(">I", len(profile) - 4) + profile + struct.pack(">I", zlib.crc32(profile))
+    (tmp_path / "a.png").write_bytes(png[:33] + chunk + png[33:])
+    (tmp_path / "b.png").write_bytes(png[: len(png) // 2])
+    jpeg = dog_path.read_bytes()
+    half = len(jpeg) // 2
+    (tmp_path / "c.jpg").write_bytes(jpeg[:half] + b"\x55\xff" * 20 + jpeg[half + 40 :])
+    found = process("yolox-detect", tmp_path, "--model", onnx_nano, "--no-draw")
+    assert found.code == 6
+    damaged, unreadable = found.err.splitlines()
+    assert re.match("note: .*c.jpg was read, but is damaged: Corrupt JPEG data", damaged)
+    assert re.search(r"b.png: not a picture that OpenCV can decode \(.*incomplete\)", unreadable)
+    assert "2 pictures in" in found.out
+    assert cv2.imread(str(tmp_path / "a.png")) is not None
+
+
+CRASH = """
+import os
+from yolox_deploy import terminal
+with terminal.errors_apart(), terminal.native_lines() as said:
+    os.write(2, b"first\\nsecond\\n" + b"x" * 100_000)
+    terminal.say("ours")
+assert said[:2] == ["first", "second"], said
+os.write(2, b"a crash says why\\n")
+os.abort()
+"""
+
+
+def test_only_short_calls_are_silenced(process: Any) -> None:
+    ended = process("yolox-doctor", before=CRASH)
+    assert ended.code == -signal.SIGABRT
+    assert ended.err.startswith("ours\na crash says why\n")

@@ -22,6 +22,7 @@ from yolox_deploy.files import STANDARD_OUTPUT
 from yolox_deploy.runtimes import BACKENDS, CHECKPOINT_SUFFIXES
 from yolox_deploy.spec import SpecHints
 from yolox_deploy.terminal import (
+    errors_apart,
     finish_output,
     note,
     prepare_streams,
@@ -91,7 +92,7 @@ def run_command(
             return work(arguments)
 
     prepare_streams()
-    with notes_printed(), signals_interrupt():
+    with errors_apart(), notes_printed(), signals_interrupt():
         return run(command, parse_and_work)
 
 

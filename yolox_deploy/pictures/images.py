@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -12,8 +13,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from yolox_deploy.errors import ImageError
+from yolox_deploy.errors import ImageError, ModelWarning
 from yolox_deploy.pictures.headers import claimed_pixels
+from yolox_deploy.terminal import native_lines
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PILImage
@@ -28,6 +30,8 @@ LARGEST_FILE = (1 << 31) - 1
 # OpenCV's resize ends the process beyond it.
 MOST_BYTES = (1 << 31) - 1
 
+# How lines of OpenCV and its libraries begin that say nothing of the pixels.
+HARMLESS = ("libpng warning:", "[ WARN", "[ INFO")
 IMAGE_SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2")
 )
@@ -65,11 +69,16 @@ def read_image(
             "smaller, or raise the limit (max_pixels; yolox-detect --max-pixels)"
         )
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        with native_lines() as said:
+            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as error:
         raise ImageError(f"{path}: {error.err or 'cannot be decoded'}") from error
+    words = "; ".join(dict.fromkeys(line for line in said if not line.startswith(HARMLESS)))
     if image is None:
-        raise ImageError(f"{path}: not a picture that OpenCV can decode")
+        reason = f" ({words})" if words else ""
+        raise ImageError(f"{path}: not a picture that OpenCV can decode{reason}")
+    if words:
+        warnings.warn(f"{path} was read, but is damaged: {words}", ModelWarning, stacklevel=2)
     return np.asarray(image, np.uint8)
 
 

@@ -15,6 +15,7 @@ from yolox_deploy.runtimes.foreign.front import Stem
 from yolox_deploy.runtimes.foreign.ncnn import stem_of
 from yolox_deploy.runtimes.ncnn_graph import LARGEST_PARAM_BYTES, MAGIC, Graph
 from yolox_deploy.spec import ModelSpec
+from yolox_deploy.terminal import native_lines
 
 POINTER_OF = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(
     ("PyCapsule_GetPointer", ctypes.pythonapi)
@@ -110,8 +111,11 @@ class NcnnRuntime(Runtime):
         options.use_bf16_storage = self.precision == "bf16"
         if threads := self.threads_within(options.num_threads):
             options.num_threads = threads
-        if self.net.load_param_mem(str(graph)):
-            raise ArtifactError(f"{self.path}: ncnn cannot load it; it may be damaged")
+        with native_lines() as said:
+            failed = self.net.load_param_mem(str(graph))
+        if failed:
+            reason = f" ({'; '.join(said)})" if said else ""
+            raise ArtifactError(f"{self.path}: ncnn cannot load it{reason}; it may be damaged")
         with weights.open("rb") as file:
             if self.net.load_model(WeightReader(file)):
                 raise ArtifactError(

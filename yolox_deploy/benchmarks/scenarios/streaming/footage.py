@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, count, islice, takewhile
@@ -87,6 +88,8 @@ def read_video(path: Path, most: int | None = None) -> tuple[list[ImageArray], f
     """
     if not path.is_file():
         raise InputFileError(f"{path}: no such file")
+    # Read when OpenCV first opens a video: FFmpeg says nothing by itself.
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     capture = cv2.VideoCapture(str(path))
     try:
         fps = float(capture.get(cv2.CAP_PROP_FPS)) if capture.isOpened() else 0.0
