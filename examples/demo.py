@@ -44,7 +44,7 @@ def demo(arguments: argparse.Namespace) -> int:
     options = ExportOptions(hints=SpecHints(legacy=arguments.legacy), overwrite=True)
     with stages(checkpoint.name) as begin:
         results = export_model(checkpoint, targets_here(), options, arguments.output, begin)
-    rows = []
+    rows, seen = [], []
     for result in results:
         with Detector(result.path) as detector:
             found = detector(image)
@@ -60,14 +60,15 @@ def demo(arguments: argparse.Namespace) -> int:
                 result.path.name,
                 f"{result.size / 1e6:.1f} MB",
                 result.verification.status,
-                ", ".join(f"{d.name} {d.score:.3f}" for d in found) or "nothing",
+                str(len(found)),
                 f"{milliseconds:.0f} ms",
-                str(drawing),
             ]
         )
-    print_table(
-        ["target", "artifact", "size", "checked", "detections", "first run", "picture"], rows
-    )
+        seen.append(f"{drawing}: " + ", ".join(f"{d.name} {d.score:.3f}" for d in found))
+    print_table(["target", "artifact", "size", "checked", "detections", "first run"], rows)
+    print_line()
+    for line in seen:
+        print_line(line)
     print_line()
     print_line("What to do next:")
     for words in next_commands(picture, [result.path for result in results]):
