@@ -37,7 +37,7 @@ exit codes:
   1  an unexpected error (YOLOX_DEPLOY_DEBUG=1 shows where)
   2  wrong usage
   3  a file is missing, unreadable or not what it was taken for
-  4  a package (the message has the pip line), a driver or a GPU is missing or broken
+  4  a package, a driver or a GPU is missing or broken (the message says which)
   5  verification failed
   6  done, but some pictures could not be read
   7  a result could not be written, to a file or to the standard output
