@@ -83,7 +83,7 @@ def test_what_was_not_trained_or_lies_between_is_not_told(dog: NDArray[np.uint8]
         assert (found.legacy, found.spread) == (None, pytest.approx(factor * spread))
     # Statistics of a few steps are still half those of an untrained network.
     assert find_input(weight, None, mean, variance, steps=5).legacy is None
-    assert "only 5 steps" in find_input(weight, None, mean, variance, steps=5).why
+    assert "few training steps: 5" in find_input(weight, None, mean, variance, steps=5).why
     assert find_input(weight, None, mean, variance, steps=100).legacy is True
     assert "not trained" in find_input(weight, np.zeros(32)).why
     assert "not trained" in find_input(weight).why

@@ -15,17 +15,27 @@ from yolox_deploy.pictures.stem import InputFound, find_input
 
 def input_of(network: YOLOX) -> InputFound:
     """Return which input convention the weights of ``network`` were trained with."""
-    first = first_block(network)
-    norm = first.bn
+    return input_of_block(first_block(network))
+
+
+def input_of_block(first: BaseConv) -> InputFound:
+    """Return which input convention a network's first block was trained with."""
+    norm, weight = first.bn, first.conv.weight
     assert isinstance(norm, nn.BatchNorm2d)
-    weight = first.conv.weight
     if is_identity(norm):
         # Folded into the convolution, or never trained.
         scale = norm.weight / (variance_of(norm) + norm.eps).sqrt()
         return find_input(_array(weight * scale[:, None, None, None]), _array(norm.bias))
-    steps = 0 if norm.num_batches_tracked is None else int(norm.num_batches_tracked)
-    mean = cast("Tensor", norm.running_mean)
-    return find_input(_array(weight), None, _array(mean), _array(variance_of(norm)), steps)
+    # The steps count only if they were the first ones: fine-tuning may count from 0 again.
+    untouched = bool(((norm.weight - 1).abs() < 0.1).all() and (norm.bias.abs() < 0.1).all())
+    steps = norm.num_batches_tracked if untouched else None
+    return find_input(
+        _array(weight),
+        None,
+        _array(cast("Tensor", norm.running_mean)),
+        _array(variance_of(norm)),
+        0 if steps is None else int(steps),
+    )
 
 
 def first_block(network: YOLOX) -> BaseConv:

@@ -103,7 +103,7 @@ def find_input(
         legacy = False
     elif LEGACY_SPREAD[0] <= spread <= LEGACY_SPREAD[1]:
         if 0 < steps < ENOUGH_STEPS:
-            why += f", but so does any that was trained for only {steps} steps"
+            why += f", but so does an untrained one, and this has seen few training steps: {steps}"
         elif folded or abs(level) <= LARGEST_LEGACY:
             legacy = True
     return InputFound(legacy, spread, level, why)
