@@ -40,8 +40,6 @@ def cache_folder() -> Path:
     Raises :class:`OutputError` for a user without a home folder.
     """
     chosen = os.environ.get("YOLOX_DEPLOY_CACHE")
-    if chosen:
-        return Path(chosen).expanduser()
     if sys.platform == "win32":
         base = os.environ.get("LOCALAPPDATA", "~/AppData/Local")
     elif sys.platform == "darwin":
@@ -49,7 +47,7 @@ def cache_folder() -> Path:
     else:
         base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     try:
-        return Path(base).expanduser() / "yolox_deploy"
+        return Path(chosen or f"{base}/yolox_deploy").expanduser()
     except RuntimeError as error:  # for example a container that runs as a user with no name
         raise OutputError(
             "there is no home folder for the cache: set the environment variable "

@@ -66,7 +66,7 @@ def find_model(model: str | os.PathLike[str] | None) -> Path:
     """
     if model is None:
         return BUNDLED if is_installed("torch") else BUNDLED_ONNX
-    path = Path(model).expanduser()
+    path = Path(os.path.expanduser(model))
     # os.path, because pathlib raises for names that no file can have.
     if os.path.isfile(path):
         return path

@@ -42,6 +42,8 @@ from yolox_deploy.pictures.images import find_images, read_image
 from yolox_deploy.progress import stages
 
 COMMAND = "yolox-bench"
+# MLPerf's LoadGen takes 64 bits.
+LARGEST_NUMBER = (1 << 63) - 1
 EXAMPLES = """\
   yolox-bench --backend openvino
   yolox-bench --model yolox_nano.pth --backend all --json nano.json
@@ -179,10 +181,9 @@ def check(arguments: argparse.Namespace) -> None:
         raise UsageError(
             f"--duration takes seconds, more than 0 and finite, got {arguments.duration:g}"
         )
-    for option, number in (("--min-count", arguments.min_count), ("--batch", arguments.batch)):
-        if number < 1:
-            raise UsageError(f"{option} must be at least 1, got {number}")
-    if arguments.seed < 0:
-        raise UsageError(f"--seed must not be negative, got {arguments.seed}")
+    for option, least in (("min_count", 1), ("batch", 1), ("seed", 0)):
+        if not least <= getattr(arguments, option) <= LARGEST_NUMBER:
+            word, number = option.replace("_", "-"), getattr(arguments, option)
+            raise UsageError(f"--{word} must lie in {least}..{LARGEST_NUMBER}, got {number}")
     if arguments.fps is not None and not 0 < arguments.fps <= 10_000:
         raise UsageError(f"--fps takes more than 0 and at most 10000, got {arguments.fps:g}")

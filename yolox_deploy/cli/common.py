@@ -87,6 +87,12 @@ def run_command(
     """Read the arguments (``None``: those of the process), do the work, return the exit code."""
 
     def parse_and_work() -> int:
+        try:
+            os.getcwd()
+        except OSError as error:
+            # PyTorch's libraries would end the process.
+            problem = "the current folder was deleted: change to one that exists"
+            raise UsageError(problem) from error
         arguments = parser().parse_args(argv)
         with printing(quiet=arguments.quiet), results_elsewhere(arguments):
             return work(arguments)

@@ -37,6 +37,7 @@ from yolox_deploy.postprocess import IOU_THRESHOLD, SCORE_THRESHOLD
 from yolox_deploy.progress import track
 from yolox_deploy.sinks import SINKS, FolderSink, PictureSink, Sink
 from yolox_deploy.sinks.outputs import check_apart, check_new, free_folder
+from yolox_deploy.spec import LARGEST_BATCH
 from yolox_deploy.tasks import Detections
 from yolox_deploy.terminal import print_line, say
 
@@ -90,8 +91,8 @@ def parser() -> argparse.ArgumentParser:
 
 def detect(arguments: argparse.Namespace) -> int:
     """Detect in every picture; returns the exit code."""
-    if arguments.batch < 1:
-        raise UsageError(f"--batch must be at least 1, got {arguments.batch}")
+    if not 1 <= arguments.batch <= LARGEST_BATCH:
+        raise UsageError(f"--batch must lie in 1..{LARGEST_BATCH}, got {arguments.batch}")
     paths = find_images(arguments.sources)
     unreadable: list[str] = []
     counts: Counter[str] = Counter()

@@ -17,7 +17,7 @@ import cv2
 import yolox_deploy
 from yolox_deploy.cli.common import make_parser, run_command
 from yolox_deploy.cli.parser import add_options
-from yolox_deploy.errors import DeviceError
+from yolox_deploy.errors import DeviceError, OutputError
 from yolox_deploy.files import STANDARD_OUTPUT, cache_folder, write_document
 from yolox_deploy.runtimes import BACKENDS, backend_for
 from yolox_deploy.runtimes.gpu import Driver
@@ -158,8 +158,16 @@ def machine() -> dict[str, object]:
         "gpu": gpus(),
         "cuda binding": ", ".join(f"{k} {v}" for k, v in installed_bindings().items())
         or "none (pip install cuda-bindings)",
-        "cache": str(cache_folder()),
+        "cache": cache(),
     }
+
+
+def cache() -> str:
+    """Return the cache folder, or why there is none."""
+    try:
+        return str(cache_folder())
+    except OutputError as error:
+        return str(error)
 
 
 def gpus() -> str:

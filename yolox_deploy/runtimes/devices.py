@@ -53,13 +53,15 @@ def parse_device(named: str | int, kinds: tuple[str, ...], runtime: str) -> Devi
     if not isinstance(named, (str, int)) or isinstance(named, bool):
         raise UsageError(f"a device is a text such as 'cuda:0', got {named!r:.60}")
     text = str(named)
+    meant = ""
     if text.isdecimal():
         text = f"cuda:{text}"
+        meant = f" ({text})"
     kind, *numbers = text.lower().replace(".", ":").split(":")
     if kind not in kinds:
         known = ", ".join(f"{k} ({KINDS[k]})" if k in KINDS else k for k in kinds)
         raise UsageError(
-            f"{runtime} has no device {text!r}: expected {known}" + suggest(kind, kinds)
+            f"{runtime} has no device {named!r}{meant}: expected {known}" + suggest(kind, kinds)
         )
     if not numbers:
         return Device(kind)

@@ -85,7 +85,7 @@ class Recipe:
             given = getattr(self, field.name)
             values = given if isinstance(given, tuple) else (given,)
             if not all(least <= value <= most for value in values):
-                raise UsageError(f"{field.name} must lie in {least:g}..{most:g}, got {given}")
+                raise UsageError(f"{field.name} must lie in {least}..{most}, got {given}")
             if len(values) == 2 and values[0] > values[1]:
                 raise UsageError(f"{field.name} is a range from low to high, got {given}")
         if self.warmup_epochs + self.plain_epochs > self.epochs:
