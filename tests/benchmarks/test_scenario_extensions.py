@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -49,6 +50,21 @@ def module(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(bench, "SCENARIOS", table)
     monkeypatch.setattr(report, "SCENARIOS", table)
     return made
+
+
+def test_a_module_that_cannot_be_imported_stops_no_other_scenario(
+    module: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "my_scenario.py").write_text("import no_such_\nengine")
+    monkeypatch.delitem(sys.modules, "my_scenario")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert bench.main(["--scenario", "mine", "--model", "no such file"]) == 1
+    note, error = capsys.readouterr().err.splitlines()
+    message = "its module my_scenario cannot be imported (ModuleNotFoundError: No module named"
+    assert note.startswith("note: the scenario mine cannot be used: ")
+    assert message in note
+    assert message in error
+    assert bench.main(["--model", "no such file"]) == 3
 
 
 def test_an_option_that_is_taken_is_left_out_with_a_warning(module: Any) -> None:

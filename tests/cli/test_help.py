@@ -94,8 +94,10 @@ def test_names_come_from_a_list_or_a_file(tmp_path: Any) -> None:
     file = tmp_path / "names.txt"
     file.write_text("cat\n\n dog, small \nbig horse\n", "utf-8")
     assert common.class_names([str(file)]) == ("cat", "dog, small", "big horse")
+    file.write_text("cat\r\ndog\r\n", "utf-8-sig")
+    assert common.class_names([str(file)]) == ("cat", "dog")
     file.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(UsageError, match="no text file with class names"):
+    with pytest.raises(UsageError, match=r"no text file with class names .*: save it as UTF-8"):
         common.class_names([str(file)])
 
 

@@ -48,6 +48,13 @@ FULL = ModelSpec(
 PLAIN = ModelSpec("plain", ("a", "b"), 416, 416)
 
 
+def test_an_input_that_fills_the_memory_is_refused() -> None:
+    """A spec may say anything; its input would be allocated."""
+    assert replace(PLAIN, batch=1024).batch == 1024
+    with pytest.raises(UsageError, match="a batch of 4096 pictures of 416x416 would take 8,506,"):
+        replace(PLAIN, batch=4096)
+
+
 @pytest.mark.parametrize("spec", [FULL, PLAIN, replace(PLAIN, batch=None)])
 def test_json_gives_the_same_spec_back(spec: ModelSpec) -> None:
     text = spec.to_json()

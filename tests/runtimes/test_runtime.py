@@ -11,7 +11,7 @@ import pytest
 
 import yolox_deploy
 from yolox_deploy import processors
-from yolox_deploy.errors import ArtifactError, UsageError
+from yolox_deploy.errors import ArtifactError, DeviceError, UsageError
 from yolox_deploy.runtimes.base import EngineFacts, Opened, Runtime
 from yolox_deploy.runtimes.devices import KINDS, Device, parse_device
 from yolox_deploy.runtimes.onnxruntime import OnnxRuntime
@@ -28,6 +28,8 @@ ALL = tuple(KINDS)
         ("cpu", "cpu", None, "cpu"),
         ("CUDA", "cuda", None, "cuda"),
         ("cuda:1", "cuda", 1, "cuda:1"),
+        ("1", "cuda", 1, "cuda:1"),
+        (0, "cuda", 0, "cuda:0"),
         ("gpu", "gpu", None, "gpu"),
         ("gpu:12", "gpu", 12, "gpu:12"),
         ("GPU.0", "gpu", 0, "gpu:0"),
@@ -36,7 +38,9 @@ ALL = tuple(KINDS)
         ("auto", "auto", None, "auto"),
     ],
 )
-def test_devices_have_one_name_each(text: str, kind: str, number: int | None, written: str) -> None:
+def test_devices_have_one_name_each(
+    text: str | int, kind: str, number: int | None, written: str
+) -> None:
     found = parse_device(text, ALL, "engine")
     assert found == Device(kind, number)
     assert (found.index, str(found)) == (number or 0, written)
@@ -54,9 +58,13 @@ def test_devices_have_one_name_each(text: str, kind: str, number: int | None, wr
         ("cuda:x", "expected cuda or cuda:0"),
         ("cuda:1:2", "expected cuda or cuda:0"),
         ("gpu:1000", "expected gpu or gpu:0"),
+        ("1000", "device 'cuda:1000': expected cuda or cuda:0"),
+        (-1, "engine has no device -1"),
+        (True, "a device is a text such as 'cuda:0', got True"),
+        (0.0, "a device is a text such as 'cuda:0', got 0.0"),
     ],
 )
-def test_what_is_no_device_is_refused(text: str, message: str) -> None:
+def test_what_is_no_device_is_refused(text: Any, message: str) -> None:
     with pytest.raises(UsageError, match=message) as caught:
         parse_device(text, ALL, "engine")
     assert "\n" not in str(caught.value)
@@ -84,7 +92,7 @@ def test_openvino_is_given_its_own_names(
 ) -> None:
     device = parse_device(text, OpenVINORuntime.devices, "openvino")
     if expected is None:
-        with pytest.raises(UsageError, match=f"OpenVINO sees no device {text} .* only cpu"):
+        with pytest.raises(DeviceError, match=f"OpenVINO sees no device {text} .* only cpu"):
             engine_device(device, available)
     else:
         assert engine_device(device, available) == expected

@@ -47,11 +47,12 @@ def test_a_recipe_fits_any_length(epochs: int) -> None:
     ("change", "words"),
     [
         ({"flip": 0.0}, "no setting 'flip'; did you mean 'flip_prob'?"),
-        ({"epochs": 0}, "epochs must be 1 or more"),
+        ({"epochs": 0}, "epochs must lie in 1..1000000, got 0"),
         ({"epochs": 4}, "do not fit into 4 epochs"),
         ({"scale": 2.0}, "scale must be like"),
         ({"epochs": 50.5}, "epochs must be like"),
-        ({"lr": -1.0}, "lr must be above 0"),
+        ({"lr": -1.0}, "lr must lie in 1e-12..1e+38, got -1.0"),
+        ({"scale": (2.0, 0.1)}, "scale is a range from low to high"),
     ],
 )
 def test_a_senseless_setting_is_refused(change: dict[str, float], words: str) -> None:

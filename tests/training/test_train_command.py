@@ -13,6 +13,9 @@ from yolox_deploy.training import CocoSource
 Draw = Callable[..., CocoSource]
 
 
+NANO = ["--data", "{data}", "--arch", "nano"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
@@ -27,6 +30,13 @@ Draw = Callable[..., CocoSource]
         (["--data", "{data}", "--arch", "nano", "--set", "flip_prob"], 2, "NAME=NUMBER"),
         (["--data", "{data}", "--arch", "nano", "--set", "flips=1"], 2, "no setting 'flips'"),
         (["--data", "{data}", "--arch", "nano", "--batch", "0"], 2, "batch must lie in 1.."),
+        ([*NANO, "--threads", "-2"], 2, "threads must lie in 1..4096, got -2"),
+        ([*NANO, "--seed", str(2**70)], 2, "seed must lie in 0.."),
+        ([*NANO, "--imgsz", "0"], 2, "height must lie in 32.."),
+        ([*NANO, "--lr", "nan"], 2, "lr must lie in 1e-12..1e+38, got nan"),
+        ([*NANO, "--set", "scale=[2,0.1]"], 2, "scale is a range from low to high, got (2, 0.1)"),
+        ([*NANO, "--set", "flip_prob=1.5"], 2, "flip_prob must lie in 0..1"),
+        ([*NANO, "--set", "hsv_prob=NaN"], 2, "hsv_prob must lie in 0..1, got nan"),
         (["--data", "{data}", "--arch", "nano", "--precision", "fp16"], 2, "needs CUDA"),
         (["--data", "{data}", "--weights", "gone.pth"], 3, "gone.pth"),
         (["--data", "{data}", "--arch", "nano", "--output", "{data}"], 7, "cannot write"),

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -149,6 +150,37 @@ def test_a_diverged_loss_stops_the_run_and_leaves_the_checkpoint(
     with pytest.raises(DivergedError, match=r"the loss is (nan|inf) in epoch 2, step \d"):
         trainer.fit()
     assert (tmp_path / "last.pth").read_bytes() == before
+
+
+def test_a_damaged_run_is_not_resumed(
+    draw_digits: Draw, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Trainer(quick(draw_digits), tmp_path).fit()
+    last = tmp_path / "last.pth"
+    whole = torch.load(last, weights_only=True)
+    optimizer = whole["optimizer"]
+    buffer = {0: {"momentum_buffer": torch.zeros(3)}}
+    changes: list[dict[str, Any]] = [
+        {"settings": {}},
+        {"settings": 5},
+        {"settings": whole["settings"] | {"recipe": {"epochs": "many"}}},
+        {"raw_model": {}},
+        {"model": whole["model"] | {"head.obj_preds.0.bias": torch.zeros(7)}},
+        {"optimizer": {}},
+        {"optimizer": optimizer | {"state": optimizer["state"] | buffer}},
+        {"history": [{"no": "epoch"}]},
+        {"average_updates": None},
+    ]
+    for change in changes:
+        torch.save(whole | change, last)
+        assert main(["--resume", "--output", str(tmp_path), "--device", "cpu"]) == 3, change
+        told = capsys.readouterr().err.splitlines()[-1]
+        assert "last.pth: damaged, or of another version of this package (" in told
+        assert "best.pth" in told
+    data = last.read_bytes()
+    last.write_bytes(data[: len(data) // 2])
+    assert main(["--resume", "--output", str(tmp_path), "--device", "cpu"]) == 3
+    assert "damaged" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_a_run_is_never_overwritten(draw_digits: Draw, tmp_path: Path) -> None:

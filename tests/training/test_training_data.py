@@ -95,7 +95,7 @@ def changed(part: str, value: Any) -> Document:
         (changed("annotations", []), "with a usable box (the list of annotations is empty)"),
         (without("annotations"), "with a usable box (the list of annotations is empty)"),
         (document([[1, 1, 0, 0]]), "no picture with a usable box (1 zero-size boxes, left out)"),
-        (changed("categories", [{"id": 1, "name": "cat"}]), "category ids without a category: 20"),
+        (changed("categories", [{"id": 1, "name": "cat"}]), "the category id 20 is not"),
         (changed("annotations", [{"image_id": 5, "category_id": 20}]), "no 'bbox'"),
         (
             changed("annotations", [{"image_id": 5, "category_id": 20, "bbox": [1, 2]}]),
@@ -205,7 +205,8 @@ names: [dog, cat]
 def test_yaml_paths_are_relative_to_the_file(tmp_path: Path) -> None:
     pytest.importorskip("yaml")
     source(tmp_path, document([[1, 1, 9, 9]]))
-    (tmp_path / "data.yaml").write_text(YAML)
+    # As editors of Windows write it.
+    (tmp_path / "data.yaml").write_text(YAML, "utf-8-sig")
     files = data_files([tmp_path / "data.yaml"])
     assert [s.images.resolve() for s in files.train] == [tmp_path.resolve()] * 2
     assert files.val[0].annotations == tmp_path / "data.json"

@@ -131,7 +131,10 @@ class Runtime(ABC):
         except Exception as error:
             # Engines raise exceptions of their own, some of them bare RuntimeError.
             self._close_quietly()
-            raise ArtifactError(f"{path}: {self.name} cannot open it: {one_line(error)}") from error
+            reason = one_line(error)
+            if not str(path).isprintable() and isinstance(error, (TypeError, UnicodeError)):
+                reason = "its name is not UTF-8: rename it"
+            raise ArtifactError(f"{path}: {self.name} cannot open it: {reason}") from error
 
     @property
     def device(self) -> str:

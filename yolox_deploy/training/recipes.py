@@ -19,7 +19,7 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "epochs": (1, 1_000_000),
     "warmup_epochs": (0, 1_000_000),
     "plain_epochs": (0, 1_000_000),
-    "lr": (1e-12, 100),
+    "lr": (1e-12, 1e38),
     **dict.fromkeys(("lr_floor", "momentum", "weight_decay", "ema_decay"), SHARE),
     "eval_every": (1, 1_000_000),
     **dict.fromkeys(("mosaic_prob", "mixup_prob", "hsv_prob", "flip_prob"), SHARE),

@@ -48,7 +48,12 @@ class NcnnTarget(Target):
         ]
         try:
             run = subprocess.run(
-                command, cwd=main.parent, capture_output=True, text=True, timeout=PNNX_TIMEOUT_S
+                command,
+                cwd=main.parent,
+                capture_output=True,
+                encoding="utf-8",
+                errors="replace",
+                timeout=PNNX_TIMEOUT_S,
             )
         except subprocess.TimeoutExpired as error:
             raise ConversionError(f"pnnx was still busy after {PNNX_TIMEOUT_S} s") from error
