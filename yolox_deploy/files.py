@@ -275,6 +275,17 @@ def write_document(path: Path, kind: str, content: Mapping[str, Any]) -> None:
     write_atomically(path, json.dumps(document, indent=1, ensure_ascii=False) + "\n")
 
 
+def demand_space(folder: Path, size: int) -> None:
+    """Raise :class:`OutputError` unless ``size`` bytes can be written to ``folder``.
+
+    For converters that fail, or write half a file, without a word on why.
+    """
+    with reported_as_output_error(folder), tempfile.TemporaryFile(dir=folder) as file:
+        file.write(bytes(size))
+        file.flush()
+        os.fsync(file.fileno())
+
+
 def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file's content in hexadecimal."""
     with path.open("rb") as file:

@@ -11,7 +11,15 @@ from __future__ import annotations
 
 import re
 
-from yolox_deploy.runtimes.ncnn_layers import ARRAYS, NUMBER, Layer, Shape, check_numbers, shapes_of
+from yolox_deploy.runtimes.ncnn_layers import (
+    ARRAYS,
+    CONVOLUTIONS,
+    NUMBER,
+    Layer,
+    Shape,
+    check_numbers,
+    shapes_of,
+)
 
 MAGIC = "7767517"
 LARGEST_PARAM_BYTES = 16 << 20
@@ -87,6 +95,19 @@ class Graph:
     def kinds(self) -> list[str]:
         """Return the types of the layers, each once."""
         return list(dict.fromkeys(layer.kind for layer in self.layers))
+
+    def weight_bytes(self, width: int) -> int:
+        """Return how many bytes the weights of the convolutions take, with ``width`` for each.
+
+        Each begins with four bytes that tell its type and ends on a multiple of four; biases are in
+        float32.
+        """
+        total = 0
+        for layer in self.layers:
+            if layer.kind in CONVOLUTIONS:
+                total += 4 + -(-layer.integer(6) * width // 4) * 4
+                total += 4 * layer.integer(0) * layer.integer(5)
+        return total
 
     def check(self, weight_bytes: int, height: int, width: int) -> Shape | None:
         """Return the shape of the output for a picture (3, height, width).

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -10,11 +11,12 @@ from typing import Any
 import numpy as np
 import openvino
 
-from yolox_deploy.errors import DeviceError
-from yolox_deploy.runtimes.base import Array, EngineFacts, Opened, Runtime
+from yolox_deploy.errors import ArtifactError, DeviceError
+from yolox_deploy.runtimes.base import Array, EngineFacts, Opened, Runtime, shape_text
 from yolox_deploy.runtimes.devices import Device
 from yolox_deploy.runtimes.foreign.front import Stem
 from yolox_deploy.runtimes.foreign.openvino import stem_of
+from yolox_deploy.spec import LARGEST_INPUT
 
 # Our names of precisions, and OpenVINO's.
 ELEMENT_TYPES = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
@@ -63,6 +65,12 @@ class OpenVINORuntime(Runtime):
         if threads := self.threads_within():
             config["INFERENCE_NUM_THREADS"] = threads
         opened = Opened(spec_json, _shape(model.input(0)), _shape(model.output(0)))
+        # OpenVINO allocates the activations when it compiles.
+        if math.prod(side or 1 for side in opened.input_shape) > LARGEST_INPUT:
+            raise ArtifactError(
+                f"{self.path} takes {shape_text(opened.input_shape)}, more than {LARGEST_INPUT:,} "
+                "numbers: export it for a smaller batch or input"
+            )
         self.request = core().compile_model(model, device, config).create_infer_request()
         return opened
 

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 from yolox_deploy.errors import ConversionError
 from yolox_deploy.export.targets.base import Target
+from yolox_deploy.files import demand_space
 from yolox_deploy.runtimes.content import hashes_of
+from yolox_deploy.runtimes.ncnn_graph import Graph
 from yolox_deploy.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -57,17 +59,34 @@ class NcnnTarget(Target):
             )
         except subprocess.TimeoutExpired as error:
             raise ConversionError(f"pnnx was still busy after {PNNX_TIMEOUT_S} s") from error
-        if run.returncode or not main.is_file() or not bin_file.is_file():
-            last = (run.stderr or run.stdout).strip().splitlines()[-1:]
-            raise ConversionError(
-                f"pnnx could not convert (exit code {run.returncode}): {' '.join(last)}"
-            )
-        for leftover in main.parent.glob("pnnx_input*"):
-            leftover.unlink()
+        problem = f"exit code {run.returncode}"
+        if not run.returncode and not (problem := incomplete(main, spec)):
+            for leftover in main.parent.glob("pnnx_input*"):
+                leftover.unlink()
+            return
+        # pnnx goes on when the disk is full.
+        demand_space(main.parent, graph.ByteSize())
+        last = (run.stderr or run.stdout).strip().splitlines()[-1:]
+        raise ConversionError(f"pnnx could not convert ({problem}): {' '.join(last)}")
 
     def embed(self, main: Path, spec: ModelSpec) -> None:
         text = spec.to_json(hashes_of(main)) + "\n"
         main.with_suffix(".json").write_text(text, "utf-8")
+
+
+def incomplete(main: Path, spec: ModelSpec) -> str:
+    """Return in words what is missing in the files of a new artifact, "" if nothing is."""
+    weights = main.with_suffix(".bin")
+    if not main.is_file() or not weights.is_file():
+        return f"no {main.name} or {weights.name}"
+    size = weights.stat().st_size
+    try:
+        graph = Graph(main.read_text("utf-8"))
+        graph.check(size, spec.height, spec.width)
+    except ValueError as error:
+        return f"{main.name}: {error}"
+    needed = graph.weight_bytes(2 if spec.precision == "fp16" else 4)
+    return "" if size >= needed else f"{weights.name} has {size} of {needed} bytes"
 
 
 def pnnx_program() -> Path:
