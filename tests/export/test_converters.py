@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -209,3 +210,55 @@ def test_the_file_is_named_after_the_checkpoint(precision: Any, name: str) -> No
 def test_no_target_is_a_usage_error(checkpoint_of: Any, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no target"):
         export_model(checkpoint_of(1), [], ExportOptions(), tmp_path)
+
+
+FULL_DISK = """
+import resource, sys
+from pathlib import Path
+import onnx
+from yolox_deploy.cli.export import main
+from yolox_deploy.errors import OutputError
+from yolox_deploy.export import TARGETS
+from yolox_deploy.runtimes.content import stored_spec
+from yolox_deploy.spec import ModelSpec
+
+checkpoint, hub = sys.argv[1:]
+graph, spec = onnx.load(hub), ModelSpec.from_json(stored_spec(Path(hub)))
+resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, 2_000_000))
+try:
+    TARGETS["openvino"].convert(graph, spec, Path("x.xml").absolute())
+except OutputError as error:
+    print(error)
+sys.exit(main(["--model", checkpoint, "--to", "ncnn", "--no-verify", "--output", "out"]))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such limits")
+def test_an_export_that_cannot_write_ends_with_the_code_of_outputs(
+    nano_hub: ExportResult, nano_pth: Path, tmp_path: Path
+) -> None:
+    """Files of more than 2 MB cannot be written, and the weights have 3.6 MB."""
+    command = [sys.executable, "-c", FULL_DISK, str(nano_pth), str(nano_hub.path)]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=900)
+    assert run.returncode == 7, run.stderr
+    assert run.stdout.startswith(f"cannot write {tmp_path}: File too large")
+    assert "cannot write" in run.stderr.splitlines()[-1]
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_files_of_ncnn_that_break_off_are_noticed(
+    made_once: Any, built: list[str], nano_pth: Path, tmp_path: Path
+) -> None:
+    """pnnx ends with 0 when the disk is full."""
+    result = made_once(nano_pth, built, ExportOptions())["ncnn"]
+    main = tmp_path / result.path.name
+    text, weights = result.path.read_text(), result.path.with_suffix(".bin").read_bytes()
+    for graph, numbers, message in (
+        (text, weights, ""),
+        (text, weights[:-4], "has 3618300 of 3618304 bytes"),
+        (text, b"", "expected 1 to 0"),
+        ("", weights, "line 1"),
+    ):
+        main.write_text(graph)
+        main.with_suffix(".bin").write_bytes(numbers)
+        assert message in ncnn.incomplete(main, result.spec)

@@ -127,6 +127,17 @@ def test_an_onnx_file_that_is_no_detector_is_refused(
     assert "(N, 3, H, W)" in str(caught.value) or "YOLOX" in str(caught.value)
 
 
+def test_openvino_is_not_asked_to_compile_for_an_absurd_input(copy_of: Any, tmp_path: Path) -> None:
+    """It would allocate 20 GB first."""
+    model = onnx.load(copy_of("onnxruntime"))
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 4096
+    del model.metadata_props[:]
+    path = tmp_path / "large.onnx"
+    onnx.save(model, path)
+    with pytest.raises(ArtifactError, match=r"large\.onnx takes 4096x3x416x416, more than"):
+        Detector(path, "openvino")
+
+
 def test_openvino_files_without_their_other_half_are_refused(copy_of: Any) -> None:
     path = copy_of("openvino")
     weights = path.with_suffix(".bin")

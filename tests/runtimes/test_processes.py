@@ -1,4 +1,4 @@
-"""What happens around an engine: files that change under it, and processes that fork."""
+"""What happens around an engine: files that change under it, processes that fork, and Ctrl-C."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from yolox_deploy.runtimes import BACKENDS
 
 # The child uses the parent's detector, one of its own, and both from a pool of processes.
 FORK = """
@@ -85,3 +87,36 @@ def test_files_that_are_overwritten_do_not_change_what_was_opened(
         timeout=900,
     )
     assert (run.returncode, run.stdout) == (0, "alike\n"), run.stderr[-500:]
+
+
+# Closed in the order of opening: an engine must not leave behind what the other one gave it.
+INTERRUPT = """
+import os, signal, sys
+from yolox_deploy import Detector
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+first, second = (Detector(sys.argv[1], sys.argv[2]) for _ in range(2))
+for detector in (first, second):
+    detector.close()
+    detector.runtime = None
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+    signal.pause()
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+@pytest.mark.parametrize("name", [n for n, row in BACKENDS.items() if ".onnx" in row.suffixes])
+def test_an_interrupt_comes_through_after_two_detectors_were_closed(
+    name: str, nano_onnx: Path
+) -> None:
+    if not BACKENDS[name].availability().ok:
+        pytest.skip(BACKENDS[name].availability().reason)
+    run = subprocess.run(
+        [sys.executable, "-c", INTERRUPT, str(nano_onnx), name],
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert (run.returncode, run.stdout) == (0, "interrupted\n"), run.stderr

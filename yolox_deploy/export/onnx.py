@@ -15,7 +15,7 @@ import onnx
 import torch
 from onnx import helper
 
-from yolox_deploy.errors import ConversionError, UsageError
+from yolox_deploy.errors import ConversionError, OutputError, UsageError
 from yolox_deploy.export.options import DEFAULT_OPSET
 from yolox_deploy.export.prepare import PreparedNetwork
 from yolox_deploy.packages import is_installed, why_broken
@@ -85,6 +85,8 @@ def _traced(network: PreparedNetwork, spec: ModelSpec, opset: int) -> onnx.Model
             file = Path(folder) / "traced.onnx"
             torch.onnx.export(network, (images,), file, opset_version=opset, **how)
             return onnx.load_model(file)
+    except OSError as error:
+        raise OutputError(f"cannot write {tempfile.gettempdir()}: {error.strerror}") from error
     except Exception as error:
         raise ConversionError(
             f"PyTorch {torch.__version__} could not export opset {opset}: {one_line(error)}"
