@@ -45,8 +45,8 @@ exit codes:
   9  a converter failed
   10  a benchmark became slower than --fail-if-slower allows
   11  two benchmarks cannot be compared: the times scatter too much
-  12  done, but without proof: nothing was detected in the verification pictures,
-      or the artifact cannot run on this machine
+  12  done, but without proof: nothing was detected in the verification
+      pictures, or the artifact cannot run on this machine
   129  ended by SIGHUP: the terminal was closed
   130  interrupted with Ctrl-C
   143  ended by SIGTERM
