@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from yolox_deploy.errors import OutputError
-from yolox_deploy.files import draft_of, reported_as_output_error
+from yolox_deploy.files import check_space, draft_of, reported_as_output_error
 
 
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
@@ -21,6 +21,7 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
         try:
             torch.save(content, file)
         except RuntimeError as error:  # what PyTorch makes of a full disk
+            check_space(path.parent, 1)
             raise OutputError(f"cannot write {path}: {error}") from error
         file.flush()
         os.fsync(file.fileno())

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import os
 import stat
-import tempfile
 import unicodedata
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
@@ -22,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from yolox_deploy.errors import OutputError, UsageError
-from yolox_deploy.files import WORKPLACE, is_stdout, is_stream, reported_as_output_error
+from yolox_deploy.files import is_stdout, is_stream, reported_as_output_error, workplace
 
 # How much of a file is looked at to tell whether it is text.
 HEAD = 8192
@@ -58,8 +57,9 @@ def check_folder(folder: Path) -> None:
             place = place.parent
         if not os.path.isdir(place):
             raise OSError("it is not a folder" if place == folder else f"{place} is not a folder")
-        # Made, because permissions do not tell of file systems that are read-only or full.
-        os.rmdir(tempfile.mkdtemp(prefix=WORKPLACE, dir=place))
+        # Permissions do not tell of file systems that are read-only or full.
+        with workplace(place) as probe:
+            (probe / "probe").write_bytes(b"x")
 
 
 def check_new(files: Collection[Path], advice: str = "") -> None:
