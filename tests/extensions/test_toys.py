@@ -105,7 +105,7 @@ def exported(command: Command, checkpoint: Path) -> dict[str, Path]:
         *("--output", folder),
     )
     assert ran.code == 0, ran.err
-    assert ran.out.count("yes: ") == len(TARGETS)
+    assert ran.out.count("passed: ") == len(TARGETS)
     return {
         target: folder / f"oriented{suffix}"
         for target, suffix in zip(TARGETS, SUFFIXES, strict=True)

@@ -197,17 +197,9 @@ def check(arguments: argparse.Namespace) -> int:
         )
     for text in found.notes:
         note(f"note: {text}")
-    print_table(
-        ["artifact", "backend", "precision", "verification"],
-        [
-            [
-                str(path),
-                found.verification.backend,
-                found.verification.precision,
-                verdict(found.verification),
-            ]
-        ],
-    )
+    ran = f"{found.verification.backend}, {found.verification.precision}"
+    rows = [[str(path), ran, verdict(found.verification)]]
+    print_table(["artifact", "ran on", "verification"], rows)
     if arguments.json:
         content = {
             "checkpoint": str(checkpoint),
