@@ -72,17 +72,18 @@ def exported(
             note = f"{artifact} was damaged or not finished: it is made again"
             warnings.warn(note, ModelWarning, stacklevel=2)
         wanted = replace(options, overwrite=True)
-        (result,) = export_model(model, [target.name], wanted, artifact.parent)
+        results = export_model(model, [target.name], wanted, artifact.parent)
         seal(artifact, target.files(artifact))
-        found = result.verification
-        notes = [*found.notes] if verify else []
-        if found.status in UNPROVEN:
-            notes.append(
-                f"the export of {model.name} is {found.status}; for one that is proven, export it: "
-                f"yolox-export --model {shlex.quote(str(model))} --to {target.name} --verify FOLDER"
-            )
-        for note in notes:
-            warnings.warn(note, ModelWarning, stacklevel=2)
+        for found in (result.verification for result in results if verify):
+            notes = [*found.notes]
+            if found.status in UNPROVEN:
+                notes.append(
+                    f"the export of {model.name} is {found.status}; for one that is proven: "
+                    f"yolox-export --model {shlex.quote(str(model))} --to {target.name} --verify "
+                    "FOLDER"
+                )
+            for note in notes:
+                warnings.warn(note, ModelWarning, stacklevel=2)
     return artifact
 
 
