@@ -21,7 +21,7 @@ from yolox_deploy.training.weights import initial_network
 def refused(checkpoint: Path, folder: Path, *, legacy: bool | None) -> UnverifiedError:
     options = ExportOptions(hints=SpecHints(legacy=legacy))
     with pytest.raises(UnverifiedError) as caught:
-        export_model(checkpoint, ["onnx"], options, folder)
+        export_model(checkpoint, ["onnx"], options, folder / str(legacy))
     return caught.value
 
 
