@@ -21,15 +21,14 @@ from yolox_deploy.export.compare import Array, compare
 from yolox_deploy.files import ASSETS
 from yolox_deploy.models import YOLOX
 from yolox_deploy.models.stem import input_of
-from yolox_deploy.pictures.convention import LEGACY_INPUT, RAW_INPUT, InputConvention
+from yolox_deploy.pictures.convention import LEGACY_INPUT, RAW_INPUT
 from yolox_deploy.pictures.images import find_images, read_image
 from yolox_deploy.pictures.letterbox import Letterbox
-from yolox_deploy.postprocess import Postprocess, Thresholds
 from yolox_deploy.runtimes.base import Runtime
+from yolox_deploy.runtimes.foreign.mirror import steady
 from yolox_deploy.runtimes.registry import BACKENDS
 from yolox_deploy.spec import ModelSpec
 from yolox_deploy.tasks import Comparison, Tolerance, task_of
-from yolox_deploy.tasks.boxes import iou
 from yolox_deploy.tasks.proof import Verdict
 
 # More pictures add time and no insight; a larger folder is sampled evenly.
@@ -44,11 +43,6 @@ GIVE_PICTURES = (
     "the checkpoint detects nothing in the verification pictures, so what the artifact detects is "
     "not proven: give pictures of what it was trained on, --verify FOLDER"
 )
-
-# Steady detections that are "plenty" when the two input conventions are told apart.
-PLENTY = 3
-# Overlap of a detection with its counterpart in the mirrored picture.
-STEADY_IOU = 0.7
 
 
 @dataclass(frozen=True)
@@ -164,11 +158,12 @@ class Reference:
         survive mirroring, 80 % of the right ones.
         """
         used = self.spec.legacy
-        stated, of_all = self._steady(self.spec.input)
-        other, of_others = self._steady(RAW_INPUT if used else LEGACY_INPUT)
-        # An untrained network finds things everywhere, and few of them are steady.
-        clearly_used = stated >= max(PLENTY, 3 * other) and 2 * stated >= of_all
-        clearly_other = other >= max(PLENTY, 3 * stated) and 2 * other >= of_others
+        # The network's own output, whatever the artifacts do in their graphs.
+        spec = replace(self.spec, output="raw", score_threshold=None, iou_threshold=None)
+        turned = replace(spec, input=RAW_INPUT if used else LEGACY_INPUT)
+        stated = steady(self._run, spec, self.pictures)
+        other = steady(self._run, turned, self.pictures)
+        clearly_used, clearly_other = stated.clearly_beats(other), other.clearly_beats(stated)
         found = input_of(self.network)
         # An artifact of another package may state an input of its own.
         own = self.spec.input not in (RAW_INPUT, LEGACY_INPUT)
@@ -178,8 +173,8 @@ class Reference:
             return None
         this, that = INPUT_WORDS[used], INPUT_WORDS[not used]
         mirrored = (
-            f"with {this} input {stated} detections are steady under mirroring in the verification "
-            f"pictures, with {that} input {other}"
+            f"with {this} input {stated.steady} detections are steady under mirroring in the "
+            f"verification pictures, with {that} input {other.steady}"
         )
         if (clearly_other and trained_on_used) or (trained_on_other and clearly_used):
             advice = "the two contradict each other: verify on other pictures, --verify FOLDER"
@@ -188,29 +183,6 @@ class Reference:
         if used:
             advice = "these are not legacy weights, leave --legacy out"
         return f"{mirrored if clearly_other else found.why}: {advice}"
-
-    def _steady(self, convention: InputConvention) -> tuple[int, int]:
-        """Count detections that the mirrored picture shows too, in class and place, and all."""
-        height, width = self.spec.height, self.spec.width
-        letterbox = Letterbox(height, width, convention)
-        spec = replace(self.spec, output="raw", score_threshold=None, iou_threshold=None)
-        postprocess = Postprocess(spec, Thresholds(max_detections=None))
-        steady = total = 0
-        for image in self.pictures:
-            found = []
-            for view in (image, np.ascontiguousarray(image[:, ::-1])):
-                tensor = np.empty((1, 3, height, width), np.float32)
-                ratio = letterbox(view, tensor[0])
-                (candidates,) = postprocess.decode(self._run(tensor), 1)
-                found.append(postprocess.suppress(candidates))
-            here, mirrored = found
-            back = mirrored.xyxy[:, [2, 1, 0, 3]]
-            back[:, [0, 2]] = image.shape[1] * ratio - back[:, [0, 2]]
-            overlaps = iou(here.xyxy, back)
-            overlaps *= here.class_ids[:, None] == mirrored.class_ids[None]
-            steady += int((overlaps.max(1, initial=0) > STEADY_IOU).sum())
-            total += len(here)
-        return steady, total
 
 
 def verify(runtime: Runtime, inputs: Array, outputs: Array) -> Verification:

@@ -7,6 +7,7 @@ picture.  On COCO pictures 4 % of such detections survive mirroring, 80 % of the
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -24,6 +25,7 @@ PLENTY = 3
 STEADY_IOU = 0.7
 
 Array = NDArray[np.float32]
+Run = Callable[[Array], Array]
 
 
 class Steady(NamedTuple):
@@ -31,6 +33,13 @@ class Steady(NamedTuple):
 
     steady: int
     total: int
+
+    def clearly_beats(self, other: Steady) -> bool:
+        """Return whether this input is the right one, and the other one is not.
+
+        An untrained network finds things everywhere, and few of them are steady.
+        """
+        return self.steady >= max(PLENTY, 3 * other.steady) and 2 * self.steady >= self.total
 
 
 class Mirrored(NamedTuple):
@@ -41,17 +50,10 @@ class Mirrored(NamedTuple):
 
     @property
     def legacy(self) -> bool | None:
-        """Whether the model was trained on legacy input, ``None`` if this cannot tell.
-
-        An untrained network finds things everywhere, and few of them are steady.
-        """
-        for legacy, mine, other in (
-            (False, self.plain, self.legacy_input),
-            (True, self.legacy_input, self.plain),
-        ):
-            if mine.steady >= max(PLENTY, 3 * other.steady) and 2 * mine.steady >= mine.total:
-                return legacy
-        return None
+        """Whether the model was trained on legacy input, ``None`` if this cannot tell."""
+        if self.plain.clearly_beats(self.legacy_input):
+            return False
+        return True if self.legacy_input.clearly_beats(self.plain) else None
 
     @property
     def why(self) -> str:
@@ -63,37 +65,32 @@ class Mirrored(NamedTuple):
         )
 
 
-def mirrored(
-    run: Callable[[Array], Array], spec: ModelSpec, pictures: Sequence[NDArray[np.uint8]]
-) -> Mirrored:
-    """Return what a model detects in ``pictures`` (h, w, 3) with either input convention.
+def mirrored(run: Run, spec: ModelSpec, pictures: Sequence[NDArray[np.uint8]]) -> Mirrored:
+    """Return what a model detects in ``pictures`` with either input, see :func:`steady`."""
+    both = (replace(spec, input=convention) for convention in (RAW_INPUT, LEGACY_INPUT))
+    return Mirrored(*(steady(run, each, pictures) for each in both))
+
+
+def steady(run: Run, spec: ModelSpec, pictures: Sequence[NDArray[np.uint8]]) -> Steady:
+    """Return what a model detects in ``pictures`` (h, w, 3) uint8 BGR with the input of ``spec``.
 
     ``run`` takes (1, 3, H, W) and returns (1, A, width), raw or decoded as ``spec`` says.
     """
+    letterbox = Letterbox(spec.height, spec.width, spec.input)
     postprocess = Postprocess(spec, Thresholds(max_detections=None))
-    counts = []
-    for convention in (RAW_INPUT, LEGACY_INPUT):
-        letterbox = Letterbox(spec.height, spec.width, convention)
-        each = [_steady(run, letterbox, postprocess, picture) for picture in pictures]
-        counts.append(Steady(*map(sum, zip(*each, strict=True))))
-    return Mirrored(*counts)
-
-
-def _steady(
-    run: Callable[[Array], Array],
-    letterbox: Letterbox,
-    postprocess: Postprocess,
-    picture: NDArray[np.uint8],
-) -> tuple[int, int]:
-    found = []
-    for view in (picture, np.ascontiguousarray(picture[:, ::-1])):
-        tensor = np.empty((1, 3, letterbox.height, letterbox.width), np.float32)
-        ratio = letterbox(view, tensor[0])
-        (candidates,) = postprocess.decode(run(tensor), 1)
-        found.append(postprocess.suppress(candidates))
-    here, there = found
-    back = there.xyxy[:, [2, 1, 0, 3]]
-    back[:, [0, 2]] = picture.shape[1] * ratio - back[:, [0, 2]]
-    overlaps = iou(here.xyxy, back)
-    overlaps *= here.class_ids[:, None] == there.class_ids[None]
-    return int((overlaps.max(1, initial=0) > STEADY_IOU).sum()), len(here)
+    count = total = 0
+    for picture in pictures:
+        found = []
+        for view in (picture, np.ascontiguousarray(picture[:, ::-1])):
+            tensor = np.empty((1, 3, spec.height, spec.width), np.float32)
+            ratio = letterbox(view, tensor[0])
+            (candidates,) = postprocess.decode(run(tensor), 1)
+            found.append(postprocess.suppress(candidates))
+        here, there = found
+        back = there.xyxy[:, [2, 1, 0, 3]]
+        back[:, [0, 2]] = picture.shape[1] * ratio - back[:, [0, 2]]
+        overlaps = iou(here.xyxy, back)
+        overlaps *= here.class_ids[:, None] == there.class_ids[None]
+        count += int((overlaps.max(1, initial=0) > STEADY_IOU).sum())
+        total += len(here)
+    return Steady(count, total)
