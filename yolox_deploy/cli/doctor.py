@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
-import importlib.util
 import os
 import platform
 from collections.abc import Mapping
@@ -19,6 +17,7 @@ from yolox_deploy.cli.common import make_parser, run_command
 from yolox_deploy.cli.parser import add_options
 from yolox_deploy.errors import DeviceError, OutputError
 from yolox_deploy.files import STANDARD_OUTPUT, cache_folder, write_document
+from yolox_deploy.packages import is_installed, reinstall, version_of, why_broken
 from yolox_deploy.runtimes import BACKENDS, backend_for
 from yolox_deploy.runtimes.gpu import Driver
 from yolox_deploy.runtimes.tensorrt.bindings import installed_bindings
@@ -78,10 +77,7 @@ def report(arguments: argparse.Namespace) -> int:
         {"name": row.name, "opens": row.suffixes, **row.availability(try_import=True)._asdict()}
         for row in BACKENDS.values()
     ]
-    packages: list[dict[str, Any]] = [
-        {"name": name, "for": purpose, "version": version_of(name), "extra": extra}
-        for name, purpose, extra in PACKAGES
-    ]
+    packages = [about_package(*row) for row in PACKAGES]
     models = [opened(path) for path in arguments.model]
     about = machine()
     if arguments.json:
@@ -105,9 +101,11 @@ def report(arguments: argparse.Namespace) -> int:
         print_table(["", ""], [[key, str(value)] for key, value in about.items()])
         print_line()
         print_table(["package", "for", "version", "what to do"], [*map(package_row, packages)])
-    elif missing := [p["name"] for p in packages if not p["version"]]:
+    elif missing := [p["name"] for p in packages if p["reason"]]:
         print_line()
-        print_line(f"Missing packages: {', '.join(missing)}. {COMMAND} --full says what for.")
+        print_line(
+            f"Missing or broken packages: {', '.join(missing)}. {COMMAND} --full says what for."
+        )
     if models:
         print_line()
         print_table([*models[0]], [[*model.values()] for model in models])
@@ -130,18 +128,16 @@ def opened(path: Path) -> dict[str, str]:
 
 def package_row(package: Mapping[str, Any]) -> list[str]:
     """Return the row of a table for a package."""
-    advice = "" if package["version"] else f'pip install "yolox-deploy[{package["extra"]}]"'
-    return [package["name"], package["for"], package["version"] or "-", advice]
+    return [package["name"], package["for"], package["version"] or "-", package["reason"]]
 
 
-def version_of(package: str) -> str | None:
-    """Return the installed version, ``None`` where the package is missing."""
-    if importlib.util.find_spec(package) is None:
-        return None
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "unknown"
+def about_package(name: str, purpose: str, extra: str) -> dict[str, Any]:
+    """Return the version of a package (``None``: missing), and what to do if it cannot be used."""
+    version, reason = None, f'pip install "yolox-deploy[{extra}]"'
+    if is_installed(name):
+        broken = why_broken(name)
+        version, reason = version_of(name), f"{broken}: {reinstall(name)}" if broken else ""
+    return {"name": name, "for": purpose, "version": version, "extra": extra, "reason": reason}
 
 
 def machine() -> dict[str, object]:
