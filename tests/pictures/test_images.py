@@ -189,6 +189,24 @@ def test_sources_are_searched_in_order_and_once(tmp_path: Path) -> None:
     ]
 
 
+def test_a_picture_that_several_paths_reach_is_there_once(tmp_path: Path) -> None:
+    """Links that lead back to their folder give more paths than can be counted."""
+    photos = tmp_path / "photos"
+    (photos / "deep").mkdir(parents=True)
+    (photos / ".hidden").mkdir()
+    for name in ("a.jpg", "deep/b.jpg", ".hidden/c.jpg"):
+        (photos / name).touch()
+    (photos / "link.jpg").symlink_to("a.jpg")
+    for name in ("loop_1", "loop_2", "deep/loop_3"):
+        (photos / name).symlink_to(photos)
+    sources = ["", "a.jpg", "link.jpg", "deep/../a.jpg", "loop_1/loop_2/a.jpg", "**/*.jpg", "**"]
+    found = find_images(photos / source for source in sources)
+    names = [str(path.relative_to(photos)) for path in found]
+    assert sorted(names) == [".hidden/c.jpg", "a.jpg", "deep/b.jpg"]
+    assert [p.name for p in find_images([photos / "**" / "*.jpg"])] == ["a.jpg", "b.jpg"]
+    assert [p.name for p in find_images([photos / "**" / "deep" / "**" / "b.jpg"])] == ["b.jpg"]
+
+
 @pytest.mark.parametrize("name", ["empty", "missing.jpg", "*.gif", "x" * 300])
 def test_sources_that_give_nothing_are_refused(name: str, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
