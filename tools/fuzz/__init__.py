@@ -1,0 +1,1 @@
+"""Damaged files of every kind, each given to a command in a process of its own."""
