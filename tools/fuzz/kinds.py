@@ -112,7 +112,9 @@ def kinds_of(folder: Path) -> list[Kind]:
         proven("openvino", sets("openvino"), arguments=detection("*.xml")),
         proven("ncnn", sets("ncnn"), arguments=detection("*.param")),
         foreign("foreign-onnx", sets("foreign_onnx"), arguments=detection("*.onnx")),
-        foreign("foreign-ncnn", sets("foreign_ncnn"), arguments=detection("*.param")),
+        foreign(
+            "foreign-ncnn", sets("foreign_ncnn"), arguments=detection("*.param", "--imgsz", "320")
+        ),
         Kind(
             *("checkpoint", sets("checkpoint"), detect.main),
             detection("*.pth", "--backend", "torch"),

@@ -42,8 +42,8 @@ class Streamed(Record):
     """All playings of one system, and the seconds of its calls, from which latencies were drawn."""
 
     label: str
-    seconds: Sequence[Amount]
-    runs: Sequence[Playing]
+    seconds: Annotated[Sequence[Amount], Words(minItems=1)]
+    runs: Annotated[Sequence[Playing], Words(minItems=2)]
 
     @property
     def offline(self) -> Playing:
@@ -53,8 +53,7 @@ class Streamed(Record):
     @property
     def streaming(self) -> Playing:
         """The playing to judge by: in real time, else simulated."""
-        order = (("real time", True), ("simulated", True), ("simulated", False))
-        return min(self.runs[1:], key=lambda run: order.index((run.mode, run.speed == 1)))
+        return min(self.runs[1:], key=lambda run: (run.mode != "real time", run.speed != 1))
 
     def simulated(self, schedule: str, speed: float) -> Playing | None:
         """Return a simulated playing, if there is one."""
@@ -72,7 +71,7 @@ class StreamingResult(Result):
     annotated: bool
     thresholds: str
     seed: Count
-    systems: Sequence[Streamed]
+    systems: Annotated[Sequence[Streamed], Words(minItems=1)]
 
     def tables(self, systems: Sequence[SystemInfo]) -> list[Table]:
         cells = [
