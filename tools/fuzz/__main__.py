@@ -20,6 +20,7 @@ import tempfile
 import time
 import traceback
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,11 +48,12 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="yolox_fuzz_") as folder:
         os.environ["YOLOX_DEPLOY_CACHE"] = f"{folder}/cache"
         inputs = Path(folder, "inputs")
-        write_in_fork(inputs)
+        every = [kind.name for kind in kinds_of(inputs)]
+        names = arguments.kind.split(",") if arguments.kind else every
+        if unknown := set(names) - set(every):
+            parser.error(f"no kind {', '.join(sorted(unknown))}: expected {', '.join(every)}")
+        write_in_fork(inputs, names)
         kinds = {kind.name: kind for kind in kinds_of(inputs)}
-        names = (arguments.kind or ",".join(kinds)).split(",")
-        if unknown := set(names) - set(kinds):
-            parser.error(f"no kind {', '.join(sorted(unknown))}: expected {', '.join(kinds)}")
         chosen = [kinds[name] for name in names]
         numbers = range(-(-arguments.count // len(chosen)))
         if arguments.only is not None:
@@ -63,13 +65,13 @@ def main() -> int:
     return report(todo, names)
 
 
-def write_in_fork(folder: Path) -> None:
+def write_in_fork(folder: Path, names: Sequence[str]) -> None:
     """Write the sound inputs in another process: no engine may have run in the parent of forks."""
     folder.mkdir()
     child = os.fork()
     if not child:
         try:
-            write_inputs(folder)
+            write_inputs(folder, names)
         except BaseException:
             traceback.print_exc()
             os._exit(1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ from yolox_deploy.pictures.images import read_image
 
 PICTURE = "digits_1.jpg"
 RESULT = "found.json"
+TARGETS = ("onnx", "openvino", "ncnn")
 FORMATS = ("png", "jpg", "bmp", "webp", "tiff", "ppm")
 REPORT_NAMES = ("yolox_nano.json", "streaming_nano.json")
 REPORTS = Path(__file__).parents[2] / "benchmarks/results"
@@ -52,9 +53,11 @@ class Kind:
         return file
 
 
-def write_inputs(folder: Path) -> None:
-    """Write the sound inputs of every kind below ``folder``."""
-    for target in ("onnx", "openvino", "ncnn"):
+def write_inputs(folder: Path, names: Collection[str]) -> None:
+    """Write below ``folder`` the sound inputs of the kinds ``names``."""
+    for target in TARGETS:
+        if not any(target in name for name in names):
+            continue
         place = folder / target
         code = export.main(["--to", target, "--output", str(place), "--quiet"])
         if code:
@@ -79,7 +82,7 @@ def write_inputs(folder: Path) -> None:
 def kinds_of(folder: Path) -> list[Kind]:
     """Return the kinds, whose sound inputs :func:`write_inputs` wrote below ``folder``."""
     picture = str(ASSETS / PICTURE)
-    sound = str(folder / "onnx/digits_nano.onnx")
+    sound = str(ASSETS / "digits_nano.onnx")
 
     def sets(pattern: str) -> tuple[Path, ...]:
         return tuple(sorted(folder.glob(pattern)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import random
 import struct
@@ -45,7 +46,7 @@ def damaged_json(data: bytes, dice: random.Random) -> bytes:
         _, parent, key = dice.choice([place for place in places if place[0] == depth])
         change = dice.random()
         if change < 0.7:
-            parent[key] = dice.choice(ODD_VALUES)
+            parent[key] = copy.deepcopy(dice.choice(ODD_VALUES))
         elif change < 0.85:
             del parent[key]
         elif isinstance(parent, dict):

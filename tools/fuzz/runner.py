@@ -22,6 +22,8 @@ MEMORY = 3 << 30
 SECONDS = 120
 # What ``--help`` documents, but for 1, "an unexpected error".
 DOCUMENTED = (0, *range(2, 12))
+# In the line of an error that nobody foresaw.
+UNEXPECTED = "YOLOX_DEPLOY_DEBUG"
 
 
 @dataclass
@@ -78,7 +80,7 @@ class Run:
         if self.code < 0:
             late = time.monotonic() - self.started > SECONDS
             self.problem = "took too long" if late else signal.Signals(-self.code).name
-        elif self.code not in DOCUMENTED or "Traceback" in said or "unexpected" in said:
+        elif self.code not in DOCUMENTED or "Traceback" in said or UNEXPECTED in said:
             self.problem = "\n".join(lines[-3:]) or f"exit code {self.code}"
         elif self.code and len(lines) != 1:
             self.problem = f"exit code {self.code} and {len(lines)} lines: " + "\n".join(lines[:4])

@@ -87,6 +87,8 @@ class NcnnRuntime(Runtime):
             if len(content) > LARGEST_PARAM_BYTES:
                 raise ValueError(f"it has more than {LARGEST_PARAM_BYTES} bytes")
             graph = Graph(content.decode())
+        except UnicodeDecodeError as error:
+            raise ArtifactError(f"{self.path} is no NCNN graph: it is not a text") from error
         except ValueError as error:
             raise ArtifactError(f"{self.path} is no NCNN graph: {error}") from error
         if replaced := graph.replace_focus():
@@ -117,10 +119,13 @@ class NcnnRuntime(Runtime):
             reason = f" ({'; '.join(said)})" if said else ""
             raise ArtifactError(f"{self.path}: ncnn cannot load it{reason}; it may be damaged")
         with weights.open("rb") as file:
-            if self.net.load_model(WeightReader(file)):
+            with native_lines() as said:
+                failed = self.net.load_model(WeightReader(file))
+            if failed:
+                reason = f" ({'; '.join(said)})" if said else ""
                 raise ArtifactError(
-                    f"{weights}: ncnn cannot load its weights; it is cut off or belongs to another "
-                    f"model than {self.path.name}"
+                    f"{weights}: ncnn cannot load its weights{reason}; it is cut off or belongs to "
+                    f"another model than {self.path.name}"
                 )
             if left := len(file.read()):
                 raise ArtifactError(
