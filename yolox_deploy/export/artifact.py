@@ -75,7 +75,7 @@ def verify_artifact(
         problem = reference.input_problem()
     if problem:
         found = replace(found, status="failed", problems=(problem, *found.problems))
-    notes = [*found.notes]
+    notes = [*(runtime.notes if runtime.found else ()), *found.notes]
     if precision not in (None, found.precision):
         notes.append(
             f"{found.backend} was asked for {precision} and computed in {found.precision}: that "
