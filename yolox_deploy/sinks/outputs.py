@@ -58,8 +58,12 @@ def check_folder(folder: Path) -> None:
         if not os.path.isdir(place):
             raise OSError("it is not a folder" if place == folder else f"{place} is not a folder")
         # Permissions do not tell of file systems that are read-only or full.
-        with workplace(place) as probe:
-            (probe / "probe").write_bytes(b"x")
+        try:
+            with workplace(place) as probe:
+                (probe / "probe").write_bytes(b"x")
+        except OutputError as error:
+            # It names the folder that is there, not the one that was asked for.
+            raise error.__cause__ or error from None
 
 
 def check_new(files: Collection[Path], advice: str = "") -> None:
