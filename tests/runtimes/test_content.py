@@ -172,3 +172,17 @@ def test_what_is_no_protobuf_message_is_refused(content: bytes, tmp_path: Path) 
     path.write_bytes(content)
     with pytest.raises(ArtifactError, match=r"x\.onnx: it is damaged or no \.onnx file"):
         stored_spec(path)
+
+
+@pytest.mark.parametrize(
+    "text", ['<net name="x" -1version="11"/>', "<net><layers>", "<html/>", "", "<net\xff/>"]
+)
+def test_what_is_no_openvino_graph_is_refused_in_one_line(
+    text: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "x.xml"
+    path.write_text(text, encoding="latin-1")
+    path.with_suffix(".bin").write_bytes(bytes(64))
+    with pytest.raises(ArtifactError, match=r"x\.xml"):
+        Detector(path)
+    assert capfd.readouterr() == ("", "")

@@ -214,6 +214,9 @@ def _openvino(path: Path) -> Stored:
         raise ValueError("it has two specs")
     if not places:
         _demand_no_rest(text)
+        # OpenVINO would try its readers of other formats, which print what they make of it.
+        if (root := ElementTree.fromstring(text).tag) != "net":
+            raise ValueError(f"its root is <{root}>, expected <net>")
     weights = path.with_suffix(".bin")
     (start, end) = places[0] if places else (len(text), len(text))
     spans = [(0, start), (end, len(text))]
