@@ -70,7 +70,7 @@ def test_streaming(nano: tuple[object, ...], data_file: Any, tmp_path: Path, cap
             ("--scenario", "server", "--latency-bound", 1e6, "--target-qps", 1e8),
             "cannot be reached",
         ),
-        (("--scenario", "offline", "--seed", -1), "--seed must not be negative"),
+        (("--scenario", "offline", "--seed", -1), "--seed must be at least 0"),
     ],
     ids=lambda value: " ".join(map(str, value[1:])) if isinstance(value, tuple) else None,
 )

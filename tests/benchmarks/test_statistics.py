@@ -116,9 +116,9 @@ def test_a_ratio_is_after_divided_by_before() -> None:
         (0.80, 0.90, "faster"),
         (0.97, 1.04, "no difference"),
         (1.02, 1.09, "no difference"),
-        (1.04, 1.26, "too noisy to say"),
-        (0.80, 1.25, "too noisy to say"),
-        (0.80, 1.00, "too noisy to say"),
+        (1.04, 1.26, "cannot say"),
+        (0.80, 1.25, "cannot say"),
+        (0.80, 1.00, "cannot say"),
     ],
 )
 def test_a_verdict_needs_the_whole_interval(low: float, high: float, expected: str) -> None:
@@ -132,8 +132,8 @@ def test_a_share_that_others_had_allows_no_verdict_below_it() -> None:
     assert margin_of(report(0), report(0)) == pytest.approx(0.05)
     margin = margin_of(report(0), report(0.3))
     assert margin == pytest.approx(0.5)
-    assert verdict(Interval(1.2, 1.3), margin) == "too noisy to say"
-    assert verdict(Interval(0.99, 1.01), margin) == "too noisy to say"
+    assert verdict(Interval(1.2, 1.3), margin) == "cannot say"
+    assert verdict(Interval(0.99, 1.01), margin) == "cannot say"
     assert verdict(Interval(1.6, 1.7), margin) == "slower"
 
 
@@ -143,4 +143,4 @@ def test_the_limit_of_ci_needs_certainty_and_size() -> None:
 
     assert compared(1.15, "slower").is_slower_than(1.10)
     assert not compared(1.08, "slower").is_slower_than(1.10)
-    assert not compared(1.15, "too noisy to say").is_slower_than(1.10)
+    assert not compared(1.15, "cannot say").is_slower_than(1.10)

@@ -222,8 +222,8 @@ def half_an_artifact(path: Path, nano: Path) -> None:
     [
         (missing, "no such file"),
         (empty, "empty"),
-        (text, "cannot open"),
-        (half_an_artifact, "cannot open"),
+        (text, "no .onnx file"),
+        (half_an_artifact, "no .onnx file"),
         (no_detector, "a YOLOX detector takes"),
     ],
     ids=lambda value: getattr(value, "__name__", None),

@@ -23,6 +23,7 @@ EXIT_CODES = {
     "DownloadError": 8,
     "ConversionError": 9,
     "SlowerError": 10,
+    "NoVerdictError": 11,
     "ExtensionError": 1,
 }
 

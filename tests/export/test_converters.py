@@ -64,7 +64,9 @@ def test_half_precision_without_its_converter_names_the_pip_line(
     nano_hub: ExportResult, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime.transformers.float16", None)
-    with pytest.raises(MissingPackageError, match=r'pip install "yolox-deploy\[onnxruntime\]"'):
+    with pytest.raises(
+        MissingPackageError, match=r"cannot be imported .* pip install .*onnxruntime"
+    ):
         to_fp16(onnx.load(nano_hub.path))
 
 
@@ -141,7 +143,7 @@ def program(folder: Path, text: str) -> Path:
     ("text", "sentence"),
     [
         ("echo first; echo 'no memory' >&2; exit 3", r"exit code 3\): no memory"),
-        ("echo done", r"exit code 0\): done"),
+        ("echo done", r"\(no nano_1.ncnn.param or nano_1.ncnn.bin\): done"),
         ("kill -SEGV $$", r"exit code -11\)"),
         ("sleep 60", r"still busy after 0\.2 s"),
     ],
@@ -159,7 +161,7 @@ def test_a_converter_that_fails_leaves_what_was_there(
     monkeypatch.setattr(ncnn, "pnnx_program", lambda: program(tmp_path, text))
     if "sleep" in text:
         monkeypatch.setattr(ncnn, "PNNX_TIMEOUT_S", 0.2)
-    options = ExportOptions(hints=SMALL, verify=False)
+    options = ExportOptions(hints=SMALL, verify=False, overwrite=True)
     with pytest.raises(ConversionError, match=sentence) as caught:
         export_model(checkpoint_of(1), ["ncnn"], options, out)
     assert caught.value.exit_code == 9

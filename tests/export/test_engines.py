@@ -121,7 +121,7 @@ def test_targets_and_profile_are_what_was_asked_for(checkpoint_of: Any, tmp_path
     assert record is not None
     assert (record.batch, record.targets) == ((2, 3, 5), ("sm86", "sm120"))
     assert result.spec.batch is None
-    default = replace(options, settings={})
+    default = replace(options, settings={}, overwrite=True)
     (result,) = export_model(checkpoint_of(1), ["trt-rtx"], default, tmp_path)
     record = read_sidecar(result.path).engine
     assert record is not None

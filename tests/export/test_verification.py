@@ -89,7 +89,8 @@ def test_an_export_by_the_original_code_passes(nano_onnx: Path, reference: Refer
 def test_ncnn_fp16_without_the_scaled_stem_is_held_back_with_the_difference(
     nano_pth: Path, tmp_path: Path
 ) -> None:
-    error = refused(nano_pth, ["ncnn"], tmp_path, fp16=True, scale_stem=False)
+    options = {"fp16": True, "scale_stem": False, "overwrite": True}
+    error = refused(nano_pth, ["ncnn"], tmp_path, **options)
     assert re.search(r"scores (of detections )?differ by .*\(tolerated 0\.\d+\)", str(error))
     comparison = error.results[0].verification.comparison
     assert comparison is not None
@@ -181,7 +182,9 @@ def test_nothing_is_proven_where_nothing_is_detected(checkpoint_of: Any, tmp_pat
     torch.save({"model": network.network.state_dict()}, silent)
     hints = SpecHints(names=("thing",))
     for options, compared in ((ExportOptions(), "only raw rows were"), (NMS, "nothing was")):
-        (result,) = export_model(silent, ["onnx"], replace(options, hints=hints), tmp_path)
+        (result,) = export_model(
+            silent, ["onnx"], replace(options, hints=hints, overwrite=True), tmp_path
+        )
         found = result.verification
         assert (found.status, result.ok) == ("not proven on detections", True)
         assert f"detects nothing in these {SHIPPED} pictures: {compared} compared" in found.summary
@@ -213,7 +216,8 @@ def test_a_failing_artifact_never_touches_the_requested_name(
         path = tmp_path / f"yolox_nano_fp16{suffix}"
         path.write_text("precious")
         before[path] = path.stat().st_mtime_ns
-    error = refused(nano_pth, ["ncnn"], tmp_path, fp16=True, scale_stem=False)
+    options = {"fp16": True, "scale_stem": False, "overwrite": True}
+    error = refused(nano_pth, ["ncnn"], tmp_path, **options)
     for path, time in before.items():
         assert (path.read_text(), path.stat().st_mtime_ns) == ("precious", time)
     (result,) = error.results

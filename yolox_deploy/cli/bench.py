@@ -182,8 +182,10 @@ def check(arguments: argparse.Namespace) -> None:
             f"--duration takes seconds, more than 0 and finite, got {arguments.duration:g}"
         )
     for option, least in (("min_count", 1), ("batch", 1), ("seed", 0)):
-        if not least <= getattr(arguments, option) <= LARGEST_NUMBER:
-            word, number = option.replace("_", "-"), getattr(arguments, option)
-            raise UsageError(f"--{word} must lie in {least}..{LARGEST_NUMBER}, got {number}")
+        word, number = option.replace("_", "-"), getattr(arguments, option)
+        if number < least:
+            raise UsageError(f"--{word} must be at least {least}, got {number}")
+        if number > LARGEST_NUMBER:
+            raise UsageError(f"--{word} must be at most {LARGEST_NUMBER}, got {number}")
     if arguments.fps is not None and not 0 < arguments.fps <= 10_000:
         raise UsageError(f"--fps takes more than 0 and at most 10000, got {arguments.fps:g}")
