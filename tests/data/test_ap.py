@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 from yolox_deploy import Detections
 from yolox_deploy.data.ap import METRICS, CocoDataset, average_precision, match_categories
 from yolox_deploy.data.categories import COCO_CATEGORY_IDS, COCO_NAMES, default_category_ids
-from yolox_deploy.errors import InputFileError, UsageError
+from yolox_deploy.errors import InputFileError, ModelWarning, UsageError
 
 pytest.importorskip("pycocotools")
 
@@ -180,3 +181,14 @@ def test_nothing_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     dataset = CocoDataset(write(tmp_path), tmp_path)
     dataset.evaluate(results(dataset, [[1, 1, 11, 11]], [1]))
     assert capsys.readouterr() == ("", "")
+
+
+def test_classes_that_are_matched_by_order_and_categories_without_a_class_are_said() -> None:
+    categories = {"mensch": 3, "auto": 1, "stuhl": 7}
+    with pytest.warns(ModelWarning, match="by order: katze = auto"):
+        assert match_categories(("katze", "hund", "maus"), categories) == [1, 3, 7]
+    with pytest.warns(ModelWarning, match="1 of 3 categories .* never found: mensch"):
+        assert match_categories(("dog", "auto", "stuhl"), categories)[1:] == [1, 7]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert match_categories(("class_0", "class_1", "class_2"), categories) == [1, 3, 7]

@@ -39,7 +39,7 @@ from yolox_deploy.sinks import SINKS, FolderSink, PictureSink, Sink
 from yolox_deploy.sinks.outputs import check_apart, check_new, free_folder
 from yolox_deploy.spec import LARGEST_BATCH
 from yolox_deploy.tasks import Detections
-from yolox_deploy.terminal import print_line, say
+from yolox_deploy.terminal import note, print_line, say
 
 COMMAND = "yolox-detect"
 EXAMPLES = """\
@@ -99,6 +99,8 @@ def detect(arguments: argparse.Namespace) -> int:
     sinks = make_sinks(arguments, paths)
     with ExitStack() as stack:
         detector = stack.enter_context(open_detector(arguments))
+        if arguments.model is None:
+            note("note: no --model was given: the model of drawn digits in this package is used")
         for sink in sinks:
             stack.enter_context(sink)
         start = perf_counter()

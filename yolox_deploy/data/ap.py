@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 
 from yolox_deploy.data.categories import default_category_ids
 from yolox_deploy.data.coco import read_coco
-from yolox_deploy.errors import InputFileError, UsageError
+from yolox_deploy.errors import InputFileError, ModelWarning, UsageError
 from yolox_deploy.packages import require
 
 # COCO's metrics, and the fields of an annotation that each compares besides box, area and crowd.
@@ -96,16 +97,33 @@ def match_categories(names: Sequence[str], categories: Mapping[str, int]) -> lis
     """Return the id of each class among ``categories`` (name to id), matched by name.
 
     Classes that are no category get ids that no category has.  As many classes as categories, none
-    of them of the same name, are taken to be in the order of the ids.
+    of them of the same name, are taken to be in the order of the ids.  A :class:`ModelWarning`
+    says so, unless the classes have no names of their own (``class_0``, ...), and names categories
+    without a class.
 
     Raises :class:`UsageError` where no class can be matched.
     """
     if not set(names) & set(categories):
         if len(names) == len(categories):
-            return sorted(categories.values())
+            by_id = sorted(categories, key=lambda name: categories[name])
+            if any(name != f"class_{i}" for i, name in enumerate(names)):
+                warnings.warn(
+                    "no class of the model is named like a category of the data set, so they were "
+                    f"matched by order: {names[0]} = {by_id[0]}, ...; --names says otherwise",
+                    ModelWarning,
+                    stacklevel=2,
+                )
+            return [categories[name] for name in by_id]
         raise UsageError(
             f"the model's classes ({', '.join(names[:4])}, ...) and the data set's categories "
             f"({', '.join(list(categories)[:4])}, ...) have no name in common: give --names"
+        )
+    if missing := [name for name in categories if name not in names]:
+        warnings.warn(
+            f"{len(missing)} of {len(categories)} categories of the data set have no class in the "
+            f"model, and count as never found: {', '.join(missing[:4])}",
+            ModelWarning,
+            stacklevel=2,
         )
     unused = max((*categories.values(), *default_category_ids(names))) + 1
     return [categories.get(name, unused + i) for i, name in enumerate(names)]
