@@ -135,12 +135,11 @@ def bench(arguments: argparse.Namespace, command: str, opener: Opener = System) 
     scenario = SCENARIOS[arguments.scenario].load()
     scenario.check(arguments)
     # A data set is read by its scenario, part by part.
-    paths = find_images([ASSETS] if arguments.data else arguments.images or [ASSETS])
+    images = find_images(arguments.images or [ASSETS])
     models = arguments.model or [None]
-    read = find_images(arguments.images) if arguments.images else paths
     video = getattr(arguments, "video", None)
-    check_outputs(arguments, [*read, *files_read(arguments, models, arguments.data, video)])
-    pictures = [read_image(path) for path in paths]
+    check_outputs(arguments, [*images, *files_read(arguments, models, arguments.data, video)])
+    pictures = [read_image(path) for path in (find_images([ASSETS]) if arguments.data else images)]
     with ExitStack() as stack:
         with stages(COMMAND) as begin:
             begin("looking at the machine")
