@@ -17,12 +17,13 @@ from onnx import numpy_helper
 
 from yolox_deploy.errors import YoloxDeployError
 from yolox_deploy.export import TARGETS, ExportOptions, ExportResult, export_model
-from yolox_deploy.export.verify import Reference, load_pictures
+from yolox_deploy.export.reference import Reference
 from yolox_deploy.models import YOLOX, build_network
 from yolox_deploy.models.checkpoint import load_checkpoint
 from yolox_deploy.runtimes import BACKENDS
 from yolox_deploy.runtimes.gpu import why_no_gpu
 from yolox_deploy.spec import ModelSpec
+from yolox_deploy.verification.verify import load_pictures
 
 REFERENCES = {"darknet53": "yolov3"}
 

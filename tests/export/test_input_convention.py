@@ -11,11 +11,12 @@ import torch
 
 from yolox_deploy import Detector
 from yolox_deploy.export import ExportOptions, UnverifiedError, export_model
-from yolox_deploy.export.verify import Reference, load_pictures
+from yolox_deploy.export.reference import Reference
 from yolox_deploy.models.checkpoint import load_checkpoint
 from yolox_deploy.models.stem import first_block
 from yolox_deploy.spec import SpecHints
 from yolox_deploy.training.weights import initial_network
+from yolox_deploy.verification.verify import load_pictures
 
 
 def refused(checkpoint: Path, folder: Path, *, legacy: bool | None) -> UnverifiedError:

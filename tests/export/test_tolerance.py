@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from yolox_deploy.export import Verification
-from yolox_deploy.export.compare import compare
-from yolox_deploy.export.verify import coarser
 from yolox_deploy.spec import ModelSpec, Precision
 from yolox_deploy.tasks import Comparison, Detect, Tolerance
 from yolox_deploy.tasks.proof import Verdict
+from yolox_deploy.verification.compare import compare
+from yolox_deploy.verification.verify import coarser
 
 # One class pair, 64x64: 8 * 8 + 4 * 4 + 2 * 2 rows.
 SPEC = ModelSpec("small", ("cat", "dog"), 64, 64, None, output="decoded")

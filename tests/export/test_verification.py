@@ -27,12 +27,13 @@ from yolox_deploy.export import (
     Verification,
     export_model,
 )
-from yolox_deploy.export.verify import Reference, load_pictures, verify
+from yolox_deploy.export.reference import Reference
 from yolox_deploy.files import ASSETS
 from yolox_deploy.models.checkpoint import load_checkpoint
 from yolox_deploy.runtimes import BACKENDS
 from yolox_deploy.spec import SPEC_KEY, ModelSpec, SpecHints
 from yolox_deploy.tasks.describe import describe
+from yolox_deploy.verification.verify import load_pictures, verify
 
 NMS = ExportOptions(nms=True)
 Edited = Callable[[dict[str, Callable[[Any], Any]]], Any]

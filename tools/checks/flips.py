@@ -24,10 +24,11 @@ from yolox_deploy.cli.common import add_model_hints, model_hints, run
 from yolox_deploy.cli.parser import add_options
 from yolox_deploy.errors import VerificationError
 from yolox_deploy.export import ExportOptions, export_model
-from yolox_deploy.export.verify import Reference, Verification, load_pictures, verify
+from yolox_deploy.export.reference import Reference
 from yolox_deploy.models.checkpoint import load_checkpoint
 from yolox_deploy.runtimes import BACKENDS
 from yolox_deploy.terminal import print_table
+from yolox_deploy.verification.verify import Verification, load_pictures, verify
 from yolox_deploy.weights import find_model
 
 LAYERS = 24

@@ -39,7 +39,7 @@ from yolox_deploy.tasks.proof import UNPROVEN
 from yolox_deploy.terminal import note, print_table
 
 if TYPE_CHECKING:
-    from yolox_deploy.export.verify import Verification
+    from yolox_deploy.verification.verify import Verification
 
 COMMAND = "yolox-export"
 # The fields of ExportOptions that are options of the same name.

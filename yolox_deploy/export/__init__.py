@@ -14,7 +14,7 @@ from yolox_deploy.export.targets import TARGETS, Setting, Target
 
 if TYPE_CHECKING:
     from yolox_deploy.export.pipeline import export_model
-    from yolox_deploy.export.verify import Verification
+    from yolox_deploy.verification.verify import Verification
 
 __all__ = [
     "TARGETS",
@@ -28,10 +28,10 @@ __all__ = [
     "export_model",
 ]
 
-_HOMES = {"Verification": "verify", "export_model": "pipeline"}
+_HOMES = {"Verification": "verification.verify", "export_model": "export.pipeline"}
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(importlib.import_module(f"yolox_deploy.{_HOMES[name]}"), name)

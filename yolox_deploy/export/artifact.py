@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from yolox_deploy.errors import InputFileError, UsageError
+from yolox_deploy.export.reference import Reference
 from yolox_deploy.export.targets import target_of
-from yolox_deploy.export.verify import Reference, Verification, load_pictures, verify
 from yolox_deploy.files import full_disk_reported, put, reported_as_output_error, workplace
 from yolox_deploy.models.checkpoint import load_checkpoint
 from yolox_deploy.runtimes.content import difference
 from yolox_deploy.runtimes.registry import CHECKPOINT_SUFFIXES, backend_for
 from yolox_deploy.spec import ModelSpec, SpecHints
 from yolox_deploy.tasks.proof import with_proof
+from yolox_deploy.verification.verify import Verification, load_pictures, verify
 
 
 class Verified(NamedTuple):

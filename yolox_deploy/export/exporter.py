@@ -16,15 +16,16 @@ from yolox_deploy.export.onnx import Hub, make_hub
 from yolox_deploy.export.options import ExportOptions, artifact_name
 from yolox_deploy.export.precision import flushed, to_fp16, underflow
 from yolox_deploy.export.prepare import prepare
+from yolox_deploy.export.reference import Reference
 from yolox_deploy.export.results import ExportResult
 from yolox_deploy.export.tails import with_tail
 from yolox_deploy.export.targets import HUB, Target
-from yolox_deploy.export.verify import Reference, Verification, verify
 from yolox_deploy.files import check_space, full_disk_reported, put, reported_as_output_error
 from yolox_deploy.models.checkpoint import Checkpoint
 from yolox_deploy.runtimes.base import Runtime
 from yolox_deploy.runtimes.registry import BACKENDS
 from yolox_deploy.spec import ModelSpec
+from yolox_deploy.verification.verify import Verification, verify
 
 UNVERIFIED = ".unverified"
 # Pictures on which the cost of flushed FP16 weights is measured: it is a note, not a verdict.

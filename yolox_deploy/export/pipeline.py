@@ -11,14 +11,15 @@ from yolox_deploy.errors import MissingPackageError, UsageError, YoloxDeployErro
 from yolox_deploy.export.exporter import Exporter, Report
 from yolox_deploy.export.onnx import check_opset
 from yolox_deploy.export.options import ExportOptions, artifact_name, requested_spec
+from yolox_deploy.export.reference import Reference
 from yolox_deploy.export.results import ExportResult, NotBuiltError, UnverifiedError
 from yolox_deploy.export.targets import HUB, TARGETS, Target, all_settings, takers
 from yolox_deploy.export.targets.base import Advance, ignore_progress
-from yolox_deploy.export.verify import Reference, load_pictures
 from yolox_deploy.files import workplace
 from yolox_deploy.models.checkpoint import load_checkpoint
 from yolox_deploy.runtimes.registry import BACKENDS
 from yolox_deploy.sinks.outputs import check_apart, check_folder, check_new
+from yolox_deploy.verification.verify import load_pictures
 
 
 def export_model(

@@ -11,7 +11,7 @@ from yolox_deploy.errors import VerificationError, YoloxDeployError
 from yolox_deploy.spec import ModelSpec
 
 if TYPE_CHECKING:
-    from yolox_deploy.export.verify import Verification
+    from yolox_deploy.verification.verify import Verification
 
 
 @dataclass(frozen=True)
