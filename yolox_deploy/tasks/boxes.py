@@ -120,15 +120,25 @@ class BoxTask(Task):
         clip: bool,
     ) -> Detections:
         """Return candidates in input pixels as a result in pixels of the picture."""
-        boxes = found.xyxy / np.float32(ratio)
+        boxes = np.divide(found.xyxy, np.float32(ratio), order="C")
         if clip:
             height, width = image_size
             limits = np.array((width, height, width, height), np.float32)
             np.minimum(np.maximum(boxes, ZERO, out=boxes), limits, out=boxes)
         more: dict[str, Any] = self.more_to_picture(found.arrays, ratio) if found.arrays else {}
-        return self.result(
-            boxes, found.scores, found.class_ids, spec.class_names, image_size, **more
-        )
+        values = {
+            "xyxy": boxes,
+            "scores": found.scores,
+            "class_ids": found.class_ids,
+            "names": spec.class_names,
+            "image_size": image_size,
+            **more,
+        }
+        # The decoder has seen every box, and the best score comes first.
+        best = found.scores.item(0) if len(found) else ZERO
+        if more or spec.output == "detections" or not best < np.inf:
+            return self.result(**values)
+        return self.result.unchecked(**values)
 
     def new_comparison(self) -> Comparison:
         """Return a comparison at nothing; units are those of the tolerances of detection.
@@ -274,7 +284,9 @@ class BoxDecoder:
         self.classes = task.columns(spec)["classes"]
         self.has_more = bool(task.more_columns(spec))
         self.grid, self.stride = grid_and_strides(spec.height, spec.width, spec.strides)
-        self.half_stride = self.stride / 2
+        # Column, row, twice the stride and twice half of it of every cell, as planes.
+        strides = (self.stride, self.stride, self.stride / 2, self.stride / 2)
+        self.cells = np.concatenate((self.grid, *strides), 1).T.copy()
 
     def decode(self, output: Array) -> Array:
         """Return all rows of an output (..., A, width) with boxes as centre and size (pixels).
@@ -300,31 +312,40 @@ class BoxDecoder:
         Rows whose objectness alone is below the threshold are never read further: class scores
         are at most 1.  Boxes beyond a million pixels, which only overflow makes, are dropped.
         """
-        rows = (output[:, 4] >= score_threshold).nonzero()[0]
+        # As float32, which NumPy would otherwise make of it for every comparison.
+        threshold = np.float32(score_threshold)
+        rows = (output[:, 4] >= threshold).nonzero()[0]
         picked = output.take(rows, 0)
         classes = picked[:, self.classes]
         class_ids = classes.argmax(1)
-        scores = picked[:, 4] * np.maximum.reduce(classes, 1)
-        good = (scores >= score_threshold).nonzero()[0]
+        scores = picked[:, 4] * picked.take(class_ids + self._best_of(picked))
+        good = (scores >= threshold).nonzero()[0]
         if len(good) < len(rows):
             rows, picked = rows.take(good), picked.take(good, 0)
             class_ids, scores = class_ids.take(good), scores.take(good)
+        # As planes: NumPy takes many times as long for rows of two numbers.
+        box = picked[:, BOX].T.copy()
+        centre, half = box[:2], box[2:]
         if self.decoded:
-            centre, half = picked[:, :2], picked[:, 2:4] / 2
+            half /= 2
         else:
-            centre = picked[:, :2] + self.grid.take(rows, 0)
-            centre *= self.stride.take(rows, 0)
-            half = np.exp(np.minimum(picked[:, 2:4], LARGEST_EXPONENT))
-            half *= self.half_stride.take(rows, 0)
-        xyxy = np.empty((len(rows), 4), np.float32)
-        np.subtract(centre, half, out=xyxy[:, :2])
-        np.add(centre, half, out=xyxy[:, 2:])
+            cell = self.cells.take(rows, 1)
+            centre += cell[:2]
+            centre *= cell[2:4]
+            np.exp(np.minimum(half, LARGEST_EXPONENT, out=half), out=half)
+            half *= cell[4:]
+        corners = np.concatenate((centre - half, centre + half))
         more = self._more(picked, rows) if self.has_more else {}
-        found = Candidates(xyxy, scores, class_ids, **more)
-        within = np.abs(xyxy) < LARGEST_COORDINATE  # false for NaN as well
-        if np.logical_and.reduce(within, None):
+        found = Candidates(corners.T, scores, class_ids, **more)
+        # False for NaN as well.
+        if np.maximum.reduce(np.abs(corners), None, initial=ZERO) < LARGEST_COORDINATE:
             return found
-        return found.take(np.flatnonzero(within.all(1)))
+        return found.take((np.abs(corners) < LARGEST_COORDINATE).all(0).nonzero()[0])
+
+    def _best_of(self, picked: Array) -> NDArray[np.int64]:
+        """Return where the class scores of rows (K, width) begin, counted in all their numbers."""
+        start, width = self.classes.start, picked.shape[1]
+        return np.arange(start, start + width * len(picked), width)
 
     def _more(self, picked: Array, rows: NDArray[np.int64]) -> More:
         more = self.task.more_of(picked, self.spec)

@@ -5,7 +5,6 @@ The result of another task is a subclass that names its further arrays in ``colu
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -100,7 +99,7 @@ class Detections:
         if not together:
             raise UsageError(self._expectation(arrays))
         for name, column in self.columns.items():
-            if column.dtype is np.float32 and not _all_finite(arrays[name]):
+            if column.dtype is np.float32 and not np.isfinite(arrays[name]).all():
                 raise UsageError("detections must be finite numbers, got NaN or infinity")
         ids = arrays["class_ids"]
         # As unsigned numbers, negative ones are the largest.
@@ -130,6 +129,13 @@ class Detections:
             name: np.empty((0, *column.shape), column.dtype) for name, column in cls.columns.items()
         }
         return cls(**arrays, names=tuple(names), image_size=image_size)
+
+    @classmethod
+    def unchecked(cls, **values: Any) -> Self:
+        """Return a result of values that are known to belong together, in a tenth of the time."""
+        result = object.__new__(cls)
+        result.__dict__.update(values)
+        return result
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return every array with one entry per detection, by name."""
@@ -377,13 +383,6 @@ class Detections:
     def labels(self) -> list[str]:
         """Return what is written beside each box: its name and its score."""
         return [f"{d.name} {d.score:.2f}" for d in self]
-
-
-def _all_finite(array: NDArray[np.float32]) -> bool:
-    # NaN and infinity survive a sum, which takes a third of the time; so may large numbers.
-    with np.errstate(over="ignore", invalid="ignore"):
-        quick = math.isfinite(np.add.reduce(array, None))
-    return quick or bool(np.isfinite(array).all())
 
 
 def _bound(name: str, value: float, most: float = np.inf) -> np.float32:

@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 Boxes = NDArray[np.float32]
 Indices = NDArray[np.int64]
 
+# Up to so many boxes are all compared with one another, which takes the fewest calls of NumPy.
+# As many as an integer of NumPy has bits.
+FEW = 64
 # Up to so many boxes of a class every pair is compared, all classes at once; a crowd of more is
 # compared in blocks of rows, with those boxes only that are left by then.
 CROWD = 96
@@ -33,6 +36,10 @@ def nms(
     order: Indices = (-scores).argsort(kind="stable")
     if count < 2:
         return order
+    threshold = np.float32(iou_threshold)
+    if count <= FEW:
+        classes = None if class_agnostic else class_ids.take(order)
+        return order.take(_kept_of_few(boxes.T.take(order, 1), classes, threshold))
     by_class = None
     if class_agnostic:
         ends = np.full(count, count)
@@ -43,7 +50,6 @@ def nms(
         classes = classes.take(by_class)
         planes = boxes.T.take(order.take(by_class), 1)
         ends = classes.searchsorted(classes, side="right")
-    threshold = np.float32(iou_threshold)
     width, height = planes[2:] - planes[:2]
     areas = width * height
     gone = np.zeros(count, bool)
@@ -68,6 +74,25 @@ def nms(
         kept = by_class.take(kept)
         kept.sort()
     return order.take(kept)
+
+
+def _kept_of_few(planes: Boxes, classes: Indices | None, threshold: np.float32) -> list[int]:
+    """Return which of few boxes (4, K), best score first, stay; ``None`` is one class for all."""
+    width, height = planes[2:] - planes[:2]
+    areas = width * height
+    covers = np.zeros((len(areas), FEW), bool)
+    of_first = covers[:, : len(areas)]
+    _covers(planes[..., None], areas[:, None], planes[:, None], areas, threshold, of_first)
+    if classes is not None:
+        of_first &= classes[:, None] == classes
+    # One integer per box, with the bits of the boxes that it covers.
+    rows = np.packbits(covers, 1, "little").view(np.uint64)[:, 0].tolist()
+    gone, kept = 0, []
+    for i, row in enumerate(rows):
+        if not gone >> i & 1:
+            kept.append(i)
+            gone |= row
+    return kept
 
 
 def _gone_of_crowd(planes: Boxes, areas: Boxes, threshold: np.float32) -> NDArray[np.bool_]:
@@ -95,7 +120,12 @@ def _settle(gone: NDArray[np.bool_], better: Indices, worse: Indices) -> None:
 
 
 def _covers(
-    a: Boxes, areas_of_a: Boxes, b: Boxes, areas_of_b: Boxes, threshold: np.float32
+    a: Boxes,
+    areas_of_a: Boxes,
+    b: Boxes,
+    areas_of_b: Boxes,
+    threshold: np.float32,
+    out: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.bool_]:
     """Return where boxes ``a`` (4, ...) and ``b`` (4, ...) overlap beyond the threshold."""
     sides = np.minimum(a[2:], b[2:])
@@ -106,5 +136,5 @@ def _covers(
     union -= intersection
     # Compared as a product: a box without area neither divides by zero nor suppresses.
     union *= threshold
-    result: NDArray[np.bool_] = intersection > union
+    result: NDArray[np.bool_] = np.greater(intersection, union, out=out)
     return result
