@@ -285,8 +285,9 @@ class BoxDecoder:
         self.has_more = bool(task.more_columns(spec))
         self.grid, self.stride = grid_and_strides(spec.height, spec.width, spec.strides)
         # Column, row, twice the stride and twice half of it of every cell, as planes.
-        strides = (self.stride, self.stride, self.stride / 2, self.stride / 2)
-        self.cells = np.concatenate((self.grid, *strides), 1).T.copy()
+        half = self.stride / 2
+        rows: Array = np.concatenate((self.grid, self.stride, self.stride, half, half), 1)
+        self.cells = rows.T.copy()
 
     def decode(self, output: Array) -> Array:
         """Return all rows of an output (..., A, width) with boxes as centre and size (pixels).
@@ -340,7 +341,7 @@ class BoxDecoder:
         # False for NaN as well.
         if np.maximum.reduce(np.abs(corners), None, initial=ZERO) < LARGEST_COORDINATE:
             return found
-        return found.take((np.abs(corners) < LARGEST_COORDINATE).all(0).nonzero()[0])
+        return found.take(np.flatnonzero((np.abs(corners) < LARGEST_COORDINATE).all(0)))
 
     def _best_of(self, picked: Array) -> NDArray[np.int64]:
         """Return where the class scores of rows (K, width) begin, counted in all their numbers."""
