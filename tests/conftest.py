@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -57,6 +58,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return next((i for i, end in enumerate(LONGEST) if name.endswith(end)), len(LONGEST))
 
     items.sort(key=place)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name each reason for skipping once, with the files that it concerns."""
+    files: dict[str, Counter[str]] = {}
+    for report in terminalreporter.getreports("skipped"):
+        reason = report.longrepr[2].removeprefix("Skipped: ")
+        files.setdefault(reason, Counter())[report.nodeid.partition("::")[0]] += 1
+    if files:
+        terminalreporter.section("skipped")
+    for reason, where in sorted(files.items()):
+        terminalreporter.write_line(f"{where.total()} skipped: {reason}")
+        terminalreporter.write_line(f"    in {', '.join(sorted(where))}")
 
 
 @pytest.fixture(scope="session")

@@ -166,6 +166,7 @@ def test_a_broken_picture_is_named(tmp_path: Path, workers: int, damage: Any, wo
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.usefixtures("every_processor")  # PyTorch warns of more workers than processors
 def test_batches_depend_on_seed_and_epoch_and_not_on_workers(draw_digits: Draw) -> None:
     data = CocoPictures.read([draw_digits(12)])
     recipe = Recipe(epochs=3, warmup_epochs=1, plain_epochs=1, multiscale=20)
