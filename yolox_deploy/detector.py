@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from yolox_deploy import runtimes
 from yolox_deploy.errors import ImageError, ModelWarning, UsageError, YoloxDeployError
 from yolox_deploy.pictures.images import MAX_PIXELS, ImageLike, as_bgr, is_one_picture
-from yolox_deploy.pictures.letterbox import Letterbox
+from yolox_deploy.pictures.letterbox import Canvas, Letterbox
 from yolox_deploy.postprocess import IOU_THRESHOLD, SCORE_THRESHOLD, Postprocess, Thresholds
 from yolox_deploy.runtimes import Runtime
 from yolox_deploy.spec import ModelSpec, SpecHints
@@ -119,7 +119,8 @@ class Detector:
         self.letterbox = Letterbox(spec.height, spec.width, spec.input)
         self._others: dict[Thresholds, Postprocess] = {}
         self._lock = threading.Lock()
-        self._buffer = np.empty((1, 3, spec.height, spec.width), np.float32)
+        # By the number of pictures in them.
+        self._canvases: dict[int, Canvas] = {}
 
     @property
     def spec(self) -> ModelSpec:
@@ -208,12 +209,10 @@ class Detector:
         postprocess = self._postprocess_for(thresholds)
         with self._lock:
             start = perf_counter()
-            if len(self._buffer) < len(images):
-                self._buffer = np.empty((len(images), *self._buffer.shape[1:]), np.float32)
-            tensor = self._buffer[: len(images)]
-            ratios = [self.letterbox(image, out) for image, out in zip(images, tensor, strict=True)]
+            canvas = self._canvas(len(images))
+            ratios = canvas.write(images)
             prepared = perf_counter()
-            output = self.runtime.infer(tensor)
+            output = self.runtime.infer(canvas.tensor)
             inferred = perf_counter()
             candidates = postprocess.decode(output, len(images))
             decoded = perf_counter()
@@ -229,6 +228,16 @@ class Detector:
                 self.runtime.engine_seconds,
             )
         return [result.timed(seconds) for result in results]
+
+    def _canvas(self, count: int) -> Canvas:
+        """Return the canvas for ``count`` pictures, in memory that the engine reads in place."""
+        canvas = self._canvases.get(count)
+        if canvas is None:
+            canvas = Canvas(self.letterbox, self.runtime.new_input(count))
+            # One for single pictures, and one for the batches of the last size.
+            self._canvases = {n: c for n, c in self._canvases.items() if n == 1}
+            self._canvases[count] = canvas
+        return canvas
 
     def _postprocess_for(self, thresholds: Thresholds | None) -> Postprocess:
         if thresholds is None or thresholds == self.thresholds:

@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from yolox_deploy.pictures.convention import LEGACY_INPUT, RAW_INPUT, InputConvention
-from yolox_deploy.pictures.letterbox import Letterbox
+from yolox_deploy.pictures.letterbox import Canvas, Letterbox
 
 CONVENTIONS = {"raw": RAW_INPUT, "legacy": LEGACY_INPUT}
 INPUTS = [(416, 416), (640, 640), (384, 640), (640, 384), (32, 64)]
@@ -94,3 +94,16 @@ def test_writes_into_a_view_of_a_batch_and_nowhere_else() -> None:
     assert (batch[0] == -1).all()
     assert (batch[2] == -1).all()
     np.testing.assert_array_equal(batch[1], stated(picture(50, 40), (64, 64), legacy=False))
+
+
+@pytest.mark.parametrize("convention", CONVENTIONS)
+def test_a_kept_canvas_equals_a_new_one_for_every_picture(convention: str) -> None:
+    letterbox = Letterbox(96, 128, CONVENTIONS[convention])
+    canvas = Canvas(letterbox, np.full((2, 3, 96, 128), np.nan, np.float32))
+    order = [0, 0, 1, 2, 5, 4, 4, 6, 7, 0, 3]
+    for first, second in zip(order, order[::-1], strict=True):
+        images = [picture(*PICTURES[first]), picture(*PICTURES[second])]
+        expected = np.full((2, 3, 96, 128), np.nan, np.float32)
+        ratios = [letterbox(*pair) for pair in zip(images, expected, strict=True)]
+        assert canvas.write(images) == ratios
+        np.testing.assert_array_equal(canvas.tensor, expected)

@@ -220,6 +220,17 @@ def test_the_input_is_left_as_it_was(detector: Detector) -> None:
     np.testing.assert_array_equal(images, before)
 
 
+def test_detections_do_not_depend_on_what_the_engine_saw_before(
+    detector: Detector, dog: NDArray[np.uint8]
+) -> None:
+    expected = detector(dog)
+    tall = np.ascontiguousarray(dog[:, :300])
+    noise = np.random.default_rng(4).uniform(0, 255, (1, 3, 416, 416)).astype(np.float32)
+    for between in (lambda: detector.runtime.infer(noise), lambda: detector(tall)):
+        between()
+        assert detector(dog) == expected
+
+
 @pytest.mark.parametrize(
     "images",
     [

@@ -19,8 +19,8 @@ from yolox_deploy.errors import ConversionError, OutputError, UsageError
 from yolox_deploy.export.options import DEFAULT_OPSET
 from yolox_deploy.export.prepare import PreparedNetwork
 from yolox_deploy.packages import is_installed, why_broken
-from yolox_deploy.runtimes.base import one_line
 from yolox_deploy.runtimes.content import onnx_hashes
+from yolox_deploy.runtimes.texts import one_line
 from yolox_deploy.spec import LARGEST_BATCH, SPEC_KEY, ModelSpec
 from yolox_deploy.tasks import task_of
 

@@ -7,12 +7,21 @@ out as float32 planes.  Boxes go back to the picture by dividing by the ratio.
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from yolox_deploy.pictures.convention import InputConvention
+
+
+class Placed(NamedTuple):
+    """Where a picture lies in its input tensor: the ratio, and its height and width there."""
+
+    ratio: float
+    size: tuple[int, int]
 
 
 class Letterbox:
@@ -50,11 +59,24 @@ class Letterbox:
 
         Sizes are truncated like the original's, but never below one pixel.
         """
+        return self.place(image, out).ratio
+
+    def place(
+        self,
+        image: NDArray[np.uint8],
+        out: NDArray[np.float32],
+        padded: tuple[int, int] | None = None,
+    ) -> Placed:
+        """Write ``image`` into ``out`` as a call does; return its ratio and its size in there.
+
+        ``padded`` is the size of the picture that ``out`` holds, if the grey around it is there.
+        """
         ratio = self.ratio(*image.shape[:2])
         height = max(1, int(image.shape[0] * ratio))
         width = max(1, int(image.shape[1] * ratio))
         pixels, planes = self._memory(height, width)
         cv2.resize(image, (width, height), pixels, interpolation=cv2.INTER_LINEAR)
+        # OpenCV takes the planes apart, NumPy makes floats of them: faster than either does both.
         cv2.split(pixels, planes)
         for target, source in enumerate(self.channels):
             part = out[target, :height, :width]
@@ -62,9 +84,10 @@ class Letterbox:
                 part[...] = planes[source]
             else:
                 cv2.LUT(planes[source], self.table[target], part)
-        out[:, height:, :] = self.pad[:, None, None]
-        out[:, :height, width:] = self.pad[:, None, None]
-        return ratio
+        if padded != (height, width):
+            out[:, height:, :] = self.pad[:, None, None]
+            out[:, :height, width:] = self.pad[:, None, None]
+        return Placed(ratio, (height, width))
 
     def _memory(self, height: int, width: int) -> tuple[NDArray[np.uint8], list[NDArray[np.uint8]]]:
         """Return this thread's memory for pixels (height, width, 3) and for their planes."""
@@ -74,3 +97,24 @@ class Letterbox:
             kept["planes"] = [np.empty((height, width), np.uint8) for _ in range(3)]
             kept["size"] = height, width
         return kept["pixels"], kept["planes"]
+
+
+class Canvas:
+    """The input tensor of one batch, kept from call to call; one call at a time may use it.
+
+    The grey around a picture is written again only where a picture of another size was.
+    """
+
+    def __init__(self, letterbox: Letterbox, tensor: NDArray[np.float32]) -> None:
+        self.letterbox = letterbox
+        self.tensor = tensor
+        self._padded: list[tuple[int, int] | None] = [None] * len(tensor)
+
+    def write(self, images: Sequence[NDArray[np.uint8]]) -> list[float]:
+        """Write as many pictures (h, w, 3) uint8 BGR as there is room for; return the ratios."""
+        ratios = []
+        for index, image in enumerate(images):
+            placed = self.letterbox.place(image, self.tensor[index], self._padded[index])
+            self._padded[index] = placed.size
+            ratios.append(placed.ratio)
+        return ratios

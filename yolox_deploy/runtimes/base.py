@@ -5,20 +5,21 @@ from __future__ import annotations
 import contextlib
 import shlex
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping, Sized
+from collections.abc import Callable, Mapping, Sized
 from pathlib import Path
 from typing import ClassVar, NamedTuple, ParamSpec, Self, TypeVar, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from yolox_deploy.errors import ArtifactError, UsageError, YoloxDeployError, suggest
+from yolox_deploy.errors import ArtifactError, UsageError, YoloxDeployError
 from yolox_deploy.processors import threads_allowed
 from yolox_deploy.runtimes.content import stored_spec
 from yolox_deploy.runtimes.devices import parse_device
 from yolox_deploy.runtimes.foreign.front import Stem
 from yolox_deploy.runtimes.foreign.probe import Found, probe
 from yolox_deploy.runtimes.forks import call_after_fork
+from yolox_deploy.runtimes.texts import Shape, expectation, one_line, shape_text, shapes_agree
 from yolox_deploy.spec import ModelSpec, SpecHints
 from yolox_deploy.tasks import task_of
 from yolox_deploy.tasks.foreign import inferred_spec
@@ -28,7 +29,6 @@ from yolox_deploy.timing import EngineSeconds
 P = ParamSpec("P")
 T = TypeVar("T")
 Array = NDArray[np.float32]
-Shape = tuple[int | None, ...]
 
 
 class Opened(NamedTuple):
@@ -227,7 +227,7 @@ class Runtime(ABC):
         spec = ModelSpec.from_json(opened.spec_json, str(self.path))
         found = (opened.input_shape, opened.output_shape)
         stated = ((spec.batch, 3, spec.height, spec.width), task_of(spec).output_shape(spec))
-        if not all(map(_shapes_agree, found, stated)):
+        if not all(map(shapes_agree, found, stated)):
             sides = [" and returns ".join(map(shape_text, pair)) for pair in (stated, found)]
             raise ArtifactError(
                 f"{self.path}: by its spec it takes {sides[0]}, but the model takes "
@@ -286,6 +286,13 @@ class Runtime(ABC):
             parts.append(self._part(result, start, count))
         return np.concatenate(parts)
 
+    def new_input(self, count: int) -> Array:
+        """Return memory (N, 3, H, W) for the input of ``count`` pictures.
+
+        A subclass whose engine would copy the input returns memory that the engine reads in place.
+        """
+        return np.empty((count, 3, self.spec.height, self.spec.width), np.float32)
+
     def add_engine_seconds(self, copy_in: float, compute: float, copy_out: float) -> None:
         """Add the seconds that one batch took on the device; for subclasses."""
         before = self.engine_seconds or (0, 0, 0)
@@ -305,8 +312,10 @@ class Runtime(ABC):
         """Run one batch and check the shape of the output."""
         spec, count = self.spec, len(images)
         try:
-            # Engines ignore strides, and PyTorch wants memory that it may write to.
-            result = self._call(self._infer, np.require(images, requirements=("C", "W")))
+            if not (images.flags.c_contiguous and images.flags.writeable):
+                # Engines ignore strides, and PyTorch wants memory that it may write to.
+                images = np.require(images, requirements=("C", "W"))
+            result = self._call(self._infer, images)
         except YoloxDeployError:
             raise
         except Exception as error:
@@ -315,7 +324,7 @@ class Runtime(ABC):
             ) from error
         first, *rest = task_of(spec).output_shape(spec)
         expected = (first if spec.output == "detections" else count, *rest)
-        if not _shapes_agree(expected, result.shape):
+        if not shapes_agree(expected, result.shape):
             raise ArtifactError(
                 f"{self.path} returned {shape_text(result.shape)} for {count} pictures, by its "
                 f"spec it returns {shape_text(expected)}"
@@ -374,26 +383,3 @@ class Runtime(ABC):
 
     def _close(self) -> None:  # noqa: B027 (not every engine holds something)
         """Free what ``_open`` made; after an error some of it may be missing."""
-
-
-def _shapes_agree(pattern: Shape, shape: Shape) -> bool:
-    """Return whether two shapes agree; ``None`` in ``pattern`` stands for any number."""
-    return len(pattern) == len(shape) and all(
-        a is None or a == b for a, b in zip(pattern, shape, strict=True)
-    )
-
-
-def expectation(given: str, allowed: Collection[str], separator: str = ", ") -> str:
-    """Return the end of a message that refuses ``given``: the allowed words, the nearest one."""
-    return f": expected {separator.join(allowed) or 'none'}{suggest(given, allowed)}"
-
-
-def shape_text(shape: Shape) -> str:
-    """Return a shape in words, such as "?x3x416x416", where "?" is any number."""
-    return "x".join("?" if side is None else str(side) for side in shape)
-
-
-def one_line(error: BaseException) -> str:
-    """Return an engine's error as one line of at most 300 characters."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 300 else text[:297] + "..."

@@ -72,6 +72,8 @@ class NcnnRuntime(Runtime):
                 "it was exported for another size, or is damaged"
             ) from error
         self._load(graph, weights)
+        # What a detector's letterbox writes to, see new_input.
+        self.mat = ncnn.Mat(np.zeros((3, height, width), np.float32)).clone()
         if shape is None:
             # Some layer's rule is not known here: a grey picture shows the shape.
             shape = self._one(np.full((3, height, width), 114, np.float32)).shape
@@ -136,15 +138,26 @@ class NcnnRuntime(Runtime):
         self.demand_one_of_each(inputs, outputs)
         self.input_name, self.output_name = inputs[0], outputs[0]
 
+    def new_input(self, count: int) -> Array:
+        """Return memory for ``count`` pictures; for one it is a Mat's, which ncnn reads."""
+        if count > 1:
+            return super().new_input(count)
+        picture: Array = np.asarray(self.mat)
+        return picture[None]
+
     def _infer(self, images: Array) -> Array:
+        if len(images) == 1:
+            return self._one(images[0])[None]
         return np.stack([self._one(image) for image in images])
 
     def _one(self, image: Array) -> Array:
-        extractor, result = self.net.create_extractor(), None
-        try:
+        extractor, result, picture = self.net.create_extractor(), None, self.mat
+        if image.__array_interface__["data"] != np.asarray(picture).__array_interface__["data"]:
             # Cloned: the first layer of the graph writes to its input, and a Mat on NumPy's memory
             # has no reference count, which makes ncnn crash.
-            extractor.input(self.input_name, ncnn.Mat(image).clone())
+            picture = ncnn.Mat(image).clone()
+        try:
+            extractor.input(self.input_name, picture)
             status, result = extractor.extract(self.output_name)
             if status:
                 raise ArtifactError(f"{self.path}: ncnn could not compute its output ({status})")

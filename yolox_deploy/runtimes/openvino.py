@@ -12,10 +12,11 @@ import numpy as np
 import openvino
 
 from yolox_deploy.errors import ArtifactError, DeviceError
-from yolox_deploy.runtimes.base import Array, EngineFacts, Opened, Runtime, shape_text
+from yolox_deploy.runtimes.base import Array, EngineFacts, Opened, Runtime
 from yolox_deploy.runtimes.devices import Device
 from yolox_deploy.runtimes.foreign.front import Stem
 from yolox_deploy.runtimes.foreign.openvino import stem_of
+from yolox_deploy.runtimes.texts import shape_text
 from yolox_deploy.spec import LARGEST_INPUT
 
 # Our names of precisions, and OpenVINO's.

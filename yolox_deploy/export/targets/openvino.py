@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from yolox_deploy.errors import ConversionError
 from yolox_deploy.export.targets.base import Target
 from yolox_deploy.files import demand_space, write_atomically
-from yolox_deploy.runtimes.base import one_line
 from yolox_deploy.runtimes.content import hashes_of, put_into_xml
+from yolox_deploy.runtimes.texts import one_line
 from yolox_deploy.spec import SPEC_KEY, ModelSpec
 
 if TYPE_CHECKING:

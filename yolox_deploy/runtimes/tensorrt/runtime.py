@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from yolox_deploy.errors import ArtifactError
-from yolox_deploy.runtimes.base import Array, Opened, Runtime, Shape, shape_text
+from yolox_deploy.runtimes.base import Array, Opened, Runtime
 from yolox_deploy.runtimes.gpu import Gpu, find_gpu
 from yolox_deploy.runtimes.tensorrt.bindings import BINDINGS, choose_binding
 from yolox_deploy.runtimes.tensorrt.compatibility import (
@@ -26,6 +26,7 @@ from yolox_deploy.runtimes.tensorrt.compatibility import (
 from yolox_deploy.runtimes.tensorrt.cuda import Cuda, CudaError, Handle
 from yolox_deploy.runtimes.tensorrt.log import log_of
 from yolox_deploy.runtimes.tensorrt.sidecar import EngineRecord, check_content, read_sidecar
+from yolox_deploy.runtimes.texts import Shape, shape_text
 from yolox_deploy.spec import ModelSpec
 
 # The element types that an engine may take and return, by the names of TensorRT's DataType.

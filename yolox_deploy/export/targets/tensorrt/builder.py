@@ -17,9 +17,9 @@ from yolox_deploy.errors import ConversionError, OutputError, UsageError, sugges
 from yolox_deploy.export.targets.base import Advance, ignore_progress
 from yolox_deploy.export.targets.tensorrt.watch import interruptible, progress_monitor
 from yolox_deploy.files import cache_folder, write_atomically
-from yolox_deploy.runtimes.base import one_line
 from yolox_deploy.runtimes.tensorrt.log import log_of
 from yolox_deploy.runtimes.tensorrt.sidecar import EnginePrecision, Flavour
+from yolox_deploy.runtimes.texts import one_line
 
 if TYPE_CHECKING:
     import onnx

@@ -35,10 +35,10 @@ from yolox_deploy.export.targets.tensorrt.settings import (
 )
 from yolox_deploy.export.targets.tensorrt.trtexec import trtexec_line, write_recipe
 from yolox_deploy.packages import is_installed, why_broken
-from yolox_deploy.runtimes.base import one_line
 from yolox_deploy.runtimes.gpu import Gpu, find_gpu, free_memory, missing_gpu
 from yolox_deploy.runtimes.tensorrt import sidecar
 from yolox_deploy.runtimes.tensorrt.compatibility import Machine, gpu_refusal
+from yolox_deploy.runtimes.texts import one_line
 from yolox_deploy.spec import ModelSpec
 from yolox_deploy.tasks.proof import proofs
 

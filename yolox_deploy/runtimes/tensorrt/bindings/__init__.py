@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from yolox_deploy.errors import MissingPackageError, UsageError
 from yolox_deploy.packages import is_installed, version_of, why_broken
-from yolox_deploy.runtimes.base import expectation
 from yolox_deploy.runtimes.tensorrt.bindings.cuda_python import CudaPython
 from yolox_deploy.runtimes.tensorrt.bindings.pycuda import PyCuda
 from yolox_deploy.runtimes.tensorrt.cuda import Cuda
+from yolox_deploy.runtimes.texts import expectation
 
 INSTALL = "pip install cuda-bindings (or pycuda, which is built against CUDA's headers)"
 
