@@ -72,8 +72,6 @@ class NcnnRuntime(Runtime):
                 "it was exported for another size, or is damaged"
             ) from error
         self._load(graph, weights)
-        # What a detector's letterbox writes to, see new_input.
-        self.mat = ncnn.Mat(np.zeros((3, height, width), np.float32)).clone()
         if shape is None:
             # Some layer's rule is not known here: a grey picture shows the shape.
             shape = self._one(np.full((3, height, width), 114, np.float32)).shape
@@ -108,6 +106,8 @@ class NcnnRuntime(Runtime):
         return graph
 
     def _load(self, graph: Graph, weights: Path) -> None:
+        # What new_input gave, by the address of the pixels.
+        self.mats: dict[int, Any] = {}
         self.net = ncnn.Net()
         options = self.net.opt
         options.use_vulkan_compute = options.use_fp16_packed = False
@@ -140,9 +140,13 @@ class NcnnRuntime(Runtime):
 
     def new_input(self, count: int) -> Array:
         """Return memory for ``count`` pictures; for one it is a Mat's, which ncnn reads."""
+        images = super().new_input(count)
         if count > 1:
-            return super().new_input(count)
-        picture: Array = np.asarray(self.mat)
+            return images
+        # A name, because a Mat does not keep the array alive whose memory it copies.
+        mat = ncnn.Mat(images[0]).clone()
+        picture: Array = np.asarray(mat)
+        self.mats[_address(picture)] = mat
         return picture[None]
 
     def _infer(self, images: Array) -> Array:
@@ -151,8 +155,9 @@ class NcnnRuntime(Runtime):
         return np.stack([self._one(image) for image in images])
 
     def _one(self, image: Array) -> Array:
-        extractor, result, picture = self.net.create_extractor(), None, self.mat
-        if image.__array_interface__["data"] != np.asarray(picture).__array_interface__["data"]:
+        extractor, result = self.net.create_extractor(), None
+        picture = self.mats.get(_address(image))
+        if picture is None:
             # Cloned: the first layer of the graph writes to its input, and a Mat on NumPy's memory
             # has no reference count, which makes ncnn crash.
             picture = ncnn.Mat(image).clone()
@@ -178,3 +183,8 @@ class NcnnRuntime(Runtime):
         net = self.__dict__.pop("net", None)
         if net is not None:
             net.clear()
+
+
+def _address(image: Array) -> int:
+    address: int = image.__array_interface__["data"][0]
+    return address
