@@ -10,6 +10,7 @@ from pathlib import Path
 
 import yolox_deploy
 from yolox_deploy import Detector
+from yolox_deploy.packages import install_line
 
 BIN = Path(sys.executable).parent
 PICTURE = Path(yolox_deploy.__file__).parent / "assets" / "digits_1.jpg"
@@ -27,11 +28,11 @@ assert importlib.util.find_spec("torch") is None, "this environment was meant to
 assert run("yolox-doctor").returncode == 0
 export = run("yolox-export", "--model", "any.pth")
 assert export.returncode == 4, export
-assert 'pip install "yolox-deploy[export]"' in export.stderr, export
+assert install_line("export") in export.stderr, export
 detect = run("yolox-detect", PICTURE, "--json", "found.json")
 if sys.argv[1:] == ["nothing"]:
     assert detect.returncode == 4, detect
-    assert 'pip install "yolox-deploy[onnxruntime]"' in detect.stderr, detect
+    assert install_line("onnxruntime") in detect.stderr, detect
     print("without an engine the message is:", detect.stderr.strip())
 else:
     assert detect.returncode == 0, detect

@@ -7,6 +7,7 @@ repository).  A test that needs a file which is not there is skipped and says wh
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -19,6 +20,8 @@ import numpy as np
 import pytest
 from hypothesis import settings
 from numpy.typing import NDArray
+
+from yolox_deploy import packages
 
 ROOT = Path(__file__).parents[1]
 DATA = Path(os.environ.get("YOLOX_DEPLOY_TEST_DATA", ROOT.parent / "shared"))
@@ -210,3 +213,22 @@ def model_for(nano_pth: Path, tmp_path_factory: pytest.TempPathFactory) -> Model
         return Model(made[key][backend], arguments)
 
     return give
+
+
+@pytest.fixture
+def installed_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[dict[str, Any] | None], None]:
+    """Make this package one that ``pip`` installed, with what pip notes of its origin."""
+
+    def install(origin: dict[str, Any] | None) -> None:
+        site = tmp_path / "site"
+        about = site / "yolox_deploy-0.1.0.dist-info"
+        about.mkdir(parents=True)
+        (about / "METADATA").write_text("Metadata-Version: 2.1\nName: yolox-deploy\nVersion: 0\n")
+        if origin is not None:
+            (about / "direct_url.json").write_text(json.dumps(origin))
+        monkeypatch.syspath_prepend(site)
+        monkeypatch.setattr(packages, "__file__", str(site / "yolox_deploy" / "packages.py"))
+
+    return install

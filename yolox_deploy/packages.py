@@ -8,7 +8,10 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import importlib.util
+import json
+from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from yolox_deploy.errors import MissingPackageError
 
@@ -62,6 +65,30 @@ def reinstall(package: str) -> str:
         "if the reason names a library of the system, install that; else install the package "
         f"again: pip install --force-reinstall {names}"
     )
+
+
+def install_line(extra: str) -> str:
+    """Return the ``pip`` command that installs an extra of this package from where it came from.
+
+    That is a checkout, another folder, a file or an address if pip noted one, else an index.  See
+    https://packaging.python.org/specifications/direct-url/.
+    """
+    checkout = Path(__file__).parents[1]
+    if (checkout / "pyproject.toml").is_file():
+        return f'pip install -e "{checkout}[{extra}]"'
+    index = f'pip install "yolox-deploy[{extra}]"'
+    try:
+        noted = importlib.metadata.distribution("yolox-deploy").read_text("direct_url.json")
+    except importlib.metadata.PackageNotFoundError:
+        return index
+    origin = json.loads(noted or "{}")
+    address = origin.get("url", "")
+    if address.startswith("file:"):
+        path = Path(unquote(urlsplit(address).path))
+        return f'pip install "{path}[{extra}]"' if path.exists() else index
+    if "vcs_info" in origin:
+        address = f"{origin['vcs_info']['vcs']}+{address}"
+    return f'pip install "yolox-deploy[{extra}] @ {address}"' if address else index
 
 
 def require(module: str, reason: str, install: str) -> Any:

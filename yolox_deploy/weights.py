@@ -29,7 +29,7 @@ from yolox_deploy.files import (
     reported_as_output_error,
     seal,
 )
-from yolox_deploy.packages import is_installed, require
+from yolox_deploy.packages import install_line, is_installed, require
 
 RELEASE = "https://github.com/Megvii-BaseDetection/YOLOX/releases/download/0.1.1rc0"
 # File name of published weights (without .pth) to the architecture's name.
@@ -46,13 +46,15 @@ OTHER_NAMES = {
 BUNDLED = ASSETS / "digits_nano.pth"
 BUNDLED_ONNX = ASSETS / "digits_nano.onnx"
 NAME_PATTERN = re.compile(r"[a-z0-9_-]+(\.pth)?")
-NEEDS_TORCH = (
-    'pip install "yolox-deploy[export]"; or run yolox-export elsewhere and bring the artifact'
-)
 CHUNK = 1 << 18
 TIMEOUT_S = 30
 
 Progress = Callable[[int, int | None], None]
+
+
+def needs_torch() -> str:
+    """Return what to do where PyTorch is missing."""
+    return f"{install_line('export')}; or run yolox-export elsewhere and bring the artifact"
 
 
 def find_model(model: str | os.PathLike[str] | None) -> Path:
@@ -102,7 +104,7 @@ def fetch_weights(name: str, progress: Progress | None = None, source: str = REL
     if target.is_file() and _is_usable(target):
         return target
     purpose = f"{name} would be a checkpoint, and reading one needs PyTorch"
-    require("torch", purpose, NEEDS_TORCH)
+    require("torch", purpose, needs_torch())
     part = folder / f"{name}.pth.part"
     url = f"{source}/{name}.pth"
     by_hand = f"fetch {url} on another machine and copy it to {target}"

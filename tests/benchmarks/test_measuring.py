@@ -146,11 +146,26 @@ def test_the_precision_is_what_the_engine_says_and_measured_once() -> None:
         # What else the processor has is its own affair, but nothing may be there twice or unsaid.
         assert found[0] == "fp32"
         assert len(found) == len(set(found))
-        assert len(systems) + len(notes) == 3
+        left_out = [name for note in notes for name in note.partition(" w")[0].split(", ")]
+        assert len(systems) + len(left_out) == 3
         assert all("measured already" in note for note in notes)
     finally:
         for opened in systems:
             opened.close()
+
+
+def test_all_precisions_are_those_that_the_device_computes_in() -> None:
+    found = requests([None], ["torch", "onnxruntime"], ["all"])
+    assert [(r.backend, r.precision, bool(r.left_out)) for r in found] == [
+        ("torch", "fp32", False),
+        ("torch", "fp16", True),
+        ("onnxruntime", "fp32", False),
+    ]
+    assert not any(r.left_out for r in requests([None], ["torch"], ["all"], device="cuda:1"))
+    (opened,), (note,) = open_systems(found[1:], PICTURES)
+    opened.close()
+    assert note.startswith("digits_nano torch fp16 was left out: ")
+    assert "--precision fp16" in note
 
 
 def test_a_batch_that_the_artifact_cannot_take_is_refused(nano_onnx: Any) -> None:

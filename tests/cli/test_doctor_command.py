@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import yolox_deploy
+from yolox_deploy.packages import install_line
 from yolox_deploy.runtimes import BACKENDS
 
 # Hides a package as if it had never been installed.
@@ -78,7 +79,7 @@ def test_a_missing_engine_is_told_with_its_pip_line(name: str, process: Any) -> 
     (backend,) = (b for b in json.loads(found.out)["backends"] if b["name"] == name)
     assert backend["ok"] is False
     assert backend["version"] is None
-    assert f'pip install "yolox-deploy[{row.extra}]"' in backend["reason"]
+    assert install_line(row.extra) in backend["reason"]
 
 
 def test_an_engine_that_cannot_be_imported_is_told_with_the_reason(

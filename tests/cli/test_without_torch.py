@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from yolox_deploy.files import ASSETS
+from yolox_deploy.packages import install_line
 
 HIDING = """
 import sys
@@ -35,7 +36,7 @@ def test_export_says_what_to_install(process: Any, nano_pth: Path, tmp_path: Pat
     )
     assert found.code == 4
     assert found.err == (
-        'yolox-export: exporting needs torch and onnx: pip install "yolox-deploy[export]"\n'
+        f"yolox-export: exporting needs torch and onnx: {install_line('export')}\n"
     )
     assert not (tmp_path / "out").exists()
 
@@ -83,7 +84,7 @@ def test_without_any_engine_the_first_message_is_the_pip_line(process: Any) -> N
     hidden = without("onnxruntime", "openvino", "ncnn")
     found = process("yolox-detect", ASSETS / "digits_1.jpg", before=hidden)
     assert found.code == 4
-    assert 'pip install "yolox-deploy[onnxruntime]"' in found.err
+    assert install_line("onnxruntime") in found.err
     assert len(found.err.splitlines()) == 1
 
 
@@ -92,5 +93,5 @@ def test_a_checkpoint_is_answered_with_the_pip_line(
 ) -> None:
     found = process("yolox-detect", dog_path, "--model", nano_pth, before=WITHOUT_TORCH)
     assert found.code == 4
-    assert 'pip install "yolox-deploy[export]"' in found.err
+    assert install_line("export") in found.err
     assert len(found.err.splitlines()) == 1

@@ -6,13 +6,15 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from yolox_deploy.errors import MissingPackageError
-from yolox_deploy.packages import distributions_of, require, version_of
+from yolox_deploy.packages import distributions_of, install_line, require, version_of
 
 LIBRARY = "OSError('libfoo.so.1:\\ncannot open')"
+ROOT = Path(__file__).parents[2]
 COMMANDS = ("detect", "export", "evaluate", "bench", "train", "doctor")
 
 
@@ -33,6 +35,26 @@ def broken(folder: Path, package: str, error: str = LIBRARY) -> Path:
     (folder / "site" / package).mkdir(parents=True)
     (folder / "site" / package / "__init__.py").write_text(f"raise {error}")
     return folder / "site"
+
+
+@pytest.mark.parametrize(
+    ("origin", "line"),
+    [
+        (None, 'pip install "yolox-deploy[eval]"'),
+        ({"url": "file:///proc/self", "dir_info": {}}, 'pip install "/proc/self[eval]"'),
+        ({"url": "file:///gone/x.whl", "archive_info": {}}, 'pip install "yolox-deploy[eval]"'),
+        (
+            {"url": "https://x.org/y.git", "vcs_info": {"vcs": "git", "commit_id": "c0ffee"}},
+            'pip install "yolox-deploy[eval] @ git+https://x.org/y.git"',
+        ),
+    ],
+)
+def test_an_extra_is_installed_from_where_the_package_came_from(
+    origin: dict[str, Any] | None, line: str, installed_from: Any
+) -> None:
+    assert install_line("eval") == f'pip install -e "{ROOT}[eval]"'
+    installed_from(origin)
+    assert install_line("eval") == line
 
 
 @pytest.mark.parametrize(

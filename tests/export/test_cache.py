@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -13,6 +14,7 @@ from yolox_deploy.errors import MissingPackageError, ModelWarning, UsageError
 from yolox_deploy.export import TARGETS, cache, pipeline
 from yolox_deploy.export.cache import exported
 from yolox_deploy.runtimes import BACKENDS, backend_for
+from yolox_deploy.runtimes.doubts import verify_command
 from yolox_deploy.runtimes.registry import Backend
 from yolox_deploy.spec import SpecHints
 
@@ -85,6 +87,7 @@ def test_an_artifact_that_is_damaged_is_made_again(
         assert exported(checkpoint_of(1), "openvino", **FAST) == path
     with backend_for(path).runtime_class()(path) as runtime:
         assert runtime.spec.class_names == ("thing",)
+        assert verify_command(runtime).endswith(shlex.join(["--model", str(checkpoint_of(1))]))
 
 
 def test_an_artifact_depends_on_the_content_of_the_checkpoint_not_on_its_name(

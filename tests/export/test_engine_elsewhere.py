@@ -17,6 +17,7 @@ from yolox_deploy.export import ExportOptions, NotBuiltError, export_model
 from yolox_deploy.export.targets.tensorrt import EngineSettings, target
 from yolox_deploy.export.targets.tensorrt.builder import BuildRequest
 from yolox_deploy.export.targets.tensorrt.trtexec import trtexec_line
+from yolox_deploy.packages import install_line
 from yolox_deploy.runtimes.gpu import Gpu, why_no_gpu
 from yolox_deploy.runtimes.tensorrt.sidecar import read_sidecar
 from yolox_deploy.spec import ModelSpec, SpecHints
@@ -38,7 +39,7 @@ def test_without_tensorrt_the_onnx_and_the_command_are_there(
     text = str(caught.value)
     assert caught.value.exit_code == 4
     assert "\n" not in text
-    assert 'pip install "yolox-deploy[tensorrt]"' in text
+    assert install_line("tensorrt") in text
     assert ("no NVIDIA driver" in text) == ("no NVIDIA driver" in why_no_gpu())
     line = (
         "trtexec --onnx=nano_1_fp16.onnx --saveEngine=nano_1_fp16.engine --stronglyTyped "

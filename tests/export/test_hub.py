@@ -22,6 +22,7 @@ from yolox_deploy.export.onnx import check_opset, embed_spec, make_hub, simplifi
 from yolox_deploy.export.prepare import prepare
 from yolox_deploy.export.tails import with_tail
 from yolox_deploy.models.checkpoint import Checkpoint, load_checkpoint
+from yolox_deploy.packages import install_line
 from yolox_deploy.pictures.convention import RAW_INPUT
 from yolox_deploy.spec import SPEC_KEY, ModelSpec, SpecHints
 from yolox_deploy.tasks.detect import Detect
@@ -190,7 +191,7 @@ def test_without_onnxsim_the_graph_stays_and_the_pip_line_is_given(
     result, note = simplified(model)
     assert result == model
     assert note.startswith("not simplified: onnxsim is missing")
-    assert 'pip install "yolox-deploy[export]"' in note
+    assert install_line("export") in note
 
 
 def test_the_spec_lies_in_the_metadata_once(hub: Make, spec: ModelSpec) -> None:

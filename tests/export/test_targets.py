@@ -285,7 +285,7 @@ def test_a_target_without_its_package_names_the_pip_line() -> None:
         extra = "absent"
 
     row: Target = Absent()
-    with pytest.raises(MissingPackageError, match=r'pip install "yolox-deploy\[absent\]"'):
+    with pytest.raises(MissingPackageError, match=r'pip install .*\[absent\]"'):
         row.load()
 
 

@@ -7,6 +7,7 @@ tables below, fails.
 from __future__ import annotations
 
 import threading
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -286,8 +287,14 @@ def test_every_other_precision_of_the_backend_still_finds_the_dog(
 ) -> None:
     path, arguments = model_for(backend)
     for precision in BACKENDS[backend].runtime_class().precisions[1:]:
-        with Detector(path, **arguments, precision=precision) as opened:
+        with warnings.catch_warnings(record=True) as notes:
+            warnings.simplefilter("always")
+            detector = Detector(path, **arguments, precision=precision)
+        with detector as opened:
             best = opened(dog_path)[0]
+            used = opened.runtime.facts().precision
+        said = f"was to run in {precision}; on this machine {backend} computes it in {used}"
+        assert any(said in str(note.message) for note in notes) is (used != precision)
         assert best.class_id == 16
         assert best.score == pytest.approx(DOG["dog"], abs=0.05)
 

@@ -9,4 +9,4 @@ from yolox_deploy import packages
 
 def require(module: str, reason: str) -> Any:
     """Return a module; raises :class:`MissingPackageError`, which begins with ``reason``."""
-    return packages.require(module, reason, 'pip install "yolox-deploy[bench]"')
+    return packages.require(module, reason, packages.install_line("bench"))

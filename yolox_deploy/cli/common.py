@@ -19,6 +19,7 @@ import yolox_deploy
 from yolox_deploy.cli.parser import Parser, add_options
 from yolox_deploy.errors import ExtensionWarning, ModelWarning, UsageError, YoloxDeployError
 from yolox_deploy.files import STANDARD_OUTPUT
+from yolox_deploy.pictures.images import MAX_PIXELS
 from yolox_deploy.runtimes import BACKENDS, CHECKPOINT_SUFFIXES
 from yolox_deploy.spec import SpecHints
 from yolox_deploy.terminal import (
@@ -339,6 +340,15 @@ def add_thresholds(place: argparse._ActionsContainer, score: float, iou: float) 
         """,
         score_threshold=score,
         iou_threshold=iou,
+    )
+
+
+def add_max_pixels(place: argparse._ActionsContainer) -> None:
+    """Add the bound for the user's pictures."""
+    add_options(
+        place,
+        "--max-pixels N: refuse larger pictures before they are decoded",
+        max_pixels=MAX_PIXELS,
     )
 
 

@@ -17,8 +17,9 @@ from yolox_deploy.cli.common import make_parser, run_command
 from yolox_deploy.cli.parser import add_options
 from yolox_deploy.errors import DeviceError, OutputError
 from yolox_deploy.files import STANDARD_OUTPUT, cache_folder, write_document
-from yolox_deploy.packages import is_installed, reinstall, version_of, why_broken
+from yolox_deploy.packages import install_line, is_installed, reinstall, version_of, why_broken
 from yolox_deploy.runtimes import BACKENDS, backend_for
+from yolox_deploy.runtimes.doubts import verify_command
 from yolox_deploy.runtimes.gpu import Driver
 from yolox_deploy.runtimes.tensorrt.bindings import installed_bindings
 from yolox_deploy.tasks.proof import verdict_in
@@ -122,7 +123,7 @@ def opened(path: Path) -> dict[str, str]:
             "model": str(path),
             "runs on": f"{runtime.name}, {precision}",
             "verification": verdict,
-            "what to do": "" if verdict == "passed" else f"{runtime.verify_command()}{pictures}",
+            "what to do": "" if verdict == "passed" else f"{verify_command(runtime)}{pictures}",
         }
 
 
@@ -133,7 +134,7 @@ def package_row(package: Mapping[str, Any]) -> list[str]:
 
 def about_package(name: str, purpose: str, extra: str) -> dict[str, Any]:
     """Return the version of a package (``None``: missing), and what to do if it cannot be used."""
-    version, reason = None, f'pip install "yolox-deploy[{extra}]"'
+    version, reason = None, install_line(extra)
     if is_installed(name):
         broken = why_broken(name)
         version, reason = version_of(name), f"{broken}: {reinstall(name)}" if broken else ""

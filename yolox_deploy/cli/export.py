@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from yolox_deploy.cli.common import (
     WITHOUT_PROOF,
+    add_max_pixels,
     add_model_hints,
     add_thresholds,
     given,
@@ -27,7 +28,7 @@ from yolox_deploy.export.options import DEFAULT_OPSET, ExportOptions
 from yolox_deploy.export.results import ExportResult, NotBuiltError, UnverifiedError
 from yolox_deploy.export.targets import TARGETS, target_of
 from yolox_deploy.files import write_document
-from yolox_deploy.packages import is_installed, require
+from yolox_deploy.packages import install_line, is_installed, require
 from yolox_deploy.postprocess import IOU_THRESHOLD, SCORE_THRESHOLD
 from yolox_deploy.processors import wait_passively
 from yolox_deploy.progress import stages
@@ -113,8 +114,10 @@ def parser() -> argparse.ArgumentParser:
         """,
     )
     add_settings(result)
+    verification = result.add_argument_group("verification")
+    add_max_pixels(verification)
     add_options(
-        result.add_argument_group("verification"),
+        verification,
         """
         --verify FOLDER: folder of pictures to verify on (default: drawn pictures of this package)
         --no-verify: write the artifacts without verifying them
@@ -192,6 +195,7 @@ def check(arguments: argparse.Namespace) -> int:
             checkpoint,
             model_hints(arguments),
             pictures=arguments.verify,
+            max_pixels=arguments.max_pixels,
             report=begin,
             **given(arguments, *ENGINE),
         )
@@ -219,7 +223,7 @@ def need_export_packages() -> None:
     missing = [name for name in packages if not is_installed(name)]
     for name in missing[:1] or packages:
         reason = f"exporting needs {' and '.join(missing or [name])}"
-        require(name, reason, 'pip install "yolox-deploy[export]"')
+        require(name, reason, install_line("export"))
 
 
 def export(arguments: argparse.Namespace) -> int:
@@ -245,6 +249,7 @@ def export(arguments: argparse.Namespace) -> int:
         batch=arguments.batch if isinstance(arguments.batch, int) else 1,
         verify=not arguments.no_verify,
         pictures=arguments.verify,
+        max_pixels=arguments.max_pixels,
         settings=settings_of(arguments),
         **given(arguments, *SAME_NAME),
     )

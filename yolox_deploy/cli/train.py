@@ -14,7 +14,7 @@ from yolox_deploy.cli.outputs import check_file_option
 from yolox_deploy.cli.parser import add_options
 from yolox_deploy.errors import UsageError
 from yolox_deploy.files import write_document
-from yolox_deploy.packages import require
+from yolox_deploy.packages import install_line, require
 from yolox_deploy.processors import wait_passively
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def train(arguments: argparse.Namespace) -> int:
     check_file_option("--json", arguments.json, read)
     # Before PyTorch is loaded: its threads would take the cores from the data workers.
     wait_passively()
-    require("torch", "training needs torch", 'pip install "yolox-deploy[train]"')
+    require("torch", "training needs torch", install_line("train"))
     from yolox_deploy.training.console import ConsoleReporter
     from yolox_deploy.training.distributed import processes
     from yolox_deploy.training.report import results_document

@@ -13,6 +13,7 @@ from yolox_deploy.export.reference import Reference
 from yolox_deploy.export.targets import target_of
 from yolox_deploy.files import full_disk_reported, put, reported_as_output_error, workplace
 from yolox_deploy.models.checkpoint import load_checkpoint
+from yolox_deploy.pictures.images import MAX_PIXELS
 from yolox_deploy.runtimes.content import difference
 from yolox_deploy.runtimes.registry import CHECKPOINT_SUFFIXES, backend_for
 from yolox_deploy.spec import ModelSpec, SpecHints
@@ -34,6 +35,7 @@ def verify_artifact(
     hints: SpecHints = SpecHints(),  # noqa: B008 (frozen)
     *,
     pictures: Path | None = None,
+    max_pixels: int | None = MAX_PIXELS,
     backend: str = "auto",
     device: str | None = None,
     precision: str | None = None,
@@ -43,8 +45,9 @@ def verify_artifact(
 
     The artifact keeps one proof for each precision, backend and device.  One without a spec of
     yolox_deploy is compared and left as it is.  ``pictures`` is a folder (``None``: the drawn
-    pictures that ship with the package).  ``backend``, ``device`` and ``precision`` are those of
-    :class:`~yolox_deploy.detector.Detector`; what the engine really computes in is what counts.
+    pictures that ship with the package), of pictures of ``max_pixels`` at most.  ``backend``,
+    ``device`` and ``precision`` are those of :class:`~yolox_deploy.detector.Detector`; what the
+    engine really computes in is what counts.
 
     Raises :class:`UsageError` if the two cannot be of the same model, and what opening either of
     them raises.  An artifact that fails raises nothing: its verification has the status "failed".
@@ -70,9 +73,9 @@ def verify_artifact(
                 "made from this checkpoint"
             )
         report("running the checkpoint on the verification pictures")
-        reference = Reference(loaded.network, spec, load_pictures(pictures))
+        reference = Reference(loaded.network, spec, load_pictures(pictures, max_pixels))
         report(f"verifying {artifact.name}")
-        found = verify(runtime, reference.inputs, reference.outputs)
+        found = verify(runtime, reference.inputs, reference.outputs, pictures)
         problem = reference.input_problem()
     if problem:
         found = replace(found, status="failed", problems=(problem, *found.problems))

@@ -15,9 +15,10 @@ from yolox_deploy.export.targets import HUB, TARGETS, Target
 from yolox_deploy.files import cache_folder, is_whole, seal, sha256_of
 from yolox_deploy.packages import require
 from yolox_deploy.runtimes import BACKENDS, CHECKPOINT_SUFFIXES
+from yolox_deploy.runtimes.doubts import MADE_FROM
 from yolox_deploy.spec import SpecHints
 from yolox_deploy.tasks.proof import UNPROVEN
-from yolox_deploy.weights import BUNDLED, BUNDLED_ONNX, NEEDS_TORCH
+from yolox_deploy.weights import BUNDLED, BUNDLED_ONNX, needs_torch
 
 # Changes where an export of the same checkpoint would come out differently.
 EXPORT_CACHE_VERSION = 3
@@ -50,7 +51,7 @@ def exported(
         return model
     for package in ("torch", "onnx"):
         reason = f"{model.name} is a checkpoint, and exporting one needs {package}"
-        require(package, reason, NEEDS_TORCH)
+        require(package, reason, needs_torch())
     target = target_for(backend)
     if target is None:
         return model
@@ -65,6 +66,7 @@ def exported(
         return BUNDLED_ONNX
     name = artifact_name(model.stem, "fp16" if fp16 else "fp32")
     artifact = cache_folder() / "exports" / _key(model, target, options) / (name + target.suffix)
+    MADE_FROM[artifact] = model
     if not is_whole(artifact):
         from yolox_deploy.export.pipeline import export_model
 
@@ -101,7 +103,7 @@ def target_for(backend: str) -> Target | None:
     if able is None:
         raise UsageError(
             f"no export target writes files for backend {backend}: give it a file that it opens "
-            f"({' or '.join(BACKENDS[backend].suffixes)}) in the place of a checkpoint"
+            f"({' or '.join(BACKENDS[backend].suffixes)}) instead of a checkpoint"
         )
     if not BACKENDS[backend].availability().ok:
         # Says which package or GPU is missing.

@@ -143,13 +143,18 @@ class Exporter:
 
     def verify_graph(self, graph: onnx.ModelProto) -> Verification:
         """Verify a graph on ONNX Runtime, or return what was found the first time."""
-        assert self.reference is not None
         key = _content(graph)
         if key not in self.verified_graphs:
             with self.on_onnxruntime(graph, self.spec) as opened:
-                found = verify(opened, self.reference.inputs, self.reference.outputs)
+                found = self.compared(opened)
             self.verified_graphs[key] = found
         return self.verified_graphs[key]
+
+    def compared(self, opened: Runtime) -> Verification:
+        """Compare an opened artifact with the checkpoint."""
+        assert self.reference is not None
+        reference = self.reference
+        return verify(opened, reference.inputs, reference.outputs, self.options.pictures)
 
     def verify(self, row: Target, main: Path, graph: onnx.ModelProto, final: Path) -> Verification:
         """Verify an artifact, or if it cannot run here the ``graph`` that it is made from."""
@@ -165,7 +170,7 @@ class Exporter:
             found = self.verify_graph(graph).of_its_graph(note)
         else:
             with BACKENDS[row.backend].runtime_class()(main) as opened:
-                found = verify(opened, self.reference.inputs, self.reference.outputs)
+                found = self.compared(opened)
             if row.name == HUB.name:
                 self.verified_graphs[_content(graph)] = found
         # The spec keeps what is not proven.

@@ -18,7 +18,7 @@ from onnx import helper
 from yolox_deploy.errors import ConversionError, OutputError, UsageError
 from yolox_deploy.export.options import DEFAULT_OPSET
 from yolox_deploy.export.prepare import PreparedNetwork
-from yolox_deploy.packages import is_installed, why_broken
+from yolox_deploy.packages import install_line, is_installed, why_broken
 from yolox_deploy.runtimes.content import onnx_hashes
 from yolox_deploy.runtimes.texts import one_line
 from yolox_deploy.spec import LARGEST_BATCH, SPEC_KEY, ModelSpec
@@ -113,7 +113,7 @@ def simplified(model: onnx.ModelProto) -> tuple[onnx.ModelProto, str]:
     onnxsim's fusions stay off: they would multiply the stem's scale back into its weights.
     """
     if not is_installed("onnxsim"):
-        return model, 'not simplified: onnxsim is missing, pip install "yolox-deploy[export]"'
+        return model, f"not simplified: onnxsim is missing, {install_line('export')}"
     if broken := why_broken("onnxsim"):
         return model, f"not simplified: {broken}"
     import onnxsim

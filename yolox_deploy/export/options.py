@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from yolox_deploy.errors import UsageError
+from yolox_deploy.pictures.images import MAX_PIXELS
 from yolox_deploy.postprocess import IOU_THRESHOLD, SCORE_THRESHOLD
 from yolox_deploy.spec import ModelSpec, Precision, SpecHints
 
@@ -24,10 +25,10 @@ class ExportOptions:
     ``batch`` is the number of pictures that an artifact takes per call; with ``dynamic`` it takes
     any number.  ``decode`` puts the decoding of boxes into the graph, ``nms`` also the suppression,
     at the two thresholds.  ``pictures`` is a folder for the verification (``None``: the drawn
-    pictures that ship with the package).  ``scale_stem`` and ``simplify`` can be turned off to
-    study their effect.  ``overwrite`` lets artifacts replace files.  ``settings`` are the values of
-    settings that only some targets take, such as ``{"workspace": 512}``; each target declares its
-    own.
+    pictures that ship with the package), of pictures of at most ``max_pixels``.  ``scale_stem`` and
+    ``simplify`` can be turned off to study their effect.  ``overwrite`` lets artifacts replace
+    files.  ``settings`` are the values of settings that only some targets take, such as
+    ``{"workspace": 512}``; each target declares its own.
     """
 
     hints: SpecHints = field(default_factory=SpecHints)
@@ -43,6 +44,7 @@ class ExportOptions:
     scale_stem: bool = True
     verify: bool = True
     pictures: Path | None = None
+    max_pixels: int | None = MAX_PIXELS
     allow_unverified: bool = False
     overwrite: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict)

@@ -55,7 +55,7 @@ def export_model(
             not_built[row.name] = reason
         else:
             row.load()
-    # ONNX, once, in the place of the targets that cannot be built here.
+    # ONNX, once, instead of the targets that cannot be built here.
     instead = (HUB if row.name in not_built else row for row in asked_for)
     rows = list({row.name: row for row in instead}.values())
     if options.verify:
@@ -75,7 +75,8 @@ def export_model(
     reference = None
     if options.verify:
         report("running the checkpoint on the verification pictures")
-        reference = Reference(loaded.network, spec, load_pictures(options.pictures))
+        pictures = load_pictures(options.pictures, options.max_pixels)
+        reference = Reference(loaded.network, spec, pictures)
     with workplace(output) as place:
         exporter = Exporter(loaded, spec, options, reference, place, report)
         results = [exporter.export(row, output) for row in rows]

@@ -14,7 +14,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from yolox_deploy.packages import require
+from yolox_deploy.packages import install_line, require
 
 Weights = NDArray[np.floating]
 
@@ -52,7 +52,7 @@ def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
     require(
         "onnxruntime.transformers.float16",
         "FP16 ONNX is written by ONNX Runtime's converter",
-        'pip install "yolox-deploy[onnxruntime]"',
+        install_line("onnxruntime"),
     )
     from onnxruntime.transformers.float16 import convert_float_to_float16
     from onnxruntime.transformers.onnx_model import OnnxModel

@@ -66,7 +66,7 @@ def read_image(
     if max_pixels is not None and pixels > max_pixels:
         raise ImageError(
             f"{path}: {pixels:,} pixels, more than the {max_pixels:,} that are allowed: make it "
-            "smaller, or raise the limit (max_pixels; yolox-detect --max-pixels)"
+            "smaller, or raise the limit (--max-pixels; in Python max_pixels)"
         )
     try:
         with native_lines() as said:
@@ -135,7 +135,7 @@ def _hint(path: str) -> str:
 
 
 def _why_not(image: Any) -> str:
-    """Return what was given in the place of a picture, and what to do instead."""
+    """Return what was given instead of a picture, and what to do instead."""
     kind = f"got {type(image).__name__}"
     if image is None:
         return (
@@ -260,7 +260,7 @@ def _below(folder: Path) -> Iterator[Path]:
 def _matching(pattern: str) -> Iterator[str]:
     """Yield the paths that match a pattern, in which ``**`` stands for folders in folders.
 
-    Unlike :func:`glob.glob` it follows no links to folders in the place of ``**``: several of them
+    Unlike :func:`glob.glob` it follows no links to folders instead of ``**``: several of them
     that lead back would give more paths than can be counted.
     """
     parts = Path(pattern).parts

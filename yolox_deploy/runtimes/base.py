@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sized
 from pathlib import Path
@@ -16,6 +15,7 @@ from yolox_deploy.errors import ArtifactError, UsageError, YoloxDeployError
 from yolox_deploy.processors import threads_allowed
 from yolox_deploy.runtimes.content import stored_spec
 from yolox_deploy.runtimes.devices import parse_device
+from yolox_deploy.runtimes.doubts import doubts
 from yolox_deploy.runtimes.foreign.front import Stem
 from yolox_deploy.runtimes.foreign.probe import Found, probe
 from yolox_deploy.runtimes.forks import call_after_fork
@@ -23,7 +23,6 @@ from yolox_deploy.runtimes.texts import Shape, expectation, one_line, shape_text
 from yolox_deploy.spec import ModelSpec, SpecHints
 from yolox_deploy.tasks import task_of
 from yolox_deploy.tasks.foreign import inferred_spec
-from yolox_deploy.tasks.proof import proof_for, proofs
 from yolox_deploy.timing import EngineSeconds
 
 P = ParamSpec("P")
@@ -123,8 +122,7 @@ class Runtime(ABC):
         try:
             opened = self._call(self._open)
             self.spec = self._settle_spec(opened)
-            if doubt := self._doubt():
-                self.notes += (doubt,)
+            self.notes += tuple(doubts(self, named=precision is not None))
         except YoloxDeployError:
             self._close_quietly()
             raise
@@ -141,6 +139,14 @@ class Runtime(ABC):
         """The device that the engine runs on, such as ``cpu`` or ``cuda:1``."""
         return str(self.placed)
 
+    @classmethod
+    def precisions_on(cls, kind: str) -> tuple[str, ...]:
+        """Return the precisions that a kind of device really computes in, and not slower than fp32.
+
+        These are what ``yolox-bench --precision all`` measures.
+        """
+        return cls.precisions
+
     def facts(self) -> EngineFacts:
         """Return the precision and the threads that the engine really uses.
 
@@ -151,38 +157,6 @@ class Runtime(ABC):
         return EngineFacts(
             self.spec.precision if self.precision == "fp32" else self.precision, self.threads
         )
-
-    def _doubt(self) -> str:
-        """Return one sentence if the artifact is not known to be right as it runs now, else ""."""
-        if not self.spec.verification:
-            return ""
-        name, precision = self.path.name, self.facts().precision
-        proof = proof_for(self.spec, precision, self.name)
-        if proof is not None:
-            failed = proof.verdict == "failed"
-            return f"{name} failed its verification: {proof.summary}" if failed else ""
-        passed = [proof.precision for proof in proofs(self.spec) if proof.verdict == "passed"]
-        if not passed:
-            return ""
-        return (
-            f"{name} was verified in {' and '.join(passed)}, and now it runs in {precision}: that "
-            f"is not covered; to verify it: {self.verify_command()}"
-        )
-
-    def verify_command(self) -> str:
-        """Return the command that verifies the artifact as it runs now."""
-        words = [
-            "yolox-export --verify-artifact",
-            shlex.quote(str(self.path)),
-            "--model CHECKPOINT",
-        ]
-        ran = {proof.backend for proof in proofs(self.spec)} - {"", self.name}
-        chosen = (
-            ("--backend", self.name, bool(ran)),
-            ("--device", self.device, self.device != self.devices[0]),
-            ("--precision", self.precision, self.precision != self.precisions[0]),
-        )
-        return " ".join((*words, *(f"{option} {value}" for option, value, told in chosen if told)))
 
     def demand_one_of_each(self, inputs: Sized, outputs: Sized, advice: str = "") -> None:
         """Raise :class:`ArtifactError` unless there are one input and one output."""

@@ -52,6 +52,15 @@ class OpenVINORuntime(Runtime):
     devices = ("cpu", "gpu", "npu", "auto")
     precisions = tuple(ELEMENT_TYPES)
 
+    @classmethod
+    def precisions_on(cls, kind: str) -> tuple[str, ...]:
+        """Return fp32 and what OpenVINO names among the capabilities of the device."""
+        try:
+            able = core().get_property(kind.upper(), "OPTIMIZATION_CAPABILITIES")
+        except RuntimeError:  # there is no such device
+            return cls.precisions
+        return tuple(name for name in cls.precisions if name == "fp32" or name.upper() in able)
+
     def _open(self) -> Opened:
         device = engine_device(self.placed, core().available_devices)
         if self.path.suffix == ".xml":

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from yolox_deploy.errors import DeviceError, MissingPackageError, UsageError
-from yolox_deploy.packages import is_installed, reinstall, version_of, why_broken
+from yolox_deploy.packages import install_line, is_installed, reinstall, version_of, why_broken
 from yolox_deploy.registry import Registry, resolve
 from yolox_deploy.runtimes.base import Runtime
 from yolox_deploy.runtimes.gpu import why_no_gpu
@@ -51,9 +51,7 @@ class Backend:
     @property
     def install(self) -> str:
         """The command that installs the engine."""
-        if self.extra is None:
-            return f"pip install {self.package}"
-        return f'pip install "yolox-deploy[{self.extra}]"'
+        return install_line(self.extra) if self.extra else f"pip install {self.package}"
 
     def availability(self, *, try_import: bool = False) -> Availability:
         """Return whether the backend can run here; ``try_import`` also imports its engine."""

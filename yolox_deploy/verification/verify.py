@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from yolox_deploy.errors import ImageError
 from yolox_deploy.files import ASSETS
-from yolox_deploy.pictures.images import find_images, read_image
+from yolox_deploy.pictures.images import MAX_PIXELS, find_images, read_image
 from yolox_deploy.runtimes.base import Runtime
 from yolox_deploy.runtimes.registry import BACKENDS
 from yolox_deploy.tasks import Comparison, Tolerance, task_of
@@ -29,9 +29,15 @@ MOST_PICTURES = 64
 BATCH = 3
 
 NOTHING_DETECTED = "the checkpoint detects nothing in these {} pictures: {} compared"
+NOT_PROVEN = "the checkpoint detects nothing in {}, so what the artifact detects is not proven: "
 GIVE_PICTURES = (
-    "the checkpoint detects nothing in the verification pictures, so what the artifact detects is "
-    "not proven: give pictures of what it was trained on, --verify FOLDER"
+    f"{NOT_PROVEN.format('the verification pictures')}give pictures of what it was trained on, "
+    "--verify FOLDER"
+)
+GIVE_OTHERS = (
+    f"{NOT_PROVEN}give pictures in which it finds something with a score of 0.25 or more; to look "
+    "for them: yolox-detect PICTURES --model CHECKPOINT --backend torch; if it finds nothing in "
+    "pictures that it was trained on, give the --imgsz of the training, or train it longer"
 )
 
 
@@ -101,7 +107,9 @@ class Verification:
         }
 
 
-def load_pictures(folder: Path | None) -> list[NDArray[np.uint8]]:
+def load_pictures(
+    folder: Path | None, max_pixels: int | None = MAX_PIXELS
+) -> list[NDArray[np.uint8]]:
     """Return ``folder``'s pictures, or those that ship with the package, (h, w, 3) uint8 BGR.
 
     Unreadable ones are passed over.  Raises :class:`ImageError` where none is left.
@@ -112,14 +120,19 @@ def load_pictures(folder: Path | None) -> list[NDArray[np.uint8]]:
     images = []
     for path in paths:
         with suppress(ImageError):
-            images.append(read_image(path))
+            images.append(read_image(path, max_pixels))
     if not images:
         raise ImageError(f"{folder}: none of its {len(paths)} pictures can be read")
     return images
 
 
-def verify(runtime: Runtime, inputs: Array, outputs: Array) -> Verification:
-    """Compare an opened artifact with the checkpoint's raw ``outputs`` for ``inputs``."""
+def verify(
+    runtime: Runtime, inputs: Array, outputs: Array, folder: Path | None = None
+) -> Verification:
+    """Compare an opened artifact with the checkpoint's raw ``outputs`` for ``inputs``.
+
+    ``folder`` is where the user has the pictures, ``None`` for those of this package.
+    """
     spec, precision = runtime.spec, runtime.facts().precision
     task = task_of(spec)
     tolerance = task.tolerances[coarser(spec.precision, precision, task.tolerances)]
@@ -130,6 +143,7 @@ def verify(runtime: Runtime, inputs: Array, outputs: Array) -> Verification:
         compare(found, spec, runtime.infer(inputs[chunk]), outputs[chunk], tolerance)
     problems = tuple(task.problems(found, tolerance))
     row = BACKENDS.get(runtime.name)
+    advice = GIVE_OTHERS.format(f"the pictures of {folder}") if folder else GIVE_PICTURES
     return Verification(
         "failed" if problems else "passed" if found["detections"] else "not proven on detections",
         problems,
@@ -140,7 +154,7 @@ def verify(runtime: Runtime, inputs: Array, outputs: Array) -> Verification:
         (row and row.availability().version) or "",
         runtime.device,
         tolerance,
-        () if found["detections"] else (GIVE_PICTURES,),
+        () if found["detections"] else (advice,),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,12 @@ from yolox_deploy.errors import UsageError
 from yolox_deploy.export.cache import target_for
 from yolox_deploy.packages import require
 from yolox_deploy.runtimes import BACKENDS, CHECKPOINT_SUFFIXES, backend, backend_for
-from yolox_deploy.weights import NEEDS_TORCH, find_model
+from yolox_deploy.weights import find_model, needs_torch
 
+NO_SENSE = (
+    "--precision all leaves out what the engine does not compute in on this device, or only many "
+    "times more slowly than in fp32; name it to measure it: --precision fp16"
+)
 Opener = Callable[[SystemRequest, Sequence[ImageArray]], System]
 
 
@@ -25,7 +29,10 @@ def requests(
     random_weights: bool = False,
     **options: Any,
 ) -> list[SystemRequest]:
-    """Return every combination; ``all`` means all backends that can run, or all precisions.
+    """Return every combination.
+
+    ``all`` means all backends that can run, or all precisions of each.  Precisions that make no
+    sense on the device are then left out, see ``SystemRequest.left_out``.
 
     ``options`` are further fields of :class:`SystemRequest`.  Raises :class:`UsageError` for an
     unknown backend, and what :func:`~yolox_deploy.weights.find_model` raises.
@@ -34,9 +41,13 @@ def requests(
     for model in models:
         path = _random_checkpoint(model) if random_weights else find_model(model)
         for name in _expand_backends(path, backends):
-            for precision in _expand_precisions(name, precisions):
+            for precision, left_out in _expand_precisions(name, precisions, options.get("device")):
                 request = SystemRequest(
-                    path, name, precision=precision, random_weights=random_weights, **options
+                    *(path, name),
+                    precision=precision,
+                    random_weights=random_weights,
+                    left_out=left_out,
+                    **options,
                 )
                 result[request] = None
     return list(result)
@@ -45,7 +56,7 @@ def requests(
 def _random_checkpoint(name: str | None) -> Path:
     if name is None:
         raise UsageError("--random-weights needs an architecture: --model yolox_l")
-    require("torch", "random weights are made by PyTorch", NEEDS_TORCH)
+    require("torch", "random weights are made by PyTorch", needs_torch())
     from yolox_deploy.models.random_weights import random_checkpoint
 
     return random_checkpoint(name)
@@ -73,10 +84,17 @@ def _expand_backends(path: Path, names: Sequence[str]) -> list[str]:
     ]
 
 
-def _expand_precisions(name: str, precisions: Sequence[str | None]) -> Sequence[str | None]:
+def _expand_precisions(
+    name: str, precisions: Sequence[str | None], device: str | None
+) -> Iterator[tuple[str | None, str]]:
+    """Yield each precision, and why it is left out ("": it is not)."""
     if list(precisions) != ["all"]:
-        return precisions
-    return BACKENDS[name].runtime_class().precisions
+        yield from ((precision, "") for precision in precisions)
+        return
+    engine = BACKENDS[name].runtime_class()
+    kind = (device or engine.devices[0]).partition(":")[0]
+    for precision in engine.precisions:
+        yield precision, "" if precision in engine.precisions_on(kind) else NO_SENSE
 
 
 def open_systems(
@@ -85,29 +103,32 @@ def open_systems(
     begin: Callable[[str], None] = lambda stage: None,
     opener: Opener = System,
 ) -> tuple[list[System], list[str]]:
-    """Open every request; return the systems, and a note for each request that was left out.
+    """Open every request; return the systems, and a note for each reason to leave some out.
 
     A request is left out if its engine cannot serve it (:class:`UsageError`), or if the engine
     computes in the precision of a system that is open already.  Raises the error if no system
     remains.
     """
     systems: list[System] = []
-    notes: list[str] = []
+    left_out: dict[str, list[str]] = {}
     refused: UsageError | None = None
     try:
         for request in wanted:
+            if request.left_out:
+                left_out.setdefault(request.left_out, []).append(request.text)
+                continue
             begin(f"opening {request.text}")
             try:
                 system = opener(request, pictures)
             except UsageError as error:
                 refused = error
-                notes.append(f"{request.text} was left out: {error}")
+                left_out.setdefault(str(error), []).append(request.text)
                 continue
             if _key(system) in map(_key, systems):
-                notes.append(
-                    f"{request.text} was left out: the engine computes in {system.info.precision}, "
-                    "which is measured already"
+                reason = (
+                    f"the engine computes in {system.info.precision}, which is measured already"
                 )
+                left_out.setdefault(reason, []).append(request.text)
                 system.close()
                 continue
             labels = [other.info.label for other in systems]
@@ -120,7 +141,10 @@ def open_systems(
         raise
     if not systems:
         raise refused or UsageError("nothing to measure: no backend can run this model here")
-    return systems, notes
+    return systems, [
+        f"{', '.join(names)} {'was' if len(names) == 1 else 'were'} left out: {reason}"
+        for reason, names in left_out.items()
+    ]
 
 
 def _key(system: System) -> tuple[object, ...]:

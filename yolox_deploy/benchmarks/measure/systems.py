@@ -63,6 +63,8 @@ class SystemRequest:
     device: str | None = None
     hints: SpecHints = SpecHints()  # noqa: RUF009 (frozen)
     random_weights: bool = False
+    # Why it is not measured, if the user did not name it.
+    left_out: str = ""
 
     @property
     def text(self) -> str:

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from yolox_deploy.errors import UsageError, YoloxDeployError
-from yolox_deploy.packages import require
+from yolox_deploy.packages import install_line, require
 from yolox_deploy.spec import ModelSpec, OutputKind
 
 if TYPE_CHECKING:
@@ -99,8 +99,7 @@ class Target(ABC):
     @property
     def install(self) -> str:
         """The command that installs the converter."""
-        what = f'"yolox-deploy[{self.extra}]"' if self.extra else self.package
-        return f"pip install {what}"
+        return install_line(self.extra) if self.extra else f"pip install {self.package}"
 
     def check(self, spec: ModelSpec) -> None:
         """Raise :class:`UsageError` if this format cannot carry what was asked for."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from yolox_deploy.data.coco import read_coco
 from yolox_deploy.errors import InputFileError, UsageError
-from yolox_deploy.packages import require
+from yolox_deploy.packages import install_line, require
 from yolox_deploy.training.data.pictures import CocoSource
 
 EXPECTED = "expected train: (and val:) with lists of {annotations: FILE.json, images: FOLDER}"
@@ -77,7 +77,7 @@ def image_folder(annotations: Path) -> Path:
 
 
 def _from_yaml(path: Path) -> DataFiles:
-    install = 'pip install "yolox-deploy[train]"'
+    install = install_line("train")
     yaml = require("yaml", f"reading {path.name} needs PyYAML", install)
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))

@@ -1,0 +1,51 @@
+"""What a user should know of an artifact as it runs now: its precision, what is proven."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from yolox_deploy.tasks.proof import proof_for, proofs
+
+# A Runtime of base.py, which imports this module.
+Runtime = Any
+# The checkpoints of the artifacts that this process took from the cache of exports.
+MADE_FROM: dict[Path, Path] = {}
+
+
+def doubts(runtime: Runtime, *, named: bool) -> Iterator[str]:
+    """Yield a sentence for each reason to doubt; ``named``: the user named the precision."""
+    spec, name, precision = runtime.spec, runtime.path.name, runtime.facts().precision
+    if named and precision != runtime.precision:
+        yield (
+            f"{name} was to run in {runtime.precision}; on this machine {runtime.name} computes it "
+            f"in {precision}"
+        )
+    if not spec.verification:
+        return
+    proof = proof_for(spec, precision, runtime.name)
+    if proof is not None:
+        if proof.verdict == "failed":
+            yield f"{name} failed its verification: {proof.summary}"
+        return
+    if passed := [proof.precision for proof in proofs(spec) if proof.verdict == "passed"]:
+        yield (
+            f"{name} was verified in {' and '.join(passed)}, and now it runs in {precision}: that "
+            f"is not covered; to verify it: {verify_command(runtime)}"
+        )
+
+
+def verify_command(runtime: Runtime) -> str:
+    """Return the command that verifies the artifact as it runs now."""
+    checkpoint = MADE_FROM.get(runtime.path, Path("CHECKPOINT"))
+    words = ["--verify-artifact", str(runtime.path), "--model", str(checkpoint)]
+    ran = {proof.backend for proof in proofs(runtime.spec)} - {"", runtime.name}
+    if ran:
+        words += ["--backend", runtime.name]
+    if runtime.device != runtime.devices[0]:
+        words += ["--device", runtime.device]
+    if runtime.precision != runtime.precisions[0]:
+        words += ["--precision", runtime.precision]
+    return f"yolox-export {shlex.join(words)}"
