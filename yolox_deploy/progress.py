@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from yolox_deploy.terminal import manner, note, plain, printing
@@ -42,6 +43,16 @@ class Stages:
         if self.progress.tasks and total > 0:
             text = " ".join(filter(None, (phase, f"{done}/{total}")))
             self.progress.update(self.task, description=f"{self.stage}: {text}", refresh=True)
+
+    def estimate(self, done: float, total: float, now: str = "") -> None:
+        """Show the time that is left of the stage, and what is done now."""
+        if not self.progress.tasks:
+            return
+        (*_, task) = self.progress.tasks
+        seconds = (task.elapsed or 0) * (total / done - 1) if done else 0
+        left = f"{timedelta(seconds=round(seconds))} left" if done else ""
+        text = ", ".join(filter(None, (left, plain(now))))
+        self.progress.update(self.task, description=f"{self.stage}: {text}", refresh=True)
 
     def finish(self) -> None:
         """Show that the last stage is over."""

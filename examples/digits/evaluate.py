@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from yolox_deploy.data.ap import average_precision
+from yolox_deploy.data.ap import average_precision, figure_text
 from yolox_deploy.detector import Detector
 from yolox_deploy.errors import YoloxDeployError
 from yolox_deploy.postprocess import EVALUATION
@@ -36,7 +36,7 @@ def measure(
     *,
     backend: str | None = None,
     workers: int | None = None,
-) -> dict[str, float]:
+) -> dict[str, float | None]:
     """Return COCO's AP figures (0..1, by the names in ``METRICS``) on drawn pictures.
 
     ``model`` is whatever ``Detector`` takes; a checkpoint runs on PyTorch unless ``backend`` says
@@ -54,10 +54,10 @@ def measure(
     return dict(zip(METRICS, figures.as_dict().values(), strict=True))
 
 
-def table(figures: dict[str, float]) -> Table:
+def table(figures: dict[str, float | None]) -> Table:
     """Return the figures as a table to print."""
     result = Table(*figures)
-    result.add_row(*(f"{value:.4f}" for value in figures.values()))
+    result.add_row(*map(figure_text, figures.values()))
     return result
 
 

@@ -108,6 +108,14 @@ def test_bad_requests_are_one_line(
     assert printed.out == ""
 
 
+def test_pictures_of_more_pixels_than_allowed_are_refused(
+    few_pictures: Few, nano_onnx: Path, capsys: Any
+) -> None:
+    data, images = few_pictures
+    assert run("--model", nano_onnx, "--data", data, "--images", images, "--max-pixels", 9) == 3
+    assert "more than the 9 that are allowed" in capsys.readouterr().err
+
+
 def test_a_data_set_of_other_things_is_refused(
     few_pictures: Few, nano_onnx: Path, tmp_path: Path, capsys: Any
 ) -> None:

@@ -154,6 +154,10 @@ from yolox_deploy.training.report import SHOWN, StepResult
 with progress.stages("bench") as begin:
     begin("measuring yolox_darknet53 tensorrt-rtx fp16 and yolox_darknet53 openvino fp32 in turn")
     begin.advance("", 12345, 67890)
+    begin("measuring, about 40 s")
+    begin.estimate(0, 40, "yolox_nano openvino fp32")
+    time.sleep(0.3)
+    begin.estimate(0.01, 40, "yolox_nano onnxruntime fp32")
 items = progress.track(range(118287), 118287)
 for number, _ in enumerate(items):
     if number == 3000:
@@ -179,6 +183,7 @@ def test_counts_and_times_survive_at_80_columns(on_terminal: OnTerminal) -> None
     for text in ("12345/67890", "118287", "/s", "epoch 299/300", "1234/7393", "23:59:59 left"):
         assert text in shown, text
     assert re.search(r"123\.0/200\.0 MB", shown)
+    assert re.search(r"measuring, about 40 s: 0:\d\d:\d\d left, yolox_nano onnxruntime", shown)
     assert re.search(r"/118287.{0,40}\d:\d\d:\d\d", re.sub(r"\x1b\[[\d;]*m", "", shown))
 
 

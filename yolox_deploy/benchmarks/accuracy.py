@@ -8,7 +8,6 @@ from typing import Any
 
 from yolox_deploy.data.ap import CocoDataset
 from yolox_deploy.detector import Detector
-from yolox_deploy.pictures.images import read_image
 from yolox_deploy.postprocess import EVALUATION
 
 
@@ -28,5 +27,5 @@ def detect_dataset(
     ids = dataset.category_ids(detector.names)
     results: list[dict[str, Any]] = []
     for number, path in track(dataset.pictures.items()):
-        results += detector(read_image(path)).to_coco(number, ids)
+        results += detector(path).to_coco(number, ids)
     return results

@@ -10,7 +10,6 @@ import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
-from functools import partial
 
 from yolox_deploy.benchmarks.machine.environment import Watch
 from yolox_deploy.benchmarks.measure.opening import Opener, open_systems, requests
@@ -27,6 +26,7 @@ from yolox_deploy.cli.bench_files import (
 )
 from yolox_deploy.cli.common import (
     ExtensionOptions,
+    add_max_pixels,
     add_model_hints,
     given,
     make_parser,
@@ -86,7 +86,7 @@ def parser() -> argparse.ArgumentParser:
         --images PATH ...: pictures or folders to detect in (default: the pictures in this package)
         --duration S: measure each system for at least this many seconds
         --min-count N: measure each system for at least this many calls
-        --fps F: frames per second. latency: the advice names the models that cannot keep this
+        --fps F: frames per second. latency: the advice names the fastest system that holds this
             rate; streaming: the frames are played at this rate (default: that of --video, 30 for
             pictures)
         --data JSON: annotations of --images DIR or of --video: adds AP to MLPerf's scenarios and
@@ -99,6 +99,7 @@ def parser() -> argparse.ArgumentParser:
         min_count=200,
         seed=0,
     )
+    add_max_pixels(result)
     add_output_arguments(result)
     add_model_hints(result)
     by_module: dict[str, list[Scenario]] = {}
@@ -139,7 +140,8 @@ def bench(arguments: argparse.Namespace, command: str, opener: Opener = System) 
     models = arguments.model or [None]
     video = getattr(arguments, "video", None)
     check_outputs(arguments, [*images, *files_read(arguments, models, arguments.data, video)])
-    pictures = [read_image(path) for path in (find_images([ASSETS]) if arguments.data else images)]
+    shown = find_images([ASSETS]) if arguments.data else images
+    pictures = [read_image(path, arguments.max_pixels) for path in shown]
     with ExitStack() as stack:
         with stages(COMMAND) as begin:
             begin("looking at the machine")
@@ -156,9 +158,8 @@ def bench(arguments: argparse.Namespace, command: str, opener: Opener = System) 
         with stages(COMMAND, refresh=False) as begin:
             watch = Watch()
             limits = (arguments.duration, arguments.min_count)
-            advance = partial(begin.advance, "")
             result = scenario.measure(
-                Context(arguments.scenario, systems, *limits, arguments, begin, advance)
+                Context(arguments.scenario, systems, *limits, arguments, begin, begin.estimate)
             )
             environment = watch.finish()
         report = Report(

@@ -13,6 +13,7 @@ from typing import Any
 
 from yolox_deploy.benchmarks.accuracy import detect_dataset, evaluation_detector
 from yolox_deploy.cli.common import (
+    add_max_pixels,
     add_model_hints,
     add_thresholds,
     given,
@@ -22,7 +23,7 @@ from yolox_deploy.cli.common import (
 )
 from yolox_deploy.cli.outputs import OVERWRITE, check_file_option, files_read
 from yolox_deploy.cli.parser import add_options
-from yolox_deploy.data.ap import CocoDataset
+from yolox_deploy.data.ap import CocoDataset, figure_text
 from yolox_deploy.detector import Detector
 from yolox_deploy.files import write_atomically, write_document
 from yolox_deploy.postprocess import EVALUATION
@@ -70,6 +71,7 @@ def parser() -> argparse.ArgumentParser:
         backend=("auto",),
     )
     add_options(result, OVERWRITE.format(folder="--results"))
+    add_max_pixels(result)
     add_thresholds(result, EVALUATION.score, EVALUATION.iou)
     add_model_hints(result)
     return result
@@ -103,7 +105,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
     cells = []
     for row in rows:
         difference = f"{row['ap'] - rows[0]['ap']:+.4f}"
-        figures = [f"{row[key]:.4f}" for key in titles]
+        figures = [figure_text(row[key]) for key in titles]
         cells.append([row["model"], row["backend"], *figures, difference])
     print_table(["model", "backend", *titles.values(), "difference"], cells)
     if arguments.json:
@@ -137,6 +139,7 @@ def open_detector(arguments: argparse.Namespace, model: str, backend: str) -> De
         model,
         backend,
         **given(arguments, "score_threshold", "iou_threshold", "clip", "threads", "precision"),
+        max_pixels=arguments.max_pixels,
         **vars(model_hints(arguments)),
     )
 

@@ -16,8 +16,8 @@ from typing import Any
 
 from yolox_deploy.data.categories import default_category_ids
 from yolox_deploy.data.coco import read_coco
-from yolox_deploy.errors import InputFileError, ModelWarning, UsageError
-from yolox_deploy.packages import require
+from yolox_deploy.errors import InputFileError, ModelWarning, UsageError, in_short
+from yolox_deploy.packages import install_line, require
 
 # COCO's metrics, and the fields of an annotation that each compares besides box, area and crowd.
 METRICS: dict[str, tuple[str, ...]] = {
@@ -31,18 +31,18 @@ METRICS: dict[str, tuple[str, ...]] = {
 class AveragePrecision:
     """COCO's six AP figures (0..1): all, at IoU 0.50 and 0.75, small, medium and large objects.
 
-    Figures that COCO leaves undefined are 0: those of sizes that no object has, and ``ap_small`` of
-    keypoints.
+    A figure that COCO leaves undefined is ``None``: that of a size that no object has, and
+    ``ap_small`` of keypoints.
     """
 
     ap: float
     ap50: float
     ap75: float
-    ap_small: float
-    ap_medium: float
-    ap_large: float
+    ap_small: float | None
+    ap_medium: float | None
+    ap_large: float | None
 
-    def as_dict(self) -> dict[str, float]:
+    def as_dict(self) -> dict[str, float | None]:
         """Return the figures by name."""
         return asdict(self)
 
@@ -115,13 +115,13 @@ def match_categories(names: Sequence[str], categories: Mapping[str, int]) -> lis
                 )
             return [categories[name] for name in by_id]
         raise UsageError(
-            f"the model's classes ({', '.join(names[:4])}, ...) and the data set's categories "
-            f"({', '.join(list(categories)[:4])}, ...) have no name in common: give --names"
+            f"the model's classes ({in_short(names)}) and the data set's categories "
+            f"({in_short(list(categories))}) have no name in common: give --names"
         )
     if missing := [name for name in categories if name not in names]:
         warnings.warn(
             f"{len(missing)} of {len(categories)} categories of the data set have no class in the "
-            f"model, and count as never found: {', '.join(missing[:4])}",
+            f"model, and count as never found: {in_short(missing)}",
             ModelWarning,
             stacklevel=2,
         )
@@ -139,28 +139,37 @@ def average_precision(
     """
     _fields(metric)
     coco_class, evaluation_class = require_pycocotools()
-    if not results:
-        return AveragePrecision(0, 0, 0, 0, 0, 0)
     # pycocotools prints its progress.
     with contextlib.redirect_stdout(io.StringIO()):
         coco = coco_class()
         # Copies, because pycocotools writes into the entries.
         coco.dataset = {"info": {}, **truth, "annotations": list(map(dict, truth["annotations"]))}
         coco.createIndex()
-        evaluation = evaluation_class(coco, coco.loadRes(list(map(dict, results))), metric)
+        found = coco.loadRes(list(map(dict, results))) if results else coco_class()
+        evaluation = evaluation_class(coco, found, metric)
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
-    figures = [max(float(value), 0.0) for value in evaluation.stats]
+    total = [max(float(value), 0.0) for value in evaluation.stats[:3]]
+    by_size = [float(value) if value >= 0 else None for value in evaluation.stats[3:6]]
     if metric == "keypoints":
         # There is no figure of small objects: COCO annotates no keypoints in them.
-        figures.insert(3, 0.0)
-    return AveragePrecision(*figures[:6])
+        by_size = [None, *by_size[:2]]
+    return AveragePrecision(*total, *by_size)
+
+
+def figure_text(value: float | None) -> str:
+    """Return a figure as a table shows it, "-" if it is undefined.
+
+    >>> figure_text(0.28591), figure_text(None)
+    ('0.2859', '-')
+    """
+    return "-" if value is None else f"{value:.4f}"
 
 
 def require_pycocotools() -> tuple[Any, Any]:
     """Return COCO's data set and evaluation classes; raises :class:`MissingPackageError`."""
-    reason, install = "AP is computed by pycocotools", 'pip install "yolox-deploy[eval]"'
+    reason, install = "AP is computed by pycocotools", install_line("eval")
     evaluation = require("pycocotools.cocoeval", reason, install)
     return require("pycocotools.coco", reason, install).COCO, evaluation.COCOeval
 

@@ -94,27 +94,36 @@ def measure(
     systems: Sequence[TimedDetector],
     seconds: float,
     min_count: int,
-    advance: Callable[[int, int], None] | None = None,
+    begin: Callable[[str], None] = lambda stage: None,
+    advance: Callable[[float, float, int], None] | None = None,
 ) -> list[Series]:
     """Call every system until both ``seconds`` and ``min_count`` calls of it have been timed.
 
     Systems take turns in rounds, in an order that changes from round to round (seeded).
-    ``advance`` is told the rounds done, and how many there are, between two rounds.  If another
-    system or ``advance`` ran before, a fast system begins its turn with some untimed calls.  No
-    timed call is dropped.
+    ``begin`` is told each stage.  ``advance`` is told before each turn the seconds that are done,
+    those that it may take in all, and the number of the system.  If another system or ``advance``
+    ran before, a fast system begins its turn with some untimed calls.  No timed call is dropped.
     """
-    usual = [warm_up(system) for system in systems]
+    disturbed = len(systems) > 1 or advance is not None
+    advance = advance or (lambda done, total, number: None)
+    begin("warming up")
+    usual = []
+    for i, system in enumerate(systems):
+        advance(0, 0, i)
+        usual.append(warm_up(system))
     count = min(max(ceil(seconds / ROUND_SECONDS), FEWEST_ROUNDS), MOST_ROUNDS)
     turns = [Turns(system, seconds / count, ceil(min_count / count)) for system in systems]
     order = np.random.default_rng(0)
-    disturbed = len(turns) > 1 or advance is not None
+    costs = [max(turn.seconds, turn.calls * u) for turn, u in zip(turns, usual, strict=True)]
+    done, total = 0.0, count * sum(costs)
+    begin(f"measuring, about {total:.0f} s")
     for number in range(count):
         for i in order.permutation(len(turns)):
+            advance(done, total, i)
             if disturbed and usual[i] < SLOW_SECONDS:
                 turns[i].settle()
             turns[i].take(number)
-        if advance:
-            advance(number + 1, count)
+            done += costs[i]
     return [turn.series() for turn in turns]
 
 

@@ -12,12 +12,16 @@ from typing import Annotated, Any, ClassVar, Protocol, cast
 
 from yolox_deploy.benchmarks.measure.systems import System, SystemInfo
 from yolox_deploy.errors import ExtensionError
-from yolox_deploy.records import Record, Share, Words
+from yolox_deploy.records import Record, Words
 
 # COCO's AP figures (0..1), and what a table calls them.
 AP_HEADERS = {"ap": "AP", "ap50": "AP50", "ap75": "AP75"}
 AP_HEADERS |= {"ap_small": "APs", "ap_medium": "APm", "ap_large": "APl"}
-ApFigures = Annotated[Mapping[str, Share], Words(required=list(AP_HEADERS))]
+# None is the figure of a size that no object has.
+SHARE = {"type": ["number", "null"], "minimum": 0, "maximum": 1}
+ApFigures = Annotated[
+    Mapping[str, Any], Words(required=list(AP_HEADERS), additionalProperties=SHARE)
+]
 
 
 @dataclass(frozen=True)
@@ -61,8 +65,9 @@ class Result(Record, ABC):
 class Context:
     """What ``measure`` is given: the opened systems, how long to measure, and the options.
 
-    ``begin`` is told the name of each stage, ``advance`` how many steps of the stage are done and
-    how many there are.  Both draw on the terminal at once: call them only between measurements.
+    ``begin`` is told the name of each stage, ``advance`` how much of the stage is done (steps, or
+    seconds), how much there is, and perhaps what comes now.  Both draw on the terminal at once:
+    call them only between measurements.
     """
 
     scenario: str
@@ -71,7 +76,7 @@ class Context:
     min_count: int
     arguments: argparse.Namespace
     begin: Callable[[str], None] = lambda stage: None
-    advance: Callable[[int, int], None] = lambda done, total: None
+    advance: Callable[..., None] = lambda done, total, now="": None
 
 
 class Module(Protocol):

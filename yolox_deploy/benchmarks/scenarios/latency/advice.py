@@ -25,10 +25,10 @@ def latency_advice(result: LatencyFigures, systems: Sequence[SystemInfo]) -> lis
     """Return the advice for all systems."""
     each = (text for i, system in enumerate(systems) for text in _on_one(result, i, system))
     return [
+        *_fastest(result, systems),
         *each,
         *_precisions(result, systems),
         *_untried(result, systems),
-        *_frame_rate(result, systems),
     ]
 
 
@@ -116,34 +116,53 @@ def _untried(result: LatencyFigures, systems: Sequence[SystemInfo]) -> Iterator[
             yield f"{base.label}: this processor computes bf16: measure --precision fp32,bf16"
 
 
-def _frame_rate(result: LatencyFigures, systems: Sequence[SystemInfo]) -> Iterator[str]:
-    """Say which models miss the rate of --fps on every engine, and what is fast enough instead."""
+def _fastest(result: LatencyFigures, systems: Sequence[SystemInfo]) -> Iterator[str]:
+    """Name the fastest system, or with --fps the fastest that holds the rate."""
+    per_picture = [series.median / system.batch for system, series in result.each(systems)]
+    order = sorted(range(len(systems)), key=per_picture.__getitem__)
     if not result.fps:
+        if len(systems) > 1:
+            best = per_picture[order[0]]
+            speed = f"{best * 1e3:.1f} ms per picture, {1 / best:.0f} FPS"
+            yield f"the fastest is {systems[order[0]].label}: {speed}{_but(result, systems, order)}"
         return
     frame = 1 / result.fps
     p95 = [float(np.percentile(series.total, 95)) for series in result.series]
-    fastest: dict[str, int] = {}
-    for i in sorted(range(len(systems)), key=lambda i: p95[i]):
-        if systems[i].batch == 1:
-            fastest.setdefault(systems[i].model, i)
-    able = [i for i in fastest.values() if p95[i] <= frame]
-    for i in fastest.values():
-        if p95[i] <= frame:
-            continue
-        text = (
-            f"{systems[i].label} cannot keep {result.fps:g} frames per second: its p95 is "
-            f"{p95[i] * 1e3:.1f} ms, and a frame lasts {frame * 1e3:.1f} ms"
-        )
-        if able:
-            best = max(able, key=lambda j: (_published_ap(systems[j]), p95[j]))
-            yield f"{text}; {systems[best].label} can, its p95 is {p95[best] * 1e3:.1f} ms"
-        elif name := _cheaper(result, systems, i, frame / p95[i]):
-            yield (
-                f"{text}; yolox_{name} has fewer operations and may: measure --model yolox_{name} "
-                "--random-weights"
-            )
+    order = [i for i in order if systems[i].batch == 1]
+    able = [i for i in order if p95[i] <= frame]
+    rate = f"{result.fps:g} frames per second (a frame lasts {frame * 1e3:.1f} ms)"
+    shown = [f"{s.label}, its p95 is {p * 1e3:.1f} ms" for s, p in zip(systems, p95, strict=True)]
+    if able:
+        yield f"the fastest that holds {rate} is {shown[able[0]]}{_but(result, systems, able)}"
+        top = max(able, key=lambda i: (_published_ap(systems[i]), -p95[i]))
+        if _published_ap(systems[top]) > _published_ap(systems[able[0]]):
+            more = f"the most accurate that holds {result.fps:g} frames per second, by published AP"
+            yield f"{more}, is {shown[top]}{_but(result, systems, [top])}"
+    elif order:
+        near = min(order, key=p95.__getitem__)
+        text = f"none holds {rate}; the nearest is {shown[near]}"
+        if name := _cheaper(result, systems, near, frame / p95[near]):
+            text += f"; yolox_{name} has fewer operations and may: measure --model yolox_{name} "
+            yield f"{text}--random-weights"
         else:
             yield f"{text}; a smaller --imgsz or a lower precision may"
+
+
+def _but(result: LatencyFigures, systems: Sequence[SystemInfo], order: Sequence[int]) -> str:
+    """Return what limits the advice to take the first of ``order``, which is from fast to slow."""
+    best, *others = order
+    equal = []
+    for i in others:
+        a, b = result.series[best], result.series[i]
+        _, interval = ratio_interval((a.total, a.rounds), (b.total, b.rounds))
+        if interval.low * systems[best].batch > systems[i].batch:
+            break
+        equal.append(systems[i].label)
+    text = f"; not surely slower: {', '.join(equal)}" if equal else ""
+    system = systems[best]
+    if system.verification != "passed" and not system.random_weights:
+        text += f"; its verification: {system.verification}"
+    return text
 
 
 def _published_ap(system: SystemInfo) -> float:

@@ -80,8 +80,10 @@ def measure(context: Context) -> LatencyResult:
         if arguments.cold_starts:
             context.begin(f"cold start of {system.info.label}")
         starts.append(cold_starts(system, arguments.cold_starts))
-    context.begin(f"measuring in turn, at least {context.seconds * len(systems):.0f} s")
-    series = measure_series(systems, context.seconds, context.min_count, context.advance)
+    series = measure_series(
+        *(systems, context.seconds, context.min_count, context.begin),
+        lambda done, total, number: context.advance(done, total, systems[number].info.label),
+    )
     limits = []
     keys = dict.fromkeys((s.info.device, s.info.precision, s.info.threads) for s in systems)
     for device, precision, threads in () if arguments.no_limit else keys:

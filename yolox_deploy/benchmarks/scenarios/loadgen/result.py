@@ -11,6 +11,7 @@ from typing import Annotated
 from yolox_deploy.benchmarks.measure.systems import SystemInfo
 from yolox_deploy.benchmarks.scenarios.base import AP_HEADERS, ApFigures, Result, Table
 from yolox_deploy.benchmarks.scenarios.charts import chart
+from yolox_deploy.data.ap import figure_text
 from yolox_deploy.records import Amount, Count, Record, Side, Words
 
 # The percentiles that LoadGen writes down, beside minimum, mean and maximum.
@@ -98,7 +99,7 @@ class LoadgenResult(Result):
     def tables(self, systems: Sequence[SystemInfo]) -> list[Table]:
         reasons = [[t.label, t.why_not] for t in self.tests if not t.valid]
         ap = [
-            [t.label, *(f"{t.ap[key]:.4f}" for key in AP_HEADERS)]
+            [t.label, *(figure_text(t.ap[key]) for key in AP_HEADERS)]
             for t in self.tests
             if t.ap is not None
         ]

@@ -19,7 +19,7 @@ from yolox_deploy.benchmarks.measure.systems import ImageArray
 from yolox_deploy.benchmarks.needs import require
 from yolox_deploy.errors import UsageError, YoloxDeployError
 from yolox_deploy.files import make_folder
-from yolox_deploy.pictures.images import read_image
+from yolox_deploy.pictures.images import MAX_PIXELS, read_image
 from yolox_deploy.tasks.detections import Detections
 
 Detect = Callable[[Sequence[ImageArray]], list[Detections]]
@@ -55,8 +55,9 @@ class Library:
 class LibraryOnDisk(Library):
     """Pictures that are read when they are needed."""
 
-    def __init__(self, paths: Sequence[Path]) -> None:
+    def __init__(self, paths: Sequence[Path], max_pixels: int = MAX_PIXELS) -> None:
         super().__init__(())
+        self.max_pixels = max_pixels
         self.paths = paths
         self.count = len(paths)
         self.loaded: dict[int, ImageArray] = {}
@@ -64,7 +65,7 @@ class LibraryOnDisk(Library):
     def load(self, numbers: Sequence[int]) -> None:
         """Read pictures; raises :class:`ImageError`."""
         for number in numbers:
-            self.loaded[number] = read_image(self.paths[number])
+            self.loaded[number] = read_image(self.paths[number], self.max_pixels)
 
     def unload(self, numbers: Sequence[int]) -> None:
         for number in numbers:

@@ -39,7 +39,9 @@ class Footage:
     frames: Callable[[Sequence[int]], list[ImageArray]]
 
 
-def open_pictures(data: Path, images: Path, fps: float | None, most: int | None) -> Footage:
+def open_pictures(
+    data: Path, images: Path, fps: float | None, most: int | None, max_pixels: int
+) -> Footage:
     """Return the pictures of a data set, the first ``most`` of each sequence.
 
     Raises :class:`InputFileError` for files that do not hold them.
@@ -50,7 +52,8 @@ def open_pictures(data: Path, images: Path, fps: float | None, most: int | None)
     truth = document.truth(list(chain(*sequences)))
 
     def frames(sequence: Sequence[int]) -> list[ImageArray]:
-        return within_memory((read_image(paths[number]) for number in sequence), data.name)
+        read = (read_image(paths[number], max_pixels) for number in sequence)
+        return within_memory(read, data.name)
 
     return Footage(data.name, fps or DEFAULT_FPS, sequences, truth, frames)
 

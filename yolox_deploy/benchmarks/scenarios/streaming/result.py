@@ -11,6 +11,7 @@ from typing import Annotated
 from yolox_deploy.benchmarks.measure.systems import SystemInfo
 from yolox_deploy.benchmarks.scenarios.base import ApFigures, Result, Table
 from yolox_deploy.benchmarks.scenarios.charts import chart
+from yolox_deploy.data.ap import figure_text
 from yolox_deploy.records import Amount, Count, Record, Side, Words
 
 # Advice is not given for a smaller difference in AP.
@@ -126,7 +127,7 @@ class StreamingResult(Result):
     def _figures(self, run: Playing) -> dict[str, str]:
         if self.annotated:
             names = {"(s)AP": "ap", "AP50": "ap50", "AP75": "ap75"}
-            return {name: f"{run.ap[key]:.4f}" for name, key in names.items()}
+            return {name: figure_text(run.ap[key]) for name, key in names.items()}
         return {"AP": f"{run.ap['ap']:.4f}", "streaming penalty": f"{1 - run.ap['ap']:.4f}"}
 
     def best(self) -> Streamed:

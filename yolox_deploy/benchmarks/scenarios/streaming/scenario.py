@@ -87,7 +87,8 @@ def measure(context: Context) -> StreamingResult:
     if arguments.video:
         footage = open_video(arguments.video, arguments.data, rate, most)
     else:
-        footage = open_pictures(arguments.data, Path(arguments.images[0]), rate, most)
+        folder, limit = Path(arguments.images[0]), arguments.max_pixels
+        footage = open_pictures(arguments.data, folder, rate, most, limit)
     systems = [
         Streamer(context, system, footage).measure(arguments.speed) for system in context.systems
     ]

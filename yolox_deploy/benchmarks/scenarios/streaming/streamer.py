@@ -164,10 +164,15 @@ class Streamer:
             mode,
             schedule,
             speed,
-            {key: fmean(f[key] for f in figures) for key in figures[0]},
+            {key: _mean([f[key] for f in figures]) for key in figures[0]},
             sum(stream.missed for stream in streams) / count,
             sum(stream.in_time for stream in streams) / count,
             float(lags.mean()) if lags.size else None,
             sum(len(stream.frames) for stream in streams) / count,
             count,
         )
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None
