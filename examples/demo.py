@@ -7,6 +7,7 @@ import os
 import shlex
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from yolox_deploy.files import ASSETS, write_atomically
 from yolox_deploy.pictures.images import read_image
 from yolox_deploy.progress import stages
 from yolox_deploy.spec import SpecHints
-from yolox_deploy.terminal import print_line, print_table, say
+from yolox_deploy.terminal import counted, print_line, print_table, say
 from yolox_deploy.weights import find_model
 
 
@@ -64,26 +65,38 @@ def demo(arguments: argparse.Namespace) -> int:
                 f"{milliseconds:.0f} ms",
             ]
         )
-        seen.append(f"{drawing}: " + ", ".join(f"{d.name} {d.score:.3f}" for d in found))
-    print_table(["target", "artifact", "size", "checked", "detections", "first run"], rows)
+        seen.append(f"{drawing}: {counted(Counter(d.name for d in found))}")
+    headers = ["format", "file", "size", "verification", "objects found", "first picture took"]
+    print_table(headers, rows)
     print_line()
+    print_line("The objects are drawn in these pictures:")
     for line in seen:
-        print_line(line)
+        print_line(f"  {line}")
     print_line()
     print_line("What to do next:")
-    for words in next_commands(picture, [result.path for result in results]):
-        print_line(f"  {shlex.join(words)}", whole=True)
+    for purpose, words in next_commands(picture, [result.path for result in results]):
+        print_line(f"  {purpose}:")
+        print_line(f"    {shlex.join(words)}", whole=True)
     print_line("With a checkpoint and a picture of yours: make demo WEIGHTS=my.pth IMAGE=my.jpg")
     return 0
 
 
-def next_commands(picture: Path, artifacts: Sequence[Path]) -> list[list[str]]:
-    """Return commands that can be run as they are: detect, compare speeds, look into a file."""
+def next_commands(picture: Path, artifacts: Sequence[Path]) -> list[tuple[str, list[str]]]:
+    """Return commands that can be run as they are, each with its purpose."""
     paths = [os.path.relpath(path) for path in artifacts]
     return [
-        [command("yolox-detect"), os.path.relpath(picture), "--model", paths[0]],
-        [command("yolox-bench"), "--model", *paths, "--plot", "speed.png"],
-        [command("yolox-export"), "--describe", paths[0]],
+        (
+            "find objects in a picture",
+            [command("yolox-detect"), os.path.relpath(picture), "--model", paths[0]],
+        ),
+        (
+            "measure which engine is the fastest here",
+            [command("yolox-bench"), "--model", *paths, "--plot", "speed.png"],
+        ),
+        (
+            "read what a file says about itself",
+            [command("yolox-export"), "--describe", paths[0]],
+        ),
     ]
 
 

@@ -7,7 +7,7 @@ with its ``exit_code``.  Every message names what was given, what was expected a
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class YoloxDeployError(Exception):
@@ -106,6 +106,15 @@ class ModelWarning(UserWarning):
 
 class ExtensionWarning(UserWarning):
     """A row of another package, or its option, that had to be left out."""
+
+
+def in_short(names: Sequence[str]) -> str:
+    """Return the first few of many names.
+
+    >>> in_short("abcdefgh")
+    'a, b, c, d, e, f, ...'
+    """
+    return ", ".join((*names[:6], *["..."] * (len(names) > 6)))
 
 
 def suggest(given: str, known: Iterable[str]) -> str:

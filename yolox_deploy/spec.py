@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, get_args
 
 from yolox_deploy.data.categories import COCO_NAMES
-from yolox_deploy.errors import ArtifactError, UsageError
+from yolox_deploy.errors import ArtifactError, UsageError, in_short
 from yolox_deploy.pictures.convention import LEGACY_INPUT, RAW_INPUT, InputConvention
 
 SPEC_KEY = "yolox_deploy"
@@ -155,7 +155,9 @@ class ModelSpec:
         """Return the spec with other class names; raises :class:`UsageError` on a wrong count."""
         if len(names) != self.num_classes:
             raise UsageError(
-                f"{len(names)} class names were given, the model has {self.num_classes} classes"
+                f"{len(names)} class names were given ({in_short(names)}), the model has "
+                f"{self.num_classes} classes ({in_short(self.class_names)}), as the shapes of its "
+                "tensors say: give one name for each, in this order"
             )
         return replace(self, class_names=names)
 

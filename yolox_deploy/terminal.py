@@ -14,6 +14,7 @@ import re
 import shutil
 import sys
 import textwrap
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass, replace
@@ -29,8 +30,10 @@ GAP = 2
 # A last column of sentences is not made narrower than this.
 NARROWEST = 30
 NUMBER = re.compile(r"([-+]?\d[\d.,]*(e[-+]?\d+)?( ?(%|x|ms|s|MB))?|-|)")
-# Words that stay on one line: a line for pip, a number and its unit.
-TOGETHER = re.compile(r"""pip install (?:"[^"]*"|\S+)|\d (?:s|ms|px|MB|MiB|GB|GiB)\b""")
+# Words that stay on one line: a line for pip, a number and its unit, a name and its count.
+TOGETHER = re.compile(
+    r"""pip install (?:-e )?(?:"[^"]*"|\S+)|\d (?:s|ms|px|MB|MiB|GB|GiB)\b|\S+ x\d+\b"""
+)
 RULE = re.compile("-+( +-+)*")
 NO_BREAK = "\N{NO-BREAK SPACE}"
 
@@ -79,6 +82,15 @@ def plain(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+
+
+def counted(names: Counter[str], most: int = 10) -> str:
+    """Return the names that occur most often, with their counts.
+
+    >>> counted(Counter(["3", "9", "3"]))
+    '3 x2, 9 x1'
+    """
+    return ", ".join(f"{name} x{count}" for name, count in names.most_common(most)) or "nothing"
 
 
 def prepare_streams() -> None:

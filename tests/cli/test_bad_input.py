@@ -117,7 +117,11 @@ def assert_one_line(found: Any, code: int, *words: str) -> None:
         (("--batch", "0"), 2, ["batch", "0"]),
         (("--batch", "2", "--dynamic"), 2, ["--dynamic", "--batch"]),
         (("--opset", "7"), 2, ["opset", "11.."]),
-        (("--names", "one,two,three"), 2, ["3 class names", "2 classes"]),
+        (
+            ("--names", "one,two,three"),
+            2,
+            ["3 class names", "(one, two, three)", "2 classes"],
+        ),
         (("--names", " , "), 2, ["--names"]),
         (("--names", "missing.txt"), 2, ["missing.txt"]),
         (("--arch", "nanoo"), 2, ["did you mean 'nano'?"]),

@@ -142,7 +142,8 @@ def test_export(run: Shown, screen: Terminal, tiny_pth: Path, tmp_path: Path, co
 
 @widths
 @pytest.mark.skipif(not why_no_gpu(), reason="here is a GPU")
-def test_doctor(run: Shown, screen: Terminal, columns: int) -> None:
+def test_doctor(run: Shown, screen: Terminal, columns: int, installed_from: Any) -> None:
+    installed_from(None)
     run("yolox-doctor")
     run("yolox-doctor --full")
     check(screen, "doctor", columns)

@@ -126,6 +126,8 @@ def test_pictures_may_follow_a_list(
     [
         ("yolox-export", "--modle x.pth", "unknown option --modle; did you mean '--model'?"),
         ("yolox-export", "-model x.pth", "unknown option -model; did you mean '--model'?"),
+        ("yolox-detect", "a.jpg --threshold 0.5",
+         "unknown option --threshold; did you mean '--score-threshold'?"),
         ("yolox-export", "--opset x", "--opset: expected a whole number, got 'x'"),
         ("yolox-export", "--opset", "--opset needs a value"),
         ("yolox-export", "x.pth", "'x.pth' belongs to no option (--help shows examples)"),

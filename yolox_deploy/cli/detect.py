@@ -18,6 +18,7 @@ from yolox_deploy.cli.common import (
     SOME_UNREADABLE,
     ExtensionOptions,
     add_engine_arguments,
+    add_max_pixels,
     add_model_hints,
     add_thresholds,
     engine_settings,
@@ -32,14 +33,14 @@ from yolox_deploy.cli.parser import add_options
 from yolox_deploy.detector import Detector
 from yolox_deploy.errors import ImageError, UsageError
 from yolox_deploy.files import STANDARD_OUTPUT
-from yolox_deploy.pictures.images import MAX_PIXELS, find_images, read_image
+from yolox_deploy.pictures.images import find_images, read_image
 from yolox_deploy.postprocess import IOU_THRESHOLD, SCORE_THRESHOLD
 from yolox_deploy.progress import track
 from yolox_deploy.sinks import SINKS, FolderSink, PictureSink, Sink
 from yolox_deploy.sinks.outputs import check_apart, check_new, free_folder
 from yolox_deploy.spec import LARGEST_BATCH
 from yolox_deploy.tasks import Detections
-from yolox_deploy.terminal import note, print_line, say
+from yolox_deploy.terminal import counted, note, print_line, say
 
 COMMAND = "yolox-detect"
 EXAMPLES = """\
@@ -66,12 +67,11 @@ def parser() -> argparse.ArgumentParser:
         --classes CLASS ...: look for these classes only: names or ids (default: all classes)
         --no-clip: let boxes reach beyond the picture
         --batch N: number of pictures per inference call
-        --max-pixels N: refuse larger pictures before they are decoded
         """,
         max_detections=300,
         batch=1,
-        max_pixels=MAX_PIXELS,
     )
+    add_max_pixels(result)
     output = result.add_argument_group("output")
     output.add_argument("--no-draw", action="store_true", help="write no annotated pictures")
     add_options(output, OVERWRITE.format(folder="--output and --txt"))
@@ -114,10 +114,9 @@ def detect(arguments: argparse.Namespace) -> int:
                 print_found(path, found, heading=len(paths) > 1)
         seconds = perf_counter() - start
     good = len(paths) - len(unreadable)
-    shown = ", ".join(f"{count} {name}" for name, count in counts.most_common(10)) or "nothing"
     rate = f"{good / seconds:.1f}/s"
     pictures = "1 picture" if good == 1 else f"{good} pictures"
-    print_line(f"{pictures} in {seconds:.1f} s ({rate}), {detector.backend}: {shown}")
+    print_line(f"{pictures} in {seconds:.1f} s ({rate}), {detector.backend}: {counted(counts)}")
     for sink in sinks:
         if sink.path != STANDARD_OUTPUT:
             print_line(f"wrote {sink.path}", whole=True)

@@ -81,8 +81,11 @@ class Parser(argparse.ArgumentParser):
         for word in words[: words.index("--")] if "--" in words else words:
             name = word.partition("=")[0]
             if re.match("--?[A-Za-z]", name) and not self._options(name):
-                known = sorted(self._option_string_actions)
-                raise UsageError(f"unknown option {name}{suggest(name, known)}")
+                known = list(self._option_string_actions)
+                # The first option that has the word: --score-threshold for --threshold.
+                having = [k for k in known if name.lstrip("-") in k.split("-")]
+                meant = suggest((having or [name])[0], known)
+                raise UsageError(f"unknown option {name}{meant}")
         found, extra = super().parse_known_args(self._pictures_first(words), namespace)
         if extra:
             raise UsageError(f"{extra[0]!r} belongs to no option (--help shows examples)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from yolox_deploy.errors import in_short
 from yolox_deploy.pictures.convention import RAW_INPUT
 from yolox_deploy.spec import ModelSpec
 from yolox_deploy.tasks import task_of
@@ -27,7 +28,6 @@ def describe(spec: ModelSpec) -> list[tuple[str, str]]:
             f"{spec.score_threshold}, IoU {spec.iou_threshold}"
         ),
     }
-    shown = ", ".join(spec.class_names[:6]) + (", ..." if spec.num_classes > 6 else "")
     result = [
         ("name", spec.name),
         ("task", spec.task),
@@ -40,7 +40,7 @@ def describe(spec: ModelSpec) -> list[tuple[str, str]]:
             + (" (legacy, release 0.1.0)" if spec.legacy else ""),
         ),
         ("output", outputs[spec.output]),
-        ("classes", f"{spec.num_classes}: {shown}"),
+        ("classes", f"{spec.num_classes}: {in_short(spec.class_names)}"),
         ("precision", spec.precision),
         ("checkpoint", f"sha256 {spec.checkpoint_sha256}" if spec.checkpoint_sha256 else "-"),
         ("tools", ", ".join(f"{k} {v}" for k, v in spec.tools.items()) or "-"),

@@ -101,7 +101,7 @@ def verdict_in(spec: ModelSpec, precision: str, backend: str) -> str:
 
 
 def with_proof(spec: ModelSpec, record: Record) -> dict[str, Any]:
-    """Return the spec's verification with one more record, in the place of those it replaces."""
+    """Return the spec's verification with one more record, instead of those it replaces."""
     new, old = Proof.of(record, spec.precision), _records(spec)
     replaced = [new.replaces(proof) for proof in proofs(spec)]
     place = replaced.index(True) if True in replaced else len(old)
