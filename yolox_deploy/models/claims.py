@@ -1,6 +1,6 @@
 """What a checkpoint claims to hold, checked against its size before PyTorch allocates anything.
 
-The pickle is read with stand-ins in the place of everything that it names, so nothing in it is
+The pickle is read with stand-ins instead of everything that it names, so nothing in it is
 called.  PyTorch itself trusts the sizes in a file: it unpacks what a zip names, and takes a storage
 to be as long as the pickle says.
 """
