@@ -87,10 +87,11 @@ def plain(text: str) -> str:
 def counted(names: Counter[str], most: int = 10) -> str:
     """Return the names that occur most often, with their counts.
 
-    >>> counted(Counter(["3", "9", "3"]))
-    '3 x2, 9 x1'
+    >>> counted(Counter(["3", "9", "3"])), counted(Counter("aabc"), 2)
+    ('3 x2, 9 x1', 'a x2, b x1, ...')
     """
-    return ", ".join(f"{name} x{count}" for name, count in names.most_common(most)) or "nothing"
+    shown = [f"{name} x{count}" for name, count in names.most_common(most)]
+    return ", ".join((*shown, *["..."] * (len(names) > most))) or "nothing"
 
 
 def prepare_streams() -> None:

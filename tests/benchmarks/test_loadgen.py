@@ -184,7 +184,7 @@ def test_logs_that_are_none_are_refused(text: str, tmp_path: Path) -> None:
 def context(scenario: str, systems: Sequence[Any], tmp_path: Path, *words: object) -> Context:
     parser = argparse.ArgumentParser()
     loadgen.add_arguments(parser)
-    parser.set_defaults(data=None, images=None, json=None, seed=0)
+    parser.set_defaults(data=None, images=None, json=None, seed=0, max_pixels=None)
     arguments = parser.parse_args(["--logs", str(tmp_path / "logs"), *map(str, words)])
     return Context(scenario, systems, 0.2, 20, arguments)
 

@@ -102,7 +102,7 @@ def context(systems: Sequence[Any], *words: object) -> Context:
     streaming.add_arguments(parser)
     parser.add_argument("--data", type=Path)
     parser.add_argument("--images", nargs="+")
-    parser.set_defaults(seed=0)
+    parser.set_defaults(seed=0, max_pixels=None)
     return Context("streaming", systems, 1, 1, parser.parse_args([str(word) for word in words]))
 
 

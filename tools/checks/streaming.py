@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--images", nargs="+", help="folder of their pictures")
     parser.add_argument("--fps", type=float, help="frames per second")
     streaming.add_arguments(parser)
-    parser.set_defaults(seed=0)
+    parser.set_defaults(seed=0, max_pixels=None)
     options = parser.parse_args(argv)
     streaming.check(options)
     (request,) = requests(

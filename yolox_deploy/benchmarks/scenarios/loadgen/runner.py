@@ -112,8 +112,9 @@ class Runner:
         # Now, not after the test: the classes may have nothing in common.
         self.category_ids = data.category_ids(system.detector.names) if data else []
         paths = [data.pictures[number] for number in self.numbers] if data else []
-        limit = self.arguments.max_pixels
-        self.library = LibraryOnDisk(paths, limit) if data else Library(system.pictures)
+        self.library = Library(system.pictures)
+        if data:
+            self.library = LibraryOnDisk(paths, self.arguments.max_pixels)
         self.thresholds = system.thresholds(for_ap=data is not None)
         self.per_query = traffic.pictures_per_query(context.arguments)
         self.picture_seconds = 0.0
