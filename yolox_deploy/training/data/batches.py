@@ -142,7 +142,12 @@ def batches(loader: DataLoader[Sample]) -> Iterator[Batch]:
 
 
 def _start_worker(_: int) -> None:
-    """Leave Ctrl-C to the main process and the cores to the network."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Leave signals to the main process, which ends the workers, and the cores to the network.
+
+    Ctrl-C, a job scheduler and a terminal that closes signal the whole group of processes.
+    """
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        if number := getattr(signal, name, None):
+            signal.signal(number, signal.SIG_IGN)
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
