@@ -29,6 +29,8 @@ STEM_KEYS = ("backbone.backbone.stem.conv.conv.weight", "backbone.backbone.stem.
 # A limit for the blocks of one stage; the largest published model has 12.
 MOST_BLOCKS = 300
 DEPTHWISE_MARK = ".dconv."
+# Safe as the name of a file, without its suffix, on every system.
+NAME_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,60}")
 BLOCKS_PATTERN = re.compile(r"backbone\.backbone\.dark3\.1\.m\.(\d{1,3})\.conv1\.conv\.weight")
 
 
@@ -37,7 +39,8 @@ class Checkpoint:
     """A trained network (evaluation mode, float32, on the CPU) and what its file states.
 
     ``names``, ``legacy`` and ``imgsz`` (height, width) are ``None`` if the file does not state
-    them; ``notes`` are sentences for the user about choices made while reading.  What the file
+    them; ``notes`` are sentences for the user about choices made while reading; ``name`` is what
+    the file calls the model, otherwise its own name without the suffix.  What the file
     does not state of its input is found from the weights, see :meth:`input_is_legacy`.
     """
 
@@ -48,6 +51,7 @@ class Checkpoint:
     legacy: bool | None
     imgsz: tuple[int, int] | None
     notes: tuple[str, ...]
+    name: str
 
     @property
     def arch(self) -> Architecture:
@@ -107,7 +111,7 @@ class Checkpoint:
         side = self.arch.test_size
         height, width = hints.imgsz or self.imgsz or (side, side)
         spec = ModelSpec(
-            self.path.stem,
+            self.name,
             self.names or default_class_names(self.network.num_classes),
             height,
             width,
@@ -167,6 +171,7 @@ def load_checkpoint(path: Path, arch: str | None = None) -> Checkpoint:
         about["legacy"] if isinstance(about.get("legacy"), bool) else None,
         _imgsz(about.get("imgsz")),
         tuple(notes),
+        _name(about.get("name"), path),
     )
 
 
@@ -237,6 +242,11 @@ def check_values(weights: Mapping[str, Tensor], path: Path) -> None:
                 f"{path}: {key} holds NaN or infinity; the training diverged, use an earlier "
                 "checkpoint"
             )
+
+
+def _name(value: Any, path: Path) -> str:
+    """Return what the model is called, and artifacts of it by default: as stated, or the file."""
+    return value if isinstance(value, str) and NAME_PATTERN.fullmatch(value) else path.stem
 
 
 def _names(value: Any, count: int) -> tuple[str, ...] | None:
