@@ -18,7 +18,8 @@ from yolox_deploy.models import build_network
 from yolox_deploy.training import recipe
 from yolox_deploy.training.assignment import simota
 from yolox_deploy.training.losses import decode, joined, yolox_losses
-from yolox_deploy.training.trainer import HeadLevels, sgd
+from yolox_deploy.training.trainer import HeadLevels
+from yolox_deploy.training.weights import sgd
 
 
 def random_targets(batch: int, boxes: int, size: int, classes: int) -> Tensor:

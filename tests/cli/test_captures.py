@@ -8,7 +8,6 @@ the files anew; look at each of them before you commit it.
 from __future__ import annotations
 
 import copy
-import dataclasses
 import io
 import json
 import os
@@ -23,8 +22,12 @@ from typing import Any
 import pytest
 
 from yolox_deploy.cli import bench, detect, doctor, evaluate, export, train
+from yolox_deploy.detector import Detector
+from yolox_deploy.files import ASSETS
+from yolox_deploy.pictures.images import read_image
 from yolox_deploy.runtimes.gpu import why_no_gpu
 from yolox_deploy.terminal import NO_BREAK, TOGETHER
+from yolox_deploy.weights import BUNDLED, BUNDLED_ONNX
 
 CAPTURES = Path(__file__).parent / "captures"
 MODULES: dict[str, ModuleType] = {
@@ -216,19 +219,27 @@ def test_compare(run: Shown, screen: Terminal, tmp_path: Path, columns: int) -> 
 
 
 @widths
-def test_train(run: Shown, screen: Terminal, columns: int) -> None:
-    """The lines of a run, and what is said of mistakes."""
-    from yolox_deploy.training.console import ConsoleReporter
-    from yolox_deploy.training.report import EpochResult
-
-    figures = {field.name: 0.0 for field in dataclasses.fields(EpochResult)}
-    with redirect_stderr(screen), ConsoleReporter() as reporter:
-        reporter.message("training: 118287 pictures, 860001 boxes, 80 classes")
-        reporter.message("training: 1021 pictures without a usable box")
-        for epoch in (1, 2):
-            values = {**figures, "total": 12.345, "ap": 0.2581, "ap50": 0.4321}
-            values |= {"ap": None, "ap50": None} if epoch == 1 else {"images_per_second": 123.4}
-            reporter.epoch(EpochResult(**{**values, "epoch": epoch}))
+def test_train(run: Shown, screen: Terminal, tmp_path: Path, columns: int) -> None:
+    """Two short runs, on pictures whose boxes the first run's weights find, and some mistakes."""
+    found = {"images": [], "annotations": [], "categories": []}
+    detector = Detector(BUNDLED_ONNX)
+    found["categories"] = [{"id": i, "name": n} for i, n in enumerate(detector.spec.class_names)]
+    (tmp_path / "photos").mkdir()
+    for number, name in enumerate(("digits_1.jpg", "digits_2.jpg")):
+        path = Path(shutil.copy(ASSETS / name, tmp_path / "photos"))
+        height, width = read_image(path).shape[:2]
+        found["images"].append({"id": number, "file_name": name, "width": width, "height": height})
+        for row in detector(path):
+            left, top, right, bottom = map(float, row.xyxy)
+            box = [left, top, right - left, bottom - top]
+            found["annotations"].append(
+                {"image_id": number, "category_id": row.class_id, "bbox": box}
+            )
+    Path("photos.json").write_text(json.dumps(found))
+    shutil.copy(BUNDLED, "digits.pth")
+    small = "--data photos.json --val photos.json --epochs 2 --batch 2 --workers 0 --device cpu"
+    run(f"yolox-train --weights digits.pth {small} --output runs/tuned", code=13)
+    run(f"yolox-train --arch nano --imgsz 64 {small}")
     run("yolox-train --arch nano --data gone.json --val gone.json", code=3)
     run("yolox-train --arch nano --epohcs 3", code=2)
     check(screen, "train", columns)

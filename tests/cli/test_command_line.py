@@ -31,11 +31,10 @@ def options(name: str) -> list[argparse.Action]:
 
 def real_defaults() -> dict[str, object]:
     """Defaults that the library decides, by option of ``yolox-train``."""
-    from yolox_deploy.training import Settings, recipe
+    from yolox_deploy.training import Settings
 
     settings = Settings.__dataclass_fields__
-    numbers = {f"--{name}": settings[name].default for name in ("batch", "seed", "workers")}
-    return {**numbers, "--epochs": recipe("nano").epochs, "--lr": recipe("nano").lr}
+    return {f"--{name}": settings[name].default for name in ("batch", "seed", "workers")}
 
 
 @every_parser

@@ -67,7 +67,8 @@ def test_the_average_starts_at_the_weights_and_then_lags() -> None:
     def weight(of: nn.Module) -> float:
         return of.get_parameter("0.weight").item()
 
-    average = WeightAverage(network, 0.5, updates=10**6)
+    average = WeightAverage(network, 0.5)
+    average.updates = 10**6
     start = weight(network)
     with torch.no_grad():
         network.get_parameter("0.weight").add_(4.0)

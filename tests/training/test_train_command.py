@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from yolox_deploy.cli.train import main
+from yolox_deploy.cli.train import main, parser
 from yolox_deploy.training import CocoSource
 
 Draw = Callable[..., CocoSource]
@@ -40,6 +41,10 @@ NANO = ["--data", "{data}", "--arch", "nano"]
         (["--data", "{data}", "--arch", "nano", "--precision", "fp16"], 2, "needs CUDA"),
         (["--data", "{data}", "--weights", "gone.pth"], 3, "gone.pth"),
         (["--data", "{data}", "--arch", "nano", "--output", "{data}"], 7, "cannot write"),
+        ([*NANO, "--freeze", "7"], 2, "freeze must lie in 0..6, got 7"),
+        ([*NANO, "--patience", "-1"], 2, "patience must lie in 0.."),
+        ([*NANO, "--time", "soon"], 2, "expected a time such as 90s, 30m or 1h30m"),
+        ([*NANO, "--time", "0s"], 2, "the time must be 1 second to 1000 days"),
         (["--resume"], 2, "--resume needs --output"),
         (["--resume", "--output", "nowhere"], 3, "no run to resume"),
         (["--resume", "--output", ".", "--lr", "1"], 2, "leave out --lr"),
@@ -61,3 +66,11 @@ def test_a_mistake_is_told_in_one_line(
     told = capsys.readouterr().err.splitlines()
     assert [line for line in told if line.startswith("yolox-train: ")] == told[-1:]
     assert words in told[-1]
+
+
+def test_the_table_in_the_documentation_has_every_option() -> None:
+    page = Path(__file__).parents[2] / "docs" / "training.md"
+    rows = re.findall(r"^\| (`--.*?) \|", page.read_text("utf-8"), re.M)
+    table = {name for row in rows for name in re.findall(r"--[a-z-]+", row)}
+    known = {name for action in parser()._actions for name in action.option_strings}
+    assert table == {name for name in known if name[1] == "-"} - {"--help", "--version"}

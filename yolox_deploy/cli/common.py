@@ -48,12 +48,14 @@ exit codes:
   11  two benchmarks cannot be compared: the times scatter too much
   12  done, but without proof: nothing was detected in the verification
       pictures, or the artifact cannot run on this machine
+  13  done, but training made nothing better: best.pth is the start
   129  ended by SIGHUP: the terminal was closed
   130  interrupted with Ctrl-C
   143  ended by SIGTERM
 """
 SOME_UNREADABLE = 6
 WITHOUT_PROOF = 12
+NO_BETTER = 13
 # A shell's exit code of a process that a signal ended: 128 and the number of the signal.
 HUNG_UP, INTERRUPTED, TERMINATED = 129, 130, 143
 NOTES = (ModelWarning, ExtensionWarning)

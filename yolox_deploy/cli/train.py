@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
+import shlex
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from yolox_deploy.architectures import ARCHITECTURES
-from yolox_deploy.cli.common import given, image_size, make_parser, run_command
+from yolox_deploy.cli.common import NO_BETTER, given, image_size, make_parser, run_command
 from yolox_deploy.cli.outputs import check_file_option
 from yolox_deploy.cli.parser import add_options
 from yolox_deploy.errors import UsageError
@@ -18,11 +20,15 @@ from yolox_deploy.packages import install_line, require
 from yolox_deploy.processors import wait_passively
 
 if TYPE_CHECKING:
-    from yolox_deploy.training import Recipe, Reporter, Settings, Trainer
+    from yolox_deploy.training import Reporter, Settings, Trainer
     from yolox_deploy.training.data.sources import DataFiles
     from yolox_deploy.training.distributed import Processes
 
 COMMAND = "yolox-train"
+# The options that replace what the recipe has under the same name.
+CHANGES = ("epochs", "lr", "freeze", "patience")
+NUMBER = r"(\d+(?:\.\d+)?)"
+TIME = re.compile(rf"(?:{NUMBER}h)?(?:{NUMBER}m)?(?:{NUMBER}s)?")
 EXAMPLES = """\
   yolox-train --arch nano --data train.json --val val.json --epochs 50
   yolox-train --data a.json b.json --weights yolox_nano.pth --set flip_prob=0
@@ -71,13 +77,21 @@ def parser() -> argparse.ArgumentParser:
     add_options(
         result.add_argument_group("recipe"),
         """
-        --epochs N: number of epochs; the phases of the recipe shrink in proportion (default: 300)
+        --epochs N: number of epochs; the phases of the recipe shrink in proportion (default: chosen
+            for the data, 300 from random weights)
+        --time TIME: shorten the schedule so that training ends within this time, such as 30m or
+            1h30m (default: no limit)
         --batch N: number of pictures per step, over all processes (default: 16)
-        --lr RATE: learning rate for a batch of 64; it is scaled with the batch (default: 0.01)
+        --lr RATE: learning rate for a batch of 64; it is scaled with the batch (default: chosen for
+            the data, 0.01 from random weights)
+        --freeze N: number of stages, counted from the picture, that keep their weights: 1 to 5 for
+            the backbone's, 6 for the pyramid as well (default: chosen for the data, none from
+            random weights)
+        --patience N: end training if AP was not better for this many epochs (default: never)
         --seed N: random seed; the same seed gives the same losses (default: 0)
         --set NAME=VALUE ...: other settings of the recipe, for example flip_prob=0
             scale=[0.5,1.5]; for a list of all names give one that does not exist (default: those
-            of the architecture)
+            chosen for the data)
         """,
     )
     machine = result.add_argument_group("machine")
@@ -121,11 +135,36 @@ def train(arguments: argparse.Namespace) -> int:
             resume = f": continue with {COMMAND} --resume --output {trainer.output}" if done else ""
             reporter.message(f"stopped after {done} complete epochs{resume}")
             raise
-        reporter.message(f"{trainer.output} holds best.pth, last.pth and results.csv, .json, .png")
-        if arguments.json and group.first:
-            document = results_document(trainer.run.plain(), trainer.history)
-            write_document(arguments.json, COMMAND, document)
-    return 0
+        if group.first:
+            for line in _summary(trainer):
+                reporter.message(line)
+            if arguments.json:
+                document = results_document(trainer.run.plain(), trainer.history, trainer.start)
+                write_document(arguments.json, COMMAND, document)
+    return NO_BETTER if trainer.start and not trainer.best else 0
+
+
+def _summary(trainer: Trainer) -> list[str]:
+    """Return what a run came to, and the commands to go on with."""
+    start, best, folder = trainer.start, trainer.best, trainer.output
+    lines = [f"{folder} holds best.pth, last.pth and results.csv, .json, .png"]
+    before = f", before training {start.ap:.4f}" if start else ""
+    if best and best.ap is not None:
+        lines.append(f"best.pth is of epoch {best.epoch}: AP {best.ap:.4f}{before}")
+    elif start and not best:
+        lines.append(
+            f"no epoch was better than the start, so best.pth holds the start: AP {start.ap:.4f}."
+            " Try a lower --lr, more --freeze, or more pictures; and look whether the boxes in the"
+            " data are right"
+        )
+    pictures = (trainer.val or trainer.data).pictures[0].path
+    model = shlex.quote(str(folder / "best.pth"))
+    return [
+        *lines,
+        "next:",
+        f"  yolox-detect {shlex.quote(str(pictures))} --model {model}",
+        f"  yolox-export --model {model} --to onnx --verify {shlex.quote(str(pictures.parent))}",
+    ]
 
 
 def open_trainer(arguments: argparse.Namespace, group: Processes, reporter: Reporter) -> Trainer:
@@ -139,8 +178,9 @@ def open_trainer(arguments: argparse.Namespace, group: Processes, reporter: Repo
 
 
 def _output_to_resume(arguments: argparse.Namespace) -> Path:
-    fixed = ("arch", "weights", "legacy", "imgsz", "epochs", "batch", "lr", "seed", "set")
-    refused = ", ".join(f"--{name}" for name in given(arguments, *fixed, "precision", "threads"))
+    fixed = ("arch", "weights", "legacy", "imgsz", "batch", "seed", "set", *CHANGES)
+    machine = ("precision", "threads", "time")
+    refused = ", ".join(f"--{name}" for name in given(arguments, *fixed, *machine))
     if refused:
         raise UsageError(f"a resumed run keeps its settings: leave out {refused}")
     output: Path | None = arguments.output
@@ -178,7 +218,8 @@ def _settings(arguments: argparse.Namespace) -> Settings:
         arch=arch,
         train=files.train,
         val=files.val,
-        recipe=_recipe(arguments, arch),
+        changes=given(arguments, *CHANGES) | dict(map(_setting, arguments.set or [])),
+        seconds=None if arguments.time is None else _seconds(arguments.time),
         imgsz=image_size(arguments.imgsz),
         **given(arguments, "batch", "seed", "workers", "legacy", "precision", "threads"),
         weights=weights,
@@ -186,15 +227,13 @@ def _settings(arguments: argparse.Namespace) -> Settings:
     )
 
 
-def _recipe(arguments: argparse.Namespace, arch: str) -> Recipe:
-    from yolox_deploy.training import recipe
-
-    result = recipe(arch)
-    if arguments.epochs is not None:
-        result = result.fitted(arguments.epochs)
-    if arguments.lr is not None:
-        result = result.but(lr=arguments.lr)
-    return result.but(**dict(map(_setting, arguments.set or [])))
+def _seconds(text: str) -> float:
+    """Return the seconds of ``90s``, ``30m``, ``1h30m``."""
+    found = TIME.fullmatch(text.strip().lower())
+    if not text.strip() or not found:
+        raise UsageError(f"--time {text}: expected a time such as 90s, 30m or 1h30m")
+    hours, minutes, seconds = (float(part or 0) for part in found.groups())
+    return 3600 * hours + 60 * minutes + seconds
 
 
 def _setting(text: str) -> tuple[str, Any]:

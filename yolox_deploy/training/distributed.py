@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TypeVar
 
 import torch
 import torch.distributed
@@ -16,6 +17,8 @@ from yolox_deploy.runtimes.devices import parse_device
 
 # Long enough for the first process to measure AP on a large set while the others wait.
 PATIENCE = timedelta(hours=1)
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,14 @@ class Processes:
         """Wait for the other processes."""
         if self.world > 1:
             torch.distributed.barrier()
+
+    def shared(self, value: Value) -> Value:
+        """Return the first process's value in every process."""
+        if self.world == 1:
+            return value
+        values = [value]
+        torch.distributed.broadcast_object_list(values)
+        return values[0]
 
 
 def _placed(device: str) -> torch.device:

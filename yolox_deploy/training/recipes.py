@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
@@ -13,6 +14,9 @@ from yolox_deploy.errors import UsageError, suggest
 REFERENCE_BATCH = 64
 
 
+# What can be frozen, from the picture on: the stages of the backbone, and the pyramid behind it.
+STAGES = ("stem", "dark2", "dark3", "dark4", "dark5", "pyramid")
+SHOWN = ("epochs", "warmup_epochs", "plain_epochs", "lr", "ema_decay", "mosaic_prob", "freeze")
 SHARE = (0, 1)
 # The lowest and the highest value of each setting of a recipe.
 BOUNDS: dict[str, tuple[float, float]] = {
@@ -21,7 +25,10 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "plain_epochs": (0, 1_000_000),
     "lr": (1e-12, 1e38),
     **dict.fromkeys(("lr_floor", "momentum", "weight_decay", "ema_decay"), SHARE),
+    "ema_ramp": (1, 1_000_000_000),
     "eval_every": (1, 1_000_000),
+    "patience": (0, 1_000_000),
+    "freeze": (0, 6),
     **dict.fromkeys(("mosaic_prob", "mixup_prob", "hsv_prob", "flip_prob"), SHARE),
     "degrees": (0, 180),
     "shear": (0, 80),
@@ -43,8 +50,12 @@ class Recipe:
       learning rate and the additional L1 loss;
     * ``lr`` is the learning rate for a batch of 64 and is scaled with the batch; at the end of the
       cosine it has fallen to ``lr * lr_floor``;
-    * ``ema_decay`` is the decay of the moving average of the weights; AP is measured after every
-      ``eval_every`` epochs.
+    * ``ema_decay`` is the decay of the moving average of the weights, which grows to this value
+      with a time constant of ``ema_ramp`` steps;
+    * AP is measured after every ``eval_every`` epochs.  If it was not better for ``patience``
+      epochs, training ends (0: never);
+    * ``freeze`` is the number of stages that keep their weights and their statistics, counted from
+      the picture: 1 to 5 are those of the backbone, 6 is the pyramid behind it.
 
     Augmentation (``*_prob`` are probabilities, ranges are uniform):
 
@@ -65,7 +76,10 @@ class Recipe:
     momentum: float = 0.9
     weight_decay: float = 5e-4
     ema_decay: float = 0.9998
+    ema_ramp: int = 2000
     eval_every: int = 10
+    patience: int = 0
+    freeze: int = 0
 
     mosaic_prob: float = 1.0
     degrees: float = 10.0
@@ -119,6 +133,17 @@ class Recipe:
             plain_epochs=round(self.plain_epochs * share),
             eval_every=max(round(self.eval_every * share), 1),
         )
+
+    def changed(self, changes: Mapping[str, Any]) -> Self:
+        """Return the recipe :meth:`fitted` to the epochs among the changes, with the others."""
+        epochs = changes.get("epochs")
+        if not isinstance(epochs, int):
+            return self.but(**changes)
+        return self.fitted(epochs).but(**{**changes, "epochs": epochs})
+
+    def described(self) -> str:
+        """Return the settings that matter most, as ``--set`` takes them."""
+        return " ".join(f"{name}={getattr(self, name):g}" for name in SHOWN)
 
     def learning_rate(self, step: int, batch: int, steps_per_epoch: int) -> float:
         """Return the learning rate of a step, counted from 0 over the whole run.

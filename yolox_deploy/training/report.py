@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from yolox_deploy.data.ap import AveragePrecision
 from yolox_deploy.files import write_atomically, write_document
 from yolox_deploy.packages import is_installed, why_broken
 
@@ -71,28 +72,56 @@ class Reporter:
         """Receive the result of an epoch."""
 
 
-def results_document(settings: dict[str, Any], history: Sequence[EpochResult]) -> dict[str, Any]:
+def best_epoch(
+    history: Sequence[EpochResult], start: AveragePrecision | None
+) -> EpochResult | None:
+    """Return the last one of the epochs of the highest AP; ``None`` if the start was as good."""
+    measured = [row for row in history if row.ap is not None]
+    best = max(reversed(measured), key=lambda row: row.ap or 0.0, default=None)
+    return None if best and start and (best.ap or 0.0) <= start.ap else best
+
+
+def epochs_without_gain(history: Sequence[EpochResult], start: AveragePrecision | None) -> int:
+    """Return how many epochs before the last measurement AP was better than ever before."""
+    better, last, peak = 0, 0, start.ap if start else -1.0
+    for row in history:
+        if row.ap is not None:
+            last = row.epoch
+            if row.ap > peak:
+                better, peak = row.epoch, row.ap
+    return last - better
+
+
+def results_document(
+    settings: dict[str, Any], history: Sequence[EpochResult], start: AveragePrecision | None
+) -> dict[str, Any]:
     """Return what ``results.json`` has beside its format and version."""
-    return {"settings": settings, "epochs": [asdict(result) for result in history]}
+    epochs = [asdict(result) for result in history]
+    return {"settings": settings, "start": start and start.as_dict(), "epochs": epochs}
 
 
-def write_results(folder: Path, settings: dict[str, Any], history: Sequence[EpochResult]) -> None:
+def write_results(
+    folder: Path,
+    settings: dict[str, Any],
+    history: Sequence[EpochResult],
+    start: AveragePrecision | None,
+) -> None:
     """Write ``results.csv``, ``results.json`` and ``results.png`` (if matplotlib is there).
 
-    Raises :class:`OutputError`.
+    ``start`` is the AP before training, if it was measured.  Raises :class:`OutputError`.
     """
-    document = results_document(settings, history)
+    document = results_document(settings, history, start)
     table = io.StringIO()
     writer = csv.DictWriter(table, [field.name for field in fields(EpochResult)])
     writer.writeheader()
     writer.writerows(document["epochs"])
     write_atomically(folder / "results.csv", table.getvalue())
     write_document(folder / "results.json", FORMAT, document)
-    if picture := plot(history):
+    if picture := plot(history, start):
         write_atomically(folder / "results.png", picture)
 
 
-def plot(history: Sequence[EpochResult]) -> bytes | None:
+def plot(history: Sequence[EpochResult], start: AveragePrecision | None = None) -> bytes | None:
     """Return a PNG of losses and AP over the epochs, ``None`` without matplotlib."""
     if not is_installed("matplotlib") or why_broken("matplotlib.figure"):
         return None
@@ -114,6 +143,9 @@ def plot(history: Sequence[EpochResult]) -> bytes | None:
     for name, label in (("ap50", "AP50"), ("ap75", "AP75"), ("ap", "AP")):
         values = [getattr(row, name) for row in measured]
         precision.plot([row.epoch for row in measured], values, marker=".", label=label)
+    if start:
+        style = {"color": "black", "linestyle": ":"}
+        precision.axhline(start.ap, label="AP before training", **style)
     precision.set(title="average precision, validation set", xlabel="epoch")
     precision.set_ylim(bottom=0)
     if not measured:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from yolox_deploy.training.recipes import Recipe, recipe
 
 # PyTorch's generators take 64 bits with a sign.
 LARGEST_SEED = (1 << 63) - 1
+LONGEST = 1000 * 24 * 3600
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -28,7 +29,10 @@ class Settings:
     """A training run as the user asks for it; ``None`` means the default.
 
     * ``train``, ``val``: the data; without ``val`` no AP is measured;
-    * ``recipe`` (default: the preset of the architecture);
+    * ``recipe`` (default: chosen for the data and the weights, see
+      :func:`~yolox_deploy.training.choice.choose_recipe`), and ``changes`` of single settings of
+      it, by name; ``epochs`` among them shrinks the phases in proportion;
+    * ``seconds``: after how many seconds training is to end; the schedule is fitted into them;
     * ``imgsz``: (height, width) of the input in pixels (default: what ``weights`` state, otherwise
       the published size);
     * ``batch``: number of pictures per step, over all processes;
@@ -47,6 +51,8 @@ class Settings:
     train: Sequence[CocoSource]
     val: Sequence[CocoSource] = ()
     recipe: Recipe | None = None
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    seconds: float | None = None
     imgsz: Size | None = None
     batch: int = 16
     seed: int = 0
@@ -67,6 +73,8 @@ class Settings:
                 raise UsageError(f"{name} must lie in {least}..{most}, got {value}")
         if not self.train:
             raise UsageError("no training data: give at least one COCO annotation file")
+        if self.seconds is not None and not 1 <= self.seconds <= LONGEST:
+            raise UsageError(f"the time must be 1 second to 1000 days, got {self.seconds:g} s")
         weights = _weights(self.weights, arch.name)
         legacy, note = weights.input_is_legacy(self.legacy) if weights else (self.legacy, None)
         size = self.imgsz or (weights and weights.imgsz) or (arch.test_size, arch.test_size)
@@ -79,7 +87,7 @@ class Settings:
         spare = 1 if self.workers else 0
         return TrainingRun(
             replace(self, arch=arch.name),
-            self.recipe or recipe(arch.name),
+            (self.recipe or recipe(arch.name)).changed(self.changes),
             size,
             bool(legacy),
             precision,
@@ -110,6 +118,7 @@ class TrainingRun:
         whole = replace(
             self.settings,
             recipe=self.recipe,
+            changes={},
             imgsz=self.size,
             legacy=self.legacy,
             precision=self.precision,

@@ -7,6 +7,7 @@ So a run that was stopped and resumed ends with the weights of an unbroken one.
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -21,12 +22,14 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import convert_conv2d_weight_memory_format
 from torch.utils.data import DataLoader
 
-from yolox_deploy.data.ap import require_pycocotools
+from yolox_deploy.data.ap import AveragePrecision, require_pycocotools
 from yolox_deploy.errors import UsageError, YoloxDeployError
 from yolox_deploy.models import YOLOX
 from yolox_deploy.models.saving import save_checkpoint
 from yolox_deploy.pictures.convention import LEGACY_INPUT, RAW_INPUT
 from yolox_deploy.sinks.outputs import check_folder, check_new
+from yolox_deploy.training.choice import choose_recipe
+from yolox_deploy.training.clock import Clock
 from yolox_deploy.training.data.augment import Sample
 from yolox_deploy.training.data.batches import EpochRequests, batch_loader, batches
 from yolox_deploy.training.data.pictures import CocoPictures, CocoSource
@@ -34,20 +37,32 @@ from yolox_deploy.training.distributed import Processes
 from yolox_deploy.training.evaluation import evaluate_network
 from yolox_deploy.training.losses import Losses, yolox_losses
 from yolox_deploy.training.recipes import Recipe
-from yolox_deploy.training.report import EpochResult, Reporter, StepResult, write_results
+from yolox_deploy.training.report import (
+    EpochResult,
+    Reporter,
+    StepResult,
+    best_epoch,
+    epochs_without_gain,
+    write_results,
+)
 from yolox_deploy.training.settings import PRECISIONS, Settings, TrainingRun, settings_from_plain
+from yolox_deploy.training.unfold import folded_blocks, unfold_normalisation
 from yolox_deploy.training.weights import (
     WeightAverage,
+    frozen_stages,
     initial_network,
     load_optimizer,
     load_run,
     reported_as_damaged,
+    sgd,
 )
 
 # What a run writes into its folder, and what to do where an earlier run has left such files.
 FILES = ("last.pth", "best.pth", "results.csv", "results.json", "results.png")
 ANOTHER_FOLDER = "continue that run with --resume, or choose another --output"
 ALONE = Processes(0, 1, torch.device("cpu"))
+# Enough for statistics that agree with those of all pictures to a percent.
+PICTURES_TO_UNFOLD = 64
 LOSS_NAMES = [field.name for field in fields(Losses)]
 
 
@@ -83,6 +98,8 @@ class Trainer:
         self.run = run = settings.resolved(self.device)
         self.convention = LEGACY_INPUT if run.legacy else RAW_INPUT
         self.history: list[EpochResult] = []
+        self.start: AveragePrecision | None = None
+        self.start_weights: dict[str, Tensor] | None = None
         if settings.batch % processes.world:
             raise UsageError(f"a batch of {settings.batch} does not divide by {processes.world}")
 
@@ -119,6 +136,8 @@ class Trainer:
             load_optimizer(trainer.optimizer, content["optimizer"])
             trainer.scaler.load_state_dict(content["scaler"])
             trainer.history = [EpochResult(**row) for row in content["history"]]
+            if before := content.get("start"):
+                trainer.start = AveragePrecision(**before)
         trainer.run = replace(trainer.run, settings=settings)
         return trainer
 
@@ -136,20 +155,44 @@ class Trainer:
 
     def _build(self, run: TrainingRun) -> None:
         asked, processes = run.settings, self.processes
-        network, notes = initial_network(asked.arch, len(self.data.names), asked.seed, run.weights)
-        for note in (*notes, *filter(None, [run.note])):
-            self.reporter.message(note)
+        network, rows = initial_network(asked.arch, self.data.names, asked.seed, run.weights)
+        if run.weights and rows:
+            for note in filter(None, (*run.weights.notes, run.note, rows.note)):
+                self.reporter.message(note)
+        if not asked.recipe:
+            chosen, why = choose_recipe(asked.arch, len(self.data.pictures), asked.batch, rows)
+            self.run = run = replace(run, recipe=chosen.changed(asked.changes))
+            self.reporter.message(f"recipe {why}: {run.recipe.described()}")
         # NHWC made a step of nano 1.6 times as fast on a CPU with AVX-512, and suits tensor cores.
         self.network = network.to(self.device)
         convert_conv2d_weight_memory_format(self.network, torch.channels_last)
+        if run.weights and folded_blocks(self.network):
+            self._unfold()
+        self.frozen = frozen_stages(self.network, run.recipe.freeze)
+        for stage in self.frozen:
+            stage.requires_grad_(False)
         self.model: nn.Module = HeadLevels(self.network)
         if processes.world > 1:
             self.model = DistributedDataParallel(self.model)
-        self.average = WeightAverage(self.network, run.recipe.ema_decay)
+        self.average = WeightAverage(self.network, run.recipe.ema_decay, run.recipe.ema_ramp)
         self.optimizer = sgd(self.network, run.recipe)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=run.precision == "fp16")
         work = (len(self.data.pictures), asked.batch, run.size, run.recipe, asked.seed)
         self.requests = EpochRequests(*work, processes.rank, processes.world)
+
+    def _unfold(self) -> None:
+        """Measure the statistics that were folded away, on the pictures of the first epoch."""
+        run, batch = self.run, 16
+        count = min(len(self.data.pictures), PICTURES_TO_UNFOLD)
+        requests = EpochRequests(count, batch, run.size, run.recipe, run.settings.seed)
+        loader = batch_loader(self.data, requests, 0, pin_memory=False)
+        with _compute_threads(run.threads):
+            images = (self._prepared(images) for images, _ in batches(loader))
+            unfold_normalisation(self.network, images)
+        self.reporter.message(
+            f"{run.settings.weights}: its batch normalisation was folded into the convolutions, so"
+            f" its statistics were measured on {len(requests) * batch} of your pictures"
+        )
 
     def fit(self) -> list[EpochResult]:
         """Train to the last epoch and return the results of all epochs.
@@ -160,9 +203,17 @@ class Trainer:
         cuda = self.device.type == "cuda"
         workers = self.run.settings.workers
         loader = batch_loader(self.data, self.requests, workers, pin_memory=cuda)
+        clock = Clock(self.run, self.history)
         with _compute_threads(self.run.threads):
-            for epoch in range(len(self.history), self.run.recipe.epochs):
-                result = self._evaluated(self._epoch(epoch, loader))
+            if not self.history and self.run.settings.weights:
+                self._measure_start(clock)
+            while len(self.history) < self.run.recipe.epochs and not self._out_of_patience():
+                result = self._epoch(len(self.history), loader)
+                if clock.limit:
+                    self._use(self.processes.shared(clock.fitted(result)))
+                due = result.epoch % self.run.recipe.eval_every == 0
+                if due or result.epoch == self.run.recipe.epochs:
+                    result = self._evaluated(result, clock)
                 self.history.append(result)
                 if self.processes.first:
                     self._save(result)
@@ -170,9 +221,38 @@ class Trainer:
                 self.reporter.epoch(result)
         return self.history
 
+    @property
+    def best(self) -> EpochResult | None:
+        """The epoch that ``best.pth`` is of; ``None``: the start, because no epoch was better."""
+        if self.val is None:
+            return self.history[-1] if self.history else None
+        return best_epoch(self.history, self.start)
+
+    def _measure_start(self, clock: Clock) -> None:
+        """Measure AP before training, and keep the weights, in case that they remain the best."""
+        if self.val is None:
+            return
+        self.start_weights = copy.deepcopy(self.average.network.state_dict())
+        self.start = self._measured(clock)
+        if self.start:
+            self.reporter.message(
+                f"before training: AP {self.start.ap:.4f}, AP50 {self.start.ap50:.4f}"
+            )
+
+    def _out_of_patience(self) -> bool:
+        patience = self.run.recipe.patience
+        return 0 < patience <= epochs_without_gain(self.history, self.start)
+
+    def _use(self, recipe: Recipe) -> None:
+        """Go on with a shorter or a longer schedule."""
+        self.run = replace(self.run, recipe=recipe)
+        self.requests.recipe = recipe
+
     def _epoch(self, epoch: int, loader: DataLoader[Sample]) -> EpochResult:
         self.requests.epoch = epoch
         self.model.train()
+        for stage in self.frozen:
+            stage.eval()
         steps, epochs = len(self.requests), self.run.recipe.epochs
         batch = self.run.settings.batch
         with_l1 = not self.requests.mixed
@@ -227,20 +307,26 @@ class Trainer:
         scaled = (inputs.flip(1) * self.convention.scale - mean) / std
         return scaled.contiguous(memory_format=torch.channels_last)
 
-    def _evaluated(self, result: EpochResult) -> EpochResult:
-        """Return the result, with AP if the recipe measures it after this epoch."""
-        recipe = self.run.recipe
-        due = result.epoch % recipe.eval_every == 0 or result.epoch == recipe.epochs
-        if self.val is None or not due or not self.processes.first:
-            return result
-        network, size = self.average.network, self.run.size
-        found = evaluate_network(network, self.val, size, self.convention, self.device)
-        return replace(result, ap=found.ap, ap50=found.ap50, ap75=found.ap75)
+    def _measured(self, clock: Clock) -> AveragePrecision | None:
+        """Return the AP of the averaged weights, in every process; ``None`` without ``val``."""
+        found = None
+        if self.val is not None and self.processes.first:
+            network, size = self.average.network, self.run.size
+            with clock.evaluating():
+                found = evaluate_network(network, self.val, size, self.convention, self.device)
+        return self.processes.shared(found)
+
+    def _evaluated(self, result: EpochResult, clock: Clock) -> EpochResult:
+        """Return the result with AP, if it can be measured."""
+        found = self._measured(clock)
+        return replace(result, ap=found.ap, ap50=found.ap50, ap75=found.ap75) if found else result
 
     def _save(self, result: EpochResult) -> None:
+        name = self.output.resolve().name
         model = {
             "model": self.average.network.state_dict(),
             "start_epoch": result.epoch,
+            "name": name,
             "names": list(self.data.names),
             "arch": self.run.settings.arch,
             "imgsz": list(self.run.size),
@@ -253,13 +339,20 @@ class Trainer:
             "average_updates": self.average.updates,
             "settings": self.run.plain(),
             "history": [asdict(row) for row in self.history],
+            "start": self.start and self.start.as_dict(),
         }
         # The best goes first: a run that is stopped in between repeats this epoch, and so both.
-        measured = [row.ap for row in self.history if row.ap is not None]
-        if self.val is None or (result.ap is not None and result.ap == max(measured)):
-            save_checkpoint(self.output / "best.pth", model | {"ap": result.ap})
-        save_checkpoint(self.output / "last.pth", model | rest)
-        write_results(self.output, self.run.plain(), self.history)
+        best = self.output / "best.pth"
+        if self.best is result:
+            save_checkpoint(best, model | {"ap": result.ap})
+        elif self.start and self.start_weights:
+            start = {"model": self.start_weights, "start_epoch": 0, "ap": self.start.ap}
+            save_checkpoint(best, model | start)
+        self.start_weights = None
+        save_checkpoint(
+            self.output / "last.pth", {**model, "name": f"{model['name']}_last", **rest}
+        )
+        write_results(self.output, self.run.plain(), self.history, self.start)
 
 
 class HeadLevels(nn.Module):
@@ -272,17 +365,6 @@ class HeadLevels(nn.Module):
     def forward(self, images: Tensor) -> list[tuple[Tensor, Tensor, Tensor]]:
         """Return :meth:`YOLOXHead.levels` for prepared images (N, 3, H, W)."""
         return self.network.head.levels(self.network.backbone(images))
-
-
-def sgd(network: YOLOX, recipe: Recipe) -> torch.optim.SGD:
-    """Return SGD with Nesterov momentum; only convolution weights decay."""
-    decaying = [weight for weight in network.parameters() if weight.ndim == 4]
-    others = [weight for weight in network.parameters() if weight.ndim != 4]
-    groups: list[dict[str, Any]] = [
-        {"params": decaying, "weight_decay": recipe.weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
-    return torch.optim.SGD(groups, recipe.lr, recipe.momentum, nesterov=True)
 
 
 @contextmanager

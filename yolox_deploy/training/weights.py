@@ -4,79 +4,137 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 import torch
 from torch import nn
 
+from yolox_deploy.data.categories import COCO_NAMES
 from yolox_deploy.errors import CheckpointError, InputFileError, YoloxDeployError
 from yolox_deploy.models import YOLOX, build_network
 from yolox_deploy.models.checkpoint import Checkpoint
 from yolox_deploy.models.heads import start_scores
 from yolox_deploy.models.reading import read_tensors_only
-from yolox_deploy.models.stem import is_identity
+from yolox_deploy.training.recipes import STAGES, Recipe
 
-# The decay grows from 0 with this time constant (updates), so that the start is forgotten.
-RAMP = 2000
+# The tensors with one row per class.
+CLASS_ROWS = re.compile(r"head\.cls_preds\.\d+\.(weight|bias)")
 
 Network = TypeVar("Network", bound=nn.Module)
 
 
 def initial_network(
-    arch: str, num_classes: int, seed: int, weights: Checkpoint | None
-) -> tuple[YOLOX, list[str]]:
-    """Return the network, and sentences about what was taken from ``weights``."""
+    arch: str, names: Sequence[str], seed: int, weights: Checkpoint | None
+) -> tuple[YOLOX, ClassRows | None]:
+    """Return the network, and which of its classes kept what ``weights`` know of them."""
     torch.manual_seed(seed)
-    network = build_network(arch, num_classes)
+    network = build_network(arch, len(names))
     start_scores(network.head)
     if weights is None:
-        return network, []
+        return network, None
     own, given = network.state_dict(), weights.network.state_dict()
-    kept = {key: value for key, value in given.items() if own[key].shape == value.shape}
-    network.load_state_dict(kept, strict=False)
-    fresh = sorted(own.keys() - kept.keys())
-    notes = [*weights.notes, f"{weights.path}: kept {len(kept)} of {len(own)} tensors"]
-    if fresh:
-        notes[-1] += (
-            f"; re-initialised {', '.join(fresh)}"
-            f" ({weights.network.num_classes} classes before, {num_classes} now)"
-        )
-    layers = [m for m in weights.network.modules() if isinstance(m, nn.BatchNorm2d)]
-    if all(map(is_identity, layers)):
-        notes.append(
-            f"{weights.path}: its batch norm statistics are the identity (folded into the"
-            " convolutions), so fine-tuning starts little better than from scratch; weights with"
-            " real statistics, such as the legacy release, start better"
-        )
-    return network, notes
+    rows = ClassRows.matched(names, weights)
+    for key, value in given.items():
+        if CLASS_ROWS.fullmatch(key):
+            for new, old in rows.kept.items():
+                own[key][new] = value[old]
+        else:
+            own[key] = value
+    network.load_state_dict(own)
+    return network, rows
+
+
+@dataclass(frozen=True)
+class ClassRows:
+    """Which classes a checkpoint knows: ``kept`` is class index to its own class index.
+
+    ``note`` is a sentence for the user.
+    """
+
+    kept: dict[int, int]
+    fresh: tuple[str, ...]
+    note: str
+
+    @classmethod
+    def matched(cls, names: Sequence[str], weights: Checkpoint) -> Self:
+        """Match the classes by name; upper and lower case are the same.
+
+        A checkpoint that names no classes, but has as many, is taken to mean the same ones.
+        """
+        count = weights.network.num_classes
+        known = weights.names or (COCO_NAMES if count == len(COCO_NAMES) else None)
+        if known is None and count == len(names):
+            kept = {i: i for i in range(count)}
+            note = f"names none of its {count} classes: they are taken to be yours, in their order"
+            return cls(kept, (), f"{weights.path}: {note}")
+        place = {name.casefold(): i for i, name in enumerate(known or ())}
+        kept = {
+            i: place[name.casefold()] for i, name in enumerate(names) if name.casefold() in place
+        }
+        fresh = tuple(name for i, name in enumerate(names) if i not in kept)
+        parts = [f"{weights.path} knows {len(kept)} of the {len(names)} classes"]
+        if kept and fresh:
+            parts.append(f", which start from its weights; the others are new: {_listed(fresh)}")
+        elif kept:
+            parts.append(", which start from its weights")
+        else:
+            parts.append(f": {_listed(fresh)} start new, everything else from its weights")
+        return cls(kept, fresh, "".join(parts))
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
 
 
 class WeightAverage(Generic[Network]):
     """An exponential moving average of a network's parameters and BN statistics.
 
     ``network`` is the averaged copy, in evaluation mode and without gradients: what is evaluated,
-    saved and exported.
+    saved and exported.  The decay grows from 0 to ``decay`` with a time constant of ``ramp``
+    updates, so that random weights at the start are forgotten.
     """
 
-    def __init__(self, network: Network, decay: float, updates: int = 0) -> None:
+    def __init__(self, network: Network, decay: float, ramp: int = 2000) -> None:
         self.network = copy.deepcopy(network).eval().requires_grad_(False)
         self.decay = decay
-        self.updates = updates
+        self.ramp = ramp
+        self.updates = 0
 
     @torch.no_grad()
     def update(self, network: Network) -> None:
         """Move the average towards the network's present weights."""
         self.updates += 1
-        weight = 1 - self.decay * (1 - math.exp(-self.updates / RAMP))
+        weight = 1 - self.decay * (1 - math.exp(-self.updates / self.ramp))
         present = network.state_dict()
         for key, average in self.network.state_dict().items():
             if average.is_floating_point():
                 average.lerp_(present[key], weight)
             else:
                 average.copy_(present[key])
+
+
+def frozen_stages(network: YOLOX, count: int) -> list[nn.Module]:
+    """Return the first stages of a network: 1 to 5 of the backbone, the sixth is the pyramid."""
+    if count == len(STAGES):
+        return [network.backbone]
+    return [network.backbone.backbone.get_submodule(name) for name in STAGES[:count]]
+
+
+def sgd(network: YOLOX, recipe: Recipe) -> torch.optim.SGD:
+    """Return SGD with Nesterov momentum; only convolution weights decay."""
+    learning = [weight for weight in network.parameters() if weight.requires_grad]
+    decaying = [weight for weight in learning if weight.ndim == 4]
+    others = [weight for weight in learning if weight.ndim != 4]
+    groups: list[dict[str, Any]] = [
+        {"params": decaying, "weight_decay": recipe.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    return torch.optim.SGD(groups, recipe.lr, recipe.momentum, nesterov=True)
 
 
 @contextmanager
