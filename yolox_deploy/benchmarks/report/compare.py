@@ -131,9 +131,10 @@ def table(found: Sequence[SpeedChange], margin: float = MARGIN, *, full: bool = 
         for c in found
     ]
     note = (
-        f"Slower, faster: the whole interval lies beyond {margin:.0%}, which two runs of the same "
-        f"program may differ by ({MARGIN:.0%}, more if others used the processors). No difference: "
-        f"the interval lies within {TOO_WIDE:.0%}."
+        f"Slower, faster: the ratio and its whole {CONFIDENCE:.0%} interval differ from 1 by more "
+        f"than {margin:.0%}. Two runs of the same program may differ by that much "
+        f"({MARGIN:.0%} on a quiet machine). No difference: the whole interval is within "
+        f"{TOO_WIDE:.0%}."
     )
     return Table.of("Compared", cells, note)
 
