@@ -9,6 +9,8 @@ from typing import Any
 
 from yolox_deploy.tasks.proof import proof_for, proofs
 
+# The precision of engines that were built for one.
+AS_BUILT = "as built"
 # A Runtime of base.py, which imports this module.
 Runtime = Any
 # The checkpoints of the artifacts that this process took from the cache of exports.
@@ -17,8 +19,11 @@ MADE_FROM: dict[Path, Path] = {}
 
 def doubts(runtime: Runtime, *, named: bool) -> Iterator[str]:
     """Yield a sentence for each reason to doubt; ``named``: the user named the precision."""
-    spec, name, precision = runtime.spec, runtime.path.name, runtime.facts().precision
-    if named and precision != runtime.precision:
+    spec, name = runtime.spec, runtime.path.name
+    if not (named or spec.verification):
+        return
+    precision = runtime.facts().precision
+    if named and runtime.precision not in (precision, AS_BUILT):
         yield (
             f"{name} was to run in {runtime.precision}; on this machine {runtime.name} computes it "
             f"in {precision}"

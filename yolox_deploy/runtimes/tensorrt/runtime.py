@@ -14,6 +14,7 @@ import numpy as np
 
 from yolox_deploy.errors import ArtifactError
 from yolox_deploy.runtimes.base import Array, Opened, Runtime
+from yolox_deploy.runtimes.doubts import AS_BUILT
 from yolox_deploy.runtimes.gpu import Gpu, find_gpu
 from yolox_deploy.runtimes.tensorrt.bindings import BINDINGS, choose_binding
 from yolox_deploy.runtimes.tensorrt.compatibility import (
@@ -55,7 +56,7 @@ class TensorRTRuntime(Runtime):
     name = "tensorrt"
     module: ClassVar[str] = "tensorrt"
     devices = ("cuda",)
-    precisions = ("as built",)
+    precisions = (AS_BUILT,)
     settings: ClassVar[Mapping[str, tuple[str, ...]]] = {"cuda_binding": tuple(BINDINGS)}
 
     def _open(self) -> Opened:
