@@ -7,23 +7,24 @@ import operator
 import os
 import threading
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
-from time import perf_counter
-from typing import Self, cast
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from typing import Any, Literal, Self, cast, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from yolox_deploy import runtimes
 from yolox_deploy.errors import ImageError, ModelWarning, UsageError, YoloxDeployError
+from yolox_deploy.mapping.pipeline import Pipeline
+from yolox_deploy.mapping.streams import Streams
+from yolox_deploy.mapping.threads import in_chunks, in_threads
 from yolox_deploy.pictures.images import MAX_PIXELS, ImageLike, as_bgr, is_one_picture
-from yolox_deploy.pictures.letterbox import Canvas, Letterbox
+from yolox_deploy.pictures.letterbox import Letterbox
 from yolox_deploy.postprocess import IOU_THRESHOLD, SCORE_THRESHOLD, Postprocess, Thresholds
 from yolox_deploy.runtimes import Runtime
-from yolox_deploy.spec import ModelSpec, SpecHints
+from yolox_deploy.spec import LARGEST_BATCH, ModelSpec, SpecHints
 from yolox_deploy.tasks import Detections
 from yolox_deploy.tasks.classes import Classes, as_list, is_integer
-from yolox_deploy.timing import StageSeconds
 from yolox_deploy.weights import find_model
 
 # Pictures that go through an engine of dynamic batch at once: bounds memory on long lists.
@@ -119,8 +120,7 @@ class Detector:
         self.letterbox = Letterbox(spec.height, spec.width, spec.input)
         self._others: dict[Thresholds, Postprocess] = {}
         self._lock = threading.Lock()
-        # By the number of pictures in them.
-        self._canvases: dict[int, Canvas] = {}
+        self._pipeline = Pipeline(self.runtime, self.letterbox, threading.Lock())
 
     @property
     def spec(self) -> ModelSpec:
@@ -170,18 +170,95 @@ class Detector:
         _check_thresholds(thresholds)
         if is_one_picture(images):
             return [self(cast("ImageLike", images), thresholds)]
-        chunk_size = self.spec.batch or LARGEST_CHUNK
+        pictures = cast("Iterable[ImageLike]", images)
         results: list[Detections] = []
-        chunk: list[NDArray[np.uint8]] = []
-        for index, image in enumerate(cast("Iterable[ImageLike]", images)):
-            try:
-                chunk.append(as_bgr(image, self.max_pixels))
-            except ImageError as error:
-                raise ImageError(f"picture {index} (counted from 0): {error}") from error
-            if len(chunk) == chunk_size:
-                results += self._detect(chunk, thresholds)
-                chunk = []
-        return results + (self._detect(chunk, thresholds) if chunk else [])
+        for chunk in in_chunks(pictures, self.spec.batch or LARGEST_CHUNK):
+            results += self._detect([self._numbered(*picture) for picture in chunk], thresholds)
+        return results
+
+    @overload
+    def map(
+        self,
+        pictures: Iterable[ImageLike],
+        *,
+        batch: int | None = ...,
+        streams: int | None = ...,
+        ordered: Literal[True] = ...,
+        thresholds: Thresholds | None = ...,
+    ) -> Generator[Detections, None, None]: ...
+
+    @overload
+    def map(
+        self,
+        pictures: Iterable[ImageLike],
+        *,
+        batch: int | None = ...,
+        streams: int | None = ...,
+        ordered: Literal[False],
+        thresholds: Thresholds | None = ...,
+    ) -> Generator[tuple[int, Detections], None, None]: ...
+
+    def map(
+        self,
+        pictures: Iterable[ImageLike],
+        *,
+        batch: int | None = None,
+        streams: int | None = None,
+        ordered: bool = True,
+        thresholds: Thresholds | None = None,
+    ) -> Generator[Any, None, None]:
+        """Yield what is in each of many pictures, several of which are detected at once.
+
+        ``pictures`` is any iterable; it is read as results are taken, a few pictures ahead, so that
+        the memory stays bounded.  Leave an array as it is until its result has come.  Paths are
+        read by the threads that detect.  Results come in order, or, with ``ordered=False``, as
+        pairs of the picture's place (from 0) and its result, whichever is there first.
+
+        ``streams`` is the number of times the model is opened, which divide the engine's threads
+        (default: one stream per thread, at most 8; one on a GPU and with PyTorch); ``batch`` the
+        number of pictures per inference call (default: the artifact's own, else 1).  Closing the
+        generator early ends the threads.
+
+        >>> for found in detector.map(sorted(Path("photos").glob("*.jpg"))):  # doctest: +SKIP
+        ...     print(len(found))
+
+        Raises :class:`~yolox_deploy.errors.ImageError` for anything that is no picture, with its
+        place in ``pictures``, when it is that picture's turn.
+        """
+        _check_thresholds(thresholds)
+        for word, value, most in (("batch", batch, LARGEST_BATCH), ("streams", streams, 64)):
+            if value is not None and not (is_integer(value) and 1 <= value <= most):
+                raise UsageError(f"{word} must lie in 1..{most}, got {value!r}")
+        if is_one_picture(pictures):
+            raise UsageError("detector.map takes several pictures: for one call detector(picture)")
+        size = batch or self.spec.batch or 1
+        return self._map(in_chunks(pictures, size), streams, ordered, thresholds)
+
+    def _map(
+        self,
+        chunks: Iterable[list[tuple[int, ImageLike]]],
+        streams: int | None,
+        ordered: bool,
+        thresholds: Thresholds | None,
+    ) -> Generator[Any, None, None]:
+        opened = Streams(self._pipeline, streams)
+        postprocess = self._postprocess_for(thresholds)
+
+        def work(chunk: list[tuple[int, ImageLike]]) -> list[tuple[int, Detections]]:
+            images = [self._numbered(*picture) for picture in chunk]
+            numbers = (index for index, _ in chunk)
+            return list(zip(numbers, opened(images, postprocess), strict=True))
+
+        with contextlib.closing(opened):
+            for results in in_threads(work, chunks, opened.workers, ordered=ordered):
+                yield from (result if ordered else (index, result) for index, result in results)
+
+    def _numbered(self, index: int, image: ImageLike) -> NDArray[np.uint8]:
+        """Return one of several pictures; an error says which."""
+        try:
+            return as_bgr(image, self.max_pixels)
+        except ImageError as error:
+            raise ImageError(f"picture {index} (counted from 0): {error}") from error
 
     def close(self) -> None:
         """Free the engine's memory; calling it twice is fine."""
@@ -208,36 +285,7 @@ class Detector:
     ) -> list[Detections]:
         postprocess = self._postprocess_for(thresholds)
         with self._lock:
-            start = perf_counter()
-            canvas = self._canvas(len(images))
-            ratios = canvas.write(images)
-            prepared = perf_counter()
-            output = self.runtime.infer(canvas.tensor)
-            inferred = perf_counter()
-            candidates = postprocess.decode(output, len(images))
-            decoded = perf_counter()
-            results = [
-                postprocess.finish(found, ratio, image.shape[:2])
-                for found, ratio, image in zip(candidates, ratios, images, strict=True)
-            ]
-            seconds = StageSeconds(
-                prepared - start,
-                inferred - prepared,
-                decoded - inferred,
-                perf_counter() - decoded,
-                self.runtime.engine_seconds,
-            )
-        return [result.timed(seconds) for result in results]
-
-    def _canvas(self, count: int) -> Canvas:
-        """Return the canvas for ``count`` pictures, in memory that the engine reads in place."""
-        canvas = self._canvases.get(count)
-        if canvas is None:
-            canvas = Canvas(self.letterbox, self.runtime.new_input(count))
-            # One for single pictures, and one for the batches of the last size.
-            self._canvases = {n: c for n, c in self._canvases.items() if n == 1}
-            self._canvases[count] = canvas
-        return canvas
+            return self._pipeline(images, postprocess)
 
     def _postprocess_for(self, thresholds: Thresholds | None) -> Postprocess:
         if thresholds is None or thresholds == self.thresholds:

@@ -108,6 +108,16 @@ def test_a_batch_of_mixed_sizes_equals_one_at_a_time(
     assert sum(map(len, results)) >= 5
 
 
+def test_many_pictures_at_once_equal_one_at_a_time(
+    detector: Detector, mixed_pictures: list[Path]
+) -> None:
+    expected = [detector(picture) for picture in mixed_pictures]
+    assert list(detector.map(mixed_pictures, streams=2)) == expected
+    found = dict(detector.map(mixed_pictures, streams=1, batch=3, ordered=False))
+    for index, wanted in enumerate(expected):
+        assert_same(found[index], wanted)
+
+
 @pytest.mark.parametrize(
     ("size", "options"),
     [((416, 416), {"batch": 3}), (NOT_SQUARE, {"dynamic": True})],

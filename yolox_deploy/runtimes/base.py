@@ -6,7 +6,7 @@ import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sized
 from pathlib import Path
-from typing import ClassVar, NamedTuple, ParamSpec, Self, TypeVar, final
+from typing import Any, ClassVar, NamedTuple, ParamSpec, Self, TypeVar, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,6 +74,8 @@ class Runtime(ABC):
     devices: ClassVar[tuple[str, ...]] = ("cpu",)
     precisions: ClassVar[tuple[str, ...]] = ("fp32",)
     settings: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    # Whether several instances may divide the processor, each with threads of its own.
+    divisible: ClassVar[bool] = True
     # Whether the engine computes with the threads of OpenMP, see ``forks.py``.
     openmp: ClassVar[bool] = False
     # The time of the last call, summed over its batches; None if the engine has no clock.
@@ -133,6 +135,12 @@ class Runtime(ABC):
             if not str(path).isprintable() and isinstance(error, (TypeError, UnicodeError)):
                 reason = "its name is not UTF-8: rename it"
             raise ArtifactError(f"{path}: {self.name} cannot open it: {reason}") from error
+
+    def again(self, threads: int) -> Self:
+        """Return the artifact opened once more, with that many threads and all else the same."""
+        choices = {"precision": self.precision, "settings": self.chosen_settings}
+        more: dict[str, Any] = {**choices, "hints": self.hints, "check_files": self.check_files}
+        return type(self)(self.path, device=self.device, threads=threads, **more)
 
     @property
     def device(self) -> str:

@@ -29,6 +29,8 @@ class TorchRuntime(Runtime):
     Raises :class:`~yolox_deploy.errors.DeviceError` if PyTorch does not see the device.
     """
 
+    # The number of threads is that of the process.
+    divisible = False
     name = "torch"
     devices = ("cpu", "cuda", "mps")
     precisions = ("fp32", "fp16")
