@@ -6,9 +6,12 @@ repository).  A test that needs a file which is not there is skipped and says wh
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
 import os
+import pickle
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -35,7 +38,14 @@ settings.load_profile("suite")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # The files that take longest begin first, so that two processes end together.
-LONGEST = ("training/test_trainer", "benchmarks/test_average_precision", "cli/test_interrupt")
+LONGEST = (
+    "training/test_trainer",
+    "benchmarks/test_average_precision",
+    "export/test_targets",
+    "export/test_engines",
+    "extensions/test_toys",
+    "cli/test_interrupt",
+)
 
 DataFile = Callable[[str], Path]
 ALLOWED = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
@@ -87,6 +97,36 @@ def data_file() -> DataFile:
         return path
 
     return find
+
+
+Once = Callable[[str, Callable[[Path], Any]], Any]
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """Make something slow once for all processes of this run: ``once(what, make)``.
+
+    ``make`` gets an empty folder for its files, and returns something that can be pickled.  An
+    error that it raises is not kept.  The text ``what`` must name everything that matters.
+    """
+    from filelock import FileLock
+
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "once"
+    shared.mkdir(exist_ok=True)
+
+    def give(what: str, make: Callable[[Path], Any]) -> Any:
+        folder = shared / hashlib.sha256(what.encode()).hexdigest()[:16]
+        result = folder.with_suffix(".pickle")
+        with FileLock(folder.with_suffix(".lock")):
+            if not result.exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir()
+                made = pickle.dumps(make(folder))
+                result.write_bytes(made)
+        return pickle.loads(result.read_bytes())
+
+    return give
 
 
 @pytest.fixture(autouse=True)
@@ -177,14 +217,13 @@ ModelFor = Callable[..., Model]
 
 
 @pytest.fixture(scope="session")
-def model_for(nano_pth: Path, tmp_path_factory: pytest.TempPathFactory) -> ModelFor:
+def model_for(nano_pth: Path, once: Once) -> ModelFor:
     """Give the real nano for a backend: ``model_for(backend, size=(416, 416), **options)``.
 
     The checkpoint itself for ``torch``; for the others this project's export, not verified, made
-    once a set of options (``batch``, ``dynamic``, ``decode``, ``nms``) for all that carry it and
-    can run here.
+    once for each set of options (``batch``, ``dynamic``, ``decode``, ``nms``) for all that carry it
+    and can run here.
     """
-    made: dict[str, dict[str, Path]] = {}
 
     def give(backend: str, size: tuple[int, int] = (416, 416), **options: Any) -> Model:
         from yolox_deploy.export import TARGETS, ExportOptions, export_model
@@ -198,19 +237,21 @@ def model_for(nano_pth: Path, tmp_path_factory: pytest.TempPathFactory) -> Model
         arguments = {"backend": backend, "threads": 1}
         if backend == "torch":
             return Model(nano_pth, {**arguments, "imgsz": size})
-        key = f"{size} {sorted(options.items())}"
-        if key not in made:
-            carried = "detections" if options.get("nms") else "raw"
-            names = [
-                name
-                for name, row in TARGETS.items()
-                if carried in row.outputs and BACKENDS[row.backend].availability().ok
-            ]
-            request = ExportOptions(hints=SpecHints(imgsz=size), verify=False, **options)
-            results = export_model(nano_pth, names, request, tmp_path_factory.mktemp("exported"))
-            made[key] = {TARGETS[r.target].backend: r.path for r in results}
-        assert backend in made[key], f"no export target makes such files for backend {backend}"
-        return Model(made[key][backend], arguments)
+        carried = "detections" if options.get("nms") else "raw"
+        names = [
+            name
+            for name, row in TARGETS.items()
+            if carried in row.outputs and BACKENDS[row.backend].availability().ok
+        ]
+        request = ExportOptions(hints=SpecHints(imgsz=size), verify=False, **options)
+
+        def make(folder: Path) -> dict[str, Path]:
+            results = export_model(nano_pth, names, request, folder)
+            return {TARGETS[r.target].backend: r.path for r in results}
+
+        made = once(f"{nano_pth} for {names} {request}", make)
+        assert backend in made, f"no export target makes such files for backend {backend}"
+        return Model(made[backend], arguments)
 
     return give
 

@@ -18,6 +18,7 @@ from onnx import numpy_helper
 from yolox_deploy.errors import YoloxDeployError
 from yolox_deploy.export import TARGETS, ExportOptions, ExportResult, export_model
 from yolox_deploy.export.reference import Reference
+from yolox_deploy.files import sha256_of
 from yolox_deploy.models import YOLOX, build_network
 from yolox_deploy.models.checkpoint import load_checkpoint
 from yolox_deploy.runtimes import BACKENDS
@@ -75,7 +76,7 @@ Made = dict[str, ExportResult]
 
 
 @pytest.fixture(scope="session")
-def made_once(tmp_path_factory: Any) -> Callable[..., Made]:
+def made_once(once: Any) -> Callable[..., Made]:
     """Give verified exports by target; the same request is served from what was made before.
 
     A request that failed fails again at once.
@@ -83,12 +84,14 @@ def made_once(tmp_path_factory: Any) -> Callable[..., Made]:
     made: dict[str, Made | Exception] = {}
 
     def give(checkpoint: Path, targets: list[str], options: ExportOptions) -> Made:
-        key = f"{checkpoint} {targets} {options}"
+        def make(folder: Path) -> Made:
+            results = export_model(checkpoint, targets, options, folder)
+            return {result.target: result for result in results}
+
+        key = f"{checkpoint.name} {sha256_of(checkpoint)} to {targets} {options}"
         if key not in made:
-            folder = tmp_path_factory.mktemp("made")
             try:
-                results = export_model(checkpoint, targets, options, folder)
-                made[key] = {result.target: result for result in results}
+                made[key] = once(key, make)
             except YoloxDeployError as error:
                 made[key] = error
         found = made[key]
@@ -118,9 +121,9 @@ def rtx(made_once: Any, built: list[str], nano_pth: Path) -> ExportResult:
 
 
 @pytest.fixture(scope="session")
-def nano_hub(made_once: Any, nano_pth: Path) -> ExportResult:
+def nano_hub(made_once: Any, built: list[str], nano_pth: Path) -> ExportResult:
     """The real nano as ONNX at the defaults."""
-    result: ExportResult = made_once(nano_pth, ["onnx"], ExportOptions())["onnx"]
+    result: ExportResult = made_once(nano_pth, built, ExportOptions())["onnx"]
     return result
 
 
