@@ -11,13 +11,16 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from command_cases import Ran
+from forking import ForkingInterpreter
 
 from yolox_deploy.files import ASSETS
 
@@ -26,12 +29,6 @@ TARGETS = ("onnx", "openvino", "ncnn", "toy")
 SUFFIXES = (".onnx", ".xml", ".ncnn.param", ".toy")
 PICTURE = ASSETS / "digits_1.jpg"
 MODULES = {"eval": "evaluate"}
-
-
-class Ran(NamedTuple):
-    code: int
-    out: str
-    err: str
 
 
 Command = Callable[..., Ran]
@@ -51,29 +48,39 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def command(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> Command:
-    """Run a command where the toys are installed: ``command("export", "--model", ...)``."""
+def interpreters(
+    installed: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[bool, ForkingInterpreter]]:
+    """Interpreters to run commands in: where the toys are installed, and where they are not."""
     cache = tmp_path_factory.mktemp("cache")
-
-    def run(name: str, *arguments: object, toys: bool = True) -> Ran:
-        here = [str(installed)] if toys else []
-        paths = [*here, *filter(None, [os.environ.get("PYTHONPATH")])]
-        module = MODULES.get(name, name)
-        done = subprocess.run(
-            [sys.executable, "-c",
-             f"import sys; from yolox_deploy.cli.{module} import main; sys.exit(main())",
-             *map(str, arguments)],
-            env={
+    packages = ("torch", "torch.onnx", "onnx", "sympy", "cv2", "rich.console")
+    with ExitStack() as stack:
+        made = {}
+        for toys in (True, False):
+            paths = [str(installed)] if toys else []
+            environment = {
                 **os.environ,
-                "PYTHONPATH": os.pathsep.join(paths),
+                "PYTHONPATH": os.pathsep.join(
+                    [*paths, *filter(None, [os.environ.get("PYTHONPATH")])]
+                ),
                 "YOLOX_DEPLOY_CACHE": str(cache),
                 "OMP_WAIT_POLICY": "PASSIVE",
-            },
-            capture_output=True,
-            text=True,
-            timeout=600,
-        )  # fmt: skip
-        return Ran(done.returncode, done.stdout, done.stderr)
+            }
+            folder = tmp_path_factory.mktemp("printed")
+            made[toys] = stack.enter_context(
+                ForkingInterpreter(packages if toys else (), environment, folder)
+            )
+        yield made
+
+
+@pytest.fixture(scope="module")
+def command(interpreters: dict[bool, ForkingInterpreter]) -> Command:
+    """Run a command where the toys are installed: ``command("export", "--model", ...)``."""
+
+    def run(name: str, *arguments: object, toys: bool = True) -> Ran:
+        module = MODULES.get(name, name)
+        code = f"import sys; from yolox_deploy.cli.{module} import main; sys.exit(main())"
+        return interpreters[toys].run(code, arguments)
 
     return run
 
@@ -135,15 +142,27 @@ def test_help_and_doctor_name_them(command: Command) -> None:
     }.items()
 
 
+@pytest.fixture(scope="module")
+def checkpoints_angles(
+    command: Command, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
+) -> list[list[float]]:
+    """What the network itself finds."""
+    found = angles(command, checkpoint, tmp_path_factory.mktemp("found"), "--backend", "torch")
+    assert len(found) > 2
+    assert np.abs([row[2] for row in found]).max() > 1
+    return found
+
+
 @pytest.mark.parametrize("target", TARGETS)
 def test_every_artifact_finds_the_checkpoints_angles(
-    target: str, command: Command, exported: dict[str, Path], checkpoint: Path, tmp_path: Path
+    target: str,
+    command: Command,
+    exported: dict[str, Path],
+    checkpoints_angles: list[list[float]],
+    tmp_path: Path,
 ) -> None:
-    expected = angles(command, checkpoint, tmp_path, "--backend", "torch")
-    assert len(expected) > 2
-    assert np.abs([row[2] for row in expected]).max() > 1
     found = angles(command, exported[target], tmp_path)
-    np.testing.assert_allclose(found, expected, atol=0.02)
+    np.testing.assert_allclose(found, checkpoints_angles, atol=0.02)
 
 
 def test_a_checkpoint_is_exported_for_the_toy_backend(
@@ -155,15 +174,19 @@ def test_a_checkpoint_is_exported_for_the_toy_backend(
 
 @pytest.mark.parametrize("option", ["--decode", "--nms"])
 def test_decoding_and_suppression_in_the_graph_carry_the_angle(
-    option: str, command: Command, exported: dict[str, Path], checkpoint: Path, tmp_path: Path
+    option: str,
+    command: Command,
+    checkpoint: Path,
+    checkpoints_angles: list[list[float]],
+    tmp_path: Path,
 ) -> None:
     ran = command(
         *("export", "--model", checkpoint, "--to", "onnx,toy", option, "--output", tmp_path)
     )
     assert ran.code == 0, ran.err
-    expected = angles(command, exported["onnx"], tmp_path)
     for name in ("oriented.onnx", "oriented.toy"):
-        np.testing.assert_allclose(angles(command, tmp_path / name, tmp_path), expected, atol=0.02)
+        found = angles(command, tmp_path / name, tmp_path)
+        np.testing.assert_allclose(found, checkpoints_angles, atol=0.02)
 
 
 def test_half_precision_keeps_its_tolerance(
@@ -201,11 +224,16 @@ def test_an_artifact_describes_itself(
 
 
 @pytest.mark.parametrize("target", ["onnx", "toy"])
-def test_verification_notices_other_angles(
-    target: str, command: Command, exported: dict[str, Path], checkpoint: Path, tmp_path: Path
+def test_an_artifact_is_verified_again(
+    target: str, command: Command, exported: dict[str, Path], checkpoint: Path
 ) -> None:
     ran = command("export", "--verify-artifact", exported[target], "--model", checkpoint)
     assert ran.code == 0, ran.err
+
+
+def test_verification_notices_other_angles(
+    command: Command, checkpoint: Path, tmp_path: Path
+) -> None:
     # The same boxes, other angles; a copy of the artifact whose spec names no checkpoint.
     other = oriented(tmp_path / "other.pth", 2)
     ran = command("export", "--model", other, "--to", "onnx", "--output", tmp_path)
@@ -289,7 +317,7 @@ def test_without_the_package_the_missing_task_is_named(
 
 
 def test_settings_of_an_engine_are_checked(
-    command: Command, exported: dict[str, Path], installed: Path
+    interpreters: dict[bool, ForkingInterpreter], exported: dict[str, Path]
 ) -> None:
     code = (
         "import sys; from yolox_deploy import Detector, YoloxDeployError\n"
@@ -298,15 +326,8 @@ def test_settings_of_an_engine_are_checked(
         "    try: Detector(sys.argv[1], settings=wrong)\n"
         "    except YoloxDeployError as error: print(error)\n"
     )
-    paths = [str(installed), *filter(None, [os.environ.get("PYTHONPATH")])]
-    done = subprocess.run(
-        [sys.executable, "-c", code, exported["toy"]],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert done.returncode == 0, done.stderr
-    first, second = done.stdout.splitlines()
+    done = interpreters[True].run(code, [exported["toy"]])
+    assert done.code == 0, done.err
+    first, second = done.out.splitlines()
     assert "on or off" in first
     assert "cuda_binding" in second
