@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import shutil
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -70,11 +72,22 @@ def test_every_option_has_an_artifact_of_its_own_and_each_is_made_once(
     assert [*again, exported(checkpoint_of(1), "openvino", **FAST)] == first == made
 
 
+@pytest.fixture(scope="module")
+def filled_cache(checkpoint_of: Callable[[int], Path], tmp_path_factory: Any) -> Path:
+    """A cache with an artifact of OpenVINO in it, to be copied."""
+    folder: Path = tmp_path_factory.mktemp("filled") / "cache"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("YOLOX_DEPLOY_CACHE", str(folder))
+        exported(checkpoint_of(1), "openvino", **FAST)
+    return folder
+
+
 @pytest.mark.parametrize("damage", ["truncated", "garbage", "removed"])
 @pytest.mark.parametrize("suffix", [".xml", ".bin"])
 def test_an_artifact_that_is_damaged_is_made_again(
-    damage: str, suffix: str, checkpoint_of: Callable[[int], Path]
+    damage: str, suffix: str, checkpoint_of: Callable[[int], Path], filled_cache: Path
 ) -> None:
+    shutil.copytree(filled_cache, os.environ["YOLOX_DEPLOY_CACHE"])
     path = exported(checkpoint_of(1), "openvino", **FAST)
     file = path.with_suffix(suffix)
     whole = file.read_bytes()

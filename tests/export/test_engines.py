@@ -88,12 +88,14 @@ def test_two_exports_are_equal_to_the_byte(
 def test_every_model_becomes_the_same_half_precision_engine_twice(
     name: str, nano_pth: Path, network_of: Any, tmp_path: Path
 ) -> None:
-    checkpoint = nano_pth
+    checkpoint, hints = nano_pth, SpecHints()
     if name != TRAINED:
         checkpoint = tmp_path / f"{name}.pth"
         torch.save({"model": network_of(name).state_dict()}, checkpoint)
+        # The layers and their types do not depend on the size of the input.
+        hints = SpecHints(imgsz=(64, 64))
     # Decoded, so that there is an exp.
-    options = ExportOptions(fp16=True, decode=True, verify=False)
+    options = ExportOptions(hints=hints, fp16=True, decode=True, verify=False)
     exported, engine = export_model(checkpoint, ["onnx", "trt-rtx"], options, tmp_path)
     graph = onnx.load(exported.path)
     layers, ends = kinds_of_layers(graph)
