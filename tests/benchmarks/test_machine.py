@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -82,8 +83,8 @@ def test_a_busy_or_changing_machine_is_doubtful() -> None:
 
 def test_others_work_is_seen_and_our_own_is_not() -> None:
     watch = environment.Watch()
-    end = environment.time.perf_counter() + 0.3
-    while environment.time.perf_counter() < end:
+    end = time.process_time() + 0.3
+    while time.process_time() < end:
         pass
     found = watch.finish()
     assert found.machine["CPU"]

@@ -104,7 +104,7 @@ def test_ctrl_c_ends_a_long_test_at_once(nano: tuple[object, ...], tmp_path: Pat
         time.sleep(0.5)
         process.send_signal(signal.SIGINT)
         try:
-            printed, told = process.communicate(timeout=60)
+            printed, told = process.communicate(timeout=300)
         except subprocess.TimeoutExpired:
             process.kill()
             pytest.fail("it goes on, or hangs, after Ctrl-C")
