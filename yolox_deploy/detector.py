@@ -22,6 +22,7 @@ from yolox_deploy.pictures.images import MAX_PIXELS, ImageLike, as_bgr, is_one_p
 from yolox_deploy.pictures.letterbox import Letterbox
 from yolox_deploy.postprocess import IOU_THRESHOLD, SCORE_THRESHOLD, Postprocess, Thresholds
 from yolox_deploy.runtimes import Runtime
+from yolox_deploy.sources import DetectedFrame, Source, as_sources, detect_frames
 from yolox_deploy.spec import LARGEST_BATCH, ModelSpec, SpecHints
 from yolox_deploy.tasks import Detections
 from yolox_deploy.tasks.classes import Classes, as_list, is_integer
@@ -259,6 +260,34 @@ class Detector:
             return as_bgr(image, self.max_pixels)
         except ImageError as error:
             raise ImageError(f"picture {index} (counted from 0): {error}") from error
+
+    def stream(
+        self,
+        source: str | os.PathLike[str] | int | Source | Iterable[ImageLike],
+        *,
+        live: bool = False,
+        fps: float | None = None,
+        thresholds: Thresholds | None = None,
+    ) -> Generator[DetectedFrame, None, None]:
+        """Yield what is in each frame of a video, a camera, a stream, or pictures, in order.
+
+        ``source`` is a path, a folder, a pattern, the number of a camera, an address (``rtsp://``,
+        ``http://``), an iterable of pictures, or a :class:`~yolox_deploy.sources.Source`.  Frames
+        are read, detected and given at the same time; a few are in memory at any time.
+
+        With ``live`` each result is that of the newest frame: frames that arrive during a detection
+        are dropped, and counted in ``frame.dropped``; ``frame.age`` is the time since it arrived.
+        ``fps`` is the rate of pictures that have no times.
+
+        >>> for frame in detector.stream("street.mp4"):  # doctest: +SKIP
+        ...     print(frame.index, frame.time, len(frame.detections))
+
+        Raises :class:`UsageError` for what is no source, :class:`SourceError` and
+        :class:`ImageError` for what cannot be read.
+        """
+        _check_thresholds(thresholds)
+        sources = as_sources(source, fps=fps, max_pixels=self.max_pixels)
+        return detect_frames(sources, lambda i: self._detect([i], thresholds)[0], live=live)
 
     def close(self) -> None:
         """Free the engine's memory; calling it twice is fine."""

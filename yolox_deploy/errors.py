@@ -40,6 +40,10 @@ class ImageError(InputFileError):
     """A picture that cannot be read or an array that is no picture."""
 
 
+class SourceError(InputFileError):
+    """A video, a camera or a stream that cannot be opened or read."""
+
+
 class MissingPackageError(YoloxDeployError, ImportError):
     """An optional package that the request needs and this environment lacks."""
 

@@ -232,7 +232,7 @@ def test_files_that_are_no_input_are_refused(video: Path, tmp_path: Path) -> Non
     with pytest.raises(InputFileError, match="no such file"):
         read_video(tmp_path / "none.mp4")
     (tmp_path / "text.mp4").write_text("no video")
-    with pytest.raises(InputFileError, match="no video that OpenCV can read"):
+    with pytest.raises(InputFileError, match="no video that FFmpeg can read"):
         read_video(tmp_path / "text.mp4")
     data_set(tmp_path, images=[{"id": 5, "file_name": "0.png"}])
     with pytest.raises(InputFileError, match="each frame needs its image"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -224,28 +224,33 @@ def _how_to_convert(image: NDArray[Any]) -> str:
 
 
 def find_images(sources: Iterable[str | os.PathLike[str]]) -> list[Path]:
-    """Return the pictures that files, folders (searched through) and globs name, in order.
+    """Return the pictures that files, folders and globs name, see :func:`find_files`."""
+    return find_files(sources, IMAGE_SUFFIXES)
 
-    A file that is named is taken whatever its suffix; folders and globs give only files with a
-    picture's suffix.  Links to pictures are followed, links to folders inside a folder are not.  A
-    picture that is reached by several paths is there once, under the first of them.  Raises
+
+def find_files(sources: Iterable[str | os.PathLike[str]], suffixes: Collection[str]) -> list[Path]:
+    """Return the files that files, folders (searched through) and globs name, in order.
+
+    A file that is named is taken whatever its suffix; folders and globs give only files with one of
+    ``suffixes``.  Links to files are followed, links to folders inside a folder are not.  A file
+    that is reached by several paths is there once, under the first of them.  Raises
     :class:`ImageError` for a source that gives nothing.
     """
     found: dict[str, Path] = {}
+    kinds = ["picture"] if suffixes == IMAGE_SUFFIXES else ["picture", "video"]
     for source in sources:
         path = Path(source)
         if os.path.isdir(path):
-            matches = [p for p in sorted(_below(path)) if is_image_name(p)]
-            problem = "a folder without pictures"
+            matches = [p for p in sorted(_below(path)) if _is_named_so(p, suffixes)]
+            problem = "a folder without " + " or ".join(f"{kind}s" for kind in kinds)
         elif os.path.isfile(path):
             matches, problem = [path], ""
         else:
-            matches = [p for p in map(Path, sorted(_matching(str(source)))) if is_image_name(p)]
-            problem = "no such file, and no picture matches it"
+            names = map(Path, sorted(_matching(str(source))))
+            matches = [p for p in names if _is_named_so(p, suffixes)]
+            problem = f"no such file, and no {' or '.join(kinds)} matches it"
         if not matches:
-            raise ImageError(
-                f"{source}: {problem} (looked for {', '.join(sorted(IMAGE_SUFFIXES))})"
-            )
+            raise ImageError(f"{source}: {problem} (looked for {', '.join(sorted(suffixes))})")
         for match in matches:
             found.setdefault(os.path.realpath(match), match)
     return list(found.values())
@@ -275,8 +280,6 @@ def _matching(pattern: str) -> Iterator[str]:
             yield from _matching(os.path.join(glob.escape(folder), *rest))
 
 
-def is_image_name(path: Path) -> bool:
-    """Whether ``path`` is a file with a picture's suffix (hidden files are not)."""
-    return (
-        path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
-    )
+def _is_named_so(path: Path, suffixes: Collection[str]) -> bool:
+    """Whether ``path`` is a file with one of the suffixes (hidden files are not)."""
+    return path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file()

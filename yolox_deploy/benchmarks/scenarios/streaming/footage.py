@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from itertools import chain, count, islice, takewhile
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
-
-import cv2
-import numpy as np
 
 from yolox_deploy.benchmarks.measure.systems import ImageArray
 from yolox_deploy.data.coco import read_coco
 from yolox_deploy.errors import InputFileError, UsageError
 from yolox_deploy.pictures.images import read_image
+from yolox_deploy.sources.video import VideoFile
 
 # Of a data set of pictures, and of the Streaming Perception Challenge.
 DEFAULT_FPS = 30.0
@@ -89,22 +87,10 @@ def read_video(path: Path, most: int | None = None) -> tuple[list[ImageArray], f
     Raises :class:`InputFileError` if there is no video, :class:`UsageError` if its frames do not
     fit into memory.
     """
-    if not path.is_file():
-        raise InputFileError(f"{path}: no such file")
-    # Read when OpenCV first opens a video: FFmpeg says nothing by itself.
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    capture = cv2.VideoCapture(str(path))
-    try:
-        fps = float(capture.get(cv2.CAP_PROP_FPS)) if capture.isOpened() else 0.0
-
-        read = (capture.read() for _ in islice(count(), most))
-        frames = (np.asarray(frame, np.uint8) for _, frame in takewhile(lambda r: r[0], read))
-        found = within_memory(frames, path.name)
-    finally:
-        capture.release()
-    if not found:
-        raise InputFileError(f"{path}: no video that OpenCV can read")
-    return found, fps
+    source = VideoFile(path)
+    with closing(source.frames()) as frames:
+        found = within_memory((frame.image for frame in islice(frames, most)), path.name)
+    return found, source.fps or 0.0
 
 
 def within_memory(frames: Iterator[ImageArray], name: str) -> list[ImageArray]:
