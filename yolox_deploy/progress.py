@@ -78,14 +78,21 @@ def stages(title: str, *, refresh: bool = True) -> Iterator[Stages]:
         shown.finish()
 
 
-def track(items: Iterable[Item], total: int, unit: str = "pictures") -> Iterator[Item]:
-    """Yield ``items`` under a bar with how many of them pass per second."""
+def track(
+    items: Iterable[Item], total: int | Callable[[], int | None], unit: str = "pictures"
+) -> Iterator[Item]:
+    """Yield ``items`` under a bar with how many of them pass per second.
+
+    ``total`` is their number, or a function that may know it when the first one is there.
+    """
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
     columns = (BarColumn(BAR), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
     with display(TextColumn(unit), *columns, TimeRemainingColumn()) as progress:
-        task = progress.add_task(unit, total=total, rate="")
+        task = progress.add_task(unit, total=total if isinstance(total, int) else None, rate="")
         for item in items:
+            if not isinstance(total, int):
+                progress.update(task, total=total())
             yield item
             speed = progress.tasks[0].speed
             progress.update(task, advance=1, rate=f"{speed:.1f}/s" if speed else "")

@@ -331,7 +331,7 @@ def test_an_unexpected_error_is_one_line_too(
     def fails(*_: object) -> Any:
         raise RuntimeError("two\nlines")
 
-    monkeypatch.setattr("yolox_deploy.cli.detect.find_images", fails)
+    monkeypatch.setattr("yolox_deploy.cli.detect.find_sources", fails)
     found = command("yolox-detect", dog_path, "--model", onnx_nano)
     assert found.code == 1
     assert "unexpected RuntimeError: two lines (YOLOX_DEPLOY_DEBUG=1" in found.err

@@ -18,20 +18,28 @@ from yolox_deploy.registry import Registry
 from yolox_deploy.sinks import (
     CocoSink,
     CsvSink,
+    JsonLinesSink,
     JsonSink,
     PictureSink,
     Sink,
     SinkKind,
     YoloSink,
 )
+from yolox_deploy.sources import Frame
+from yolox_deploy.sources.still import PictureSource
 
 NAMES = ("näme, with comma", "two")
 IMAGE = np.full((40, 60, 3), 90, np.uint8)
 KINDS: dict[str, type[Sink]] = {
     "r.json": JsonSink,
+    "r.jsonl": JsonLinesSink,
     "r.csv": CsvSink,
     "coco.json": CocoSink,
 }
+
+
+def still(name: str) -> Frame:
+    return Frame(IMAGE, PictureSource(Path(name)))
 
 
 def found(*scores: float) -> Detections:
@@ -43,23 +51,27 @@ def found(*scores: float) -> Detections:
 def test_nothing_is_written_before_the_end(name: str, tmp_path: Path) -> None:
     path = tmp_path / "new" / name
     with KINDS[name](path) as sink:
-        sink.add(Path("a.jpg"), IMAGE, found(0.5))
+        sink.take(still("a.jpg"), found(0.5))
         assert not path.exists()
     assert path.is_file()
 
 
 @pytest.mark.parametrize("name", KINDS)
-@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
-def test_what_goes_wrong_leaves_earlier_results(
-    name: str, error: type[BaseException], tmp_path: Path
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OutputError, RuntimeError])
+@pytest.mark.parametrize("pictures", [0, 1])
+def test_an_interrupt_keeps_what_was_done_and_an_error_of_ours_what_was_there(
+    name: str, error: type[BaseException], pictures: int, tmp_path: Path
 ) -> None:
     path = tmp_path / name
     path.write_text("precious")
     sink = KINDS[name](path)
     sink.__enter__()
-    sink.add(Path("a.jpg"), IMAGE, found(0.5))
+    for _ in range(pictures):
+        sink.take(still("a.jpg"), found(0.5))
     sink.__exit__(error, error(), None)
-    assert path.read_text() == "precious"
+    kept = pictures == 1 and error is not RuntimeError
+    assert sink.kept is kept
+    assert (path.read_text() == "precious") is not kept
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -75,10 +87,12 @@ def test_a_folder_in_the_way_is_told_at_once(name: str, tmp_path: Path) -> None:
 def test_pictures_without_detections_are_there_too(name: str, tmp_path: Path) -> None:
     path = tmp_path / name
     with KINDS[name](path) as sink:
-        sink.add(Path("a.jpg"), IMAGE, found())
+        sink.take(still("a.jpg"), found())
     text = path.read_text("utf-8")
     if name == "r.csv":
         assert text == "image,name,class_id,score,x1,y1,x2,y2\n"
+    elif name == "r.jsonl":
+        assert json.loads(text)["detections"] == []
     else:
         content: Any = json.loads(text)
         assert len(content["images" if name == "coco.json" else "pictures"]) == 1
@@ -86,7 +100,7 @@ def test_pictures_without_detections_are_there_too(name: str, tmp_path: Path) ->
 
 def test_csv_survives_commas_and_umlauts(tmp_path: Path) -> None:
     with CsvSink(tmp_path / "r.csv") as sink:
-        sink.add(Path("a,b.jpg"), IMAGE, found(0.5, 0.25))
+        sink.take(still("a,b.jpg"), found(0.5, 0.25))
     with (tmp_path / "r.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.reader(file))
     assert rows[1] == ["a,b.jpg", NAMES[0], "0", "0.5", "6.0", "4.0", "30.0", "24.0"]
@@ -95,8 +109,8 @@ def test_csv_survives_commas_and_umlauts(tmp_path: Path) -> None:
 
 def test_coco_numbers_everything_from_one(tmp_path: Path) -> None:
     with CocoSink(tmp_path / "c.json") as sink:
-        sink.add(Path("a.jpg"), IMAGE, found(0.5))
-        sink.add(Path("b.jpg"), IMAGE, found(0.75, 0.25))
+        sink.take(still("a.jpg"), found(0.5))
+        sink.take(still("b.jpg"), found(0.75, 0.25))
     content = json.loads((tmp_path / "c.json").read_text("utf-8"))
     assert content["categories"] == [{"id": 1, "name": NAMES[0]}, {"id": 2, "name": "two"}]
     assert content["images"][1] == {"id": 2, "file_name": "b.jpg", "height": 40, "width": 60}
@@ -114,8 +128,8 @@ def test_coco_numbers_everything_from_one(tmp_path: Path) -> None:
 
 def test_yolo_lines_are_relative_to_the_picture(tmp_path: Path) -> None:
     with YoloSink(tmp_path) as sink:
-        sink.add(Path("x/a.jpg"), IMAGE, found(0.5))
-        sink.add(Path("y/a.png"), IMAGE, found())
+        sink.take(still("x/a.jpg"), found(0.5))
+        sink.take(still("y/a.png"), found())
     assert (tmp_path / "a.txt").read_text() == "0 0.300000 0.350000 0.400000 0.500000 0.500000\n"
     assert (tmp_path / "a_2.txt").read_text() == ""
 
@@ -125,7 +139,7 @@ def test_yolo_lines_are_relative_to_the_picture(tmp_path: Path) -> None:
 )
 def test_annotated_pictures_are_png_or_jpeg(source: str, written: str, tmp_path: Path) -> None:
     with PictureSink(tmp_path) as sink:
-        sink.add(Path(source), IMAGE, found(0.5))
+        sink.take(still(source), found(0.5))
     (file,) = tmp_path.iterdir()
     assert file.name == written
     drawn = cv2.imread(str(file))

@@ -40,7 +40,7 @@ exit codes:
   3  a file is missing, unreadable or not what it was taken for
   4  a package, a driver or a GPU is missing or broken (the message says which)
   5  verification failed
-  6  done, but some pictures could not be read
+  6  done, but some pictures or videos could not be read
   7  a result could not be written, to a file or to the standard output
   8  weights could not be fetched
   9  a converter failed
@@ -60,7 +60,7 @@ NO_BETTER = 13
 HUNG_UP, INTERRUPTED, TERMINATED = 129, 130, 143
 NOTES = (ModelWarning, ExtensionWarning)
 # The options that take a file, or - for the standard output.
-RESULT_FILES = ("json", "csv", "coco", "markdown")
+RESULT_FILES = ("json", "jsonl", "csv", "coco", "markdown")
 
 
 def make_parser(command: str, description: str, examples: str) -> Parser:

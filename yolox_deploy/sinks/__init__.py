@@ -1,7 +1,7 @@
-"""Where results of many pictures go: annotated pictures, JSON, CSV, YOLO text, COCO.
+"""Where results go: annotated pictures and videos, JSON, JSON Lines, CSV, YOLO text, COCO.
 
-A sink is a context manager that takes one picture's result at a time and writes when it ends, so
-that an error or Ctrl-C leaves earlier results as they were.
+A sink is a context manager that takes the result of one picture or frame at a time.  Its files get
+their names when it ends: whole, or with what was done until the work was interrupted.
 
 A new sink is a subclass of :class:`~yolox_deploy.sinks.base.Sink`, and one row in
 ``SINKS``, from which ``yolox-detect`` makes an option.
@@ -16,10 +16,10 @@ from yolox_deploy.registry import Registry
 from yolox_deploy.sinks.base import FolderSink, Sink
 from yolox_deploy.sinks.coco import CocoSink
 from yolox_deploy.sinks.folders import PictureSink, YoloSink
-from yolox_deploy.sinks.tables import CsvSink, JsonSink
+from yolox_deploy.sinks.tables import CsvSink, JsonLinesSink, JsonSink
 
 __all__ = ["SINKS", "FolderSink", "Sink", "SinkKind"]
-__all__ += ["CocoSink", "CsvSink", "JsonSink", "PictureSink", "YoloSink"]
+__all__ += ["CocoSink", "CsvSink", "JsonLinesSink", "JsonSink", "PictureSink", "YoloSink"]
 
 
 @dataclass(frozen=True)
@@ -38,18 +38,21 @@ class SinkKind:
 
 
 PICTURES_HELP = (
-    "folder for annotated pictures (default: detections, or if it is there already detections_2, "
-    "detections_3, ...)"
+    "folder for annotated pictures and videos (default: detections, or if it is there already "
+    "detections_2, detections_3, ...)"
 )
 JSON_HELP = "write all detections as JSON, to the standard output for -"
+LINES_HELP = "write one line of JSON per picture or frame, as results come"
+TXT_HELP = "write one YOLO text file per picture or frame"
 SINKS: Registry[SinkKind] = Registry(
     "sink",
     "yolox_deploy.sinks",
     [
         SinkKind("output", PictureSink, "DIR", PICTURES_HELP, Path("detections")),
         SinkKind("json", JsonSink, "FILE", JSON_HELP),
+        SinkKind("jsonl", JsonLinesSink, "FILE", LINES_HELP),
         SinkKind("csv", CsvSink, "FILE", "write a CSV file with one row per detection"),
-        SinkKind("txt", YoloSink, "DIR", "write one YOLO text file per picture"),
+        SinkKind("txt", YoloSink, "DIR", TXT_HELP),
         SinkKind("coco", CocoSink, "FILE", "write a COCO data set, which yolox-train can read"),
     ],
 )

@@ -20,6 +20,7 @@ from yolox_deploy.packages import require
 from yolox_deploy.pictures.drawing import Colour, DrawingOptions, draw_boxes
 from yolox_deploy.pictures.images import ImageLike, as_bgr
 from yolox_deploy.pictures.output import check_output, show_picture, write_picture
+from yolox_deploy.tasks.bounds import bound
 from yolox_deploy.tasks.classes import Classes, class_ids_of
 from yolox_deploy.timing import StageSeconds
 
@@ -50,7 +51,9 @@ class Detections:
     ``xyxy`` (N, 4) float32, pixels of the original picture; ``scores`` (N,) float32 in 0..1;
     ``class_ids`` (N,) int64, indices into ``names``, the model's class names; ``image_size``
     (height, width) of the picture where it is known; ``seconds`` the time of the call that the
-    picture went through, for all pictures of that call together.
+    picture went through, for all pictures of that call together; ``track_ids`` (N,) int64 what a
+    :class:`~yolox_deploy.Tracker` calls each object, -1 for one that is not followed yet (``None``:
+    nothing was tracked).
 
     An integer gives one :class:`Detection`, as iterating does.  A slice, a list or a mask gives
     ``Detections``:
@@ -72,6 +75,7 @@ class Detections:
     names: tuple[str, ...] = ()
     image_size: tuple[int, int] | None = None
     seconds: StageSeconds | None = None
+    track_ids: NDArray[np.int64] | None = None
 
     # Every array with one entry per detection.
     columns: ClassVar[Mapping[str, Column]] = {
@@ -96,6 +100,9 @@ class Detections:
                 count = len(array) if array.ndim else 0
             together &= array.shape == (count, *column.shape)
             arrays[name] = array
+        if self.track_ids is not None:
+            arrays["track_ids"] = np.asarray(self.track_ids, np.int64)
+            together &= arrays["track_ids"].shape == (count,)
         if not together:
             raise UsageError(self._expectation(arrays))
         for name, column in self.columns.items():
@@ -139,7 +146,8 @@ class Detections:
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return every array with one entry per detection, by name."""
-        return {name: getattr(self, name) for name in self.columns}
+        found = {name: getattr(self, name) for name in self.columns}
+        return found if self.track_ids is None else {**found, "track_ids": self.track_ids}
 
     def timed(self, seconds: StageSeconds) -> Self:
         """Note the time of the call that made this result, and return it."""
@@ -169,7 +177,8 @@ class Detections:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, type(self)) and (
             self.names == other.names
-            and all(np.array_equal(a, other.arrays()[name]) for name, a in self.arrays().items())
+            and (mine := self.arrays()).keys() == (others := other.arrays()).keys()
+            and all(np.array_equal(array, others[name]) for name, array in mine.items())
         )
 
     __hash__ = None  # type: ignore[assignment]
@@ -191,7 +200,7 @@ class Detections:
 
     def to_dict(self) -> list[dict[str, Any]]:
         """Return one plain dictionary per detection, ready for JSON."""
-        return [
+        rows: list[dict[str, Any]] = [
             {
                 "name": d.name,
                 "class_id": d.class_id,
@@ -200,6 +209,11 @@ class Detections:
             }
             for d in self
         ]
+        for row, track_id in zip(
+            rows, self.track_ids if self.track_ids is not None else (), strict=False
+        ):
+            row["track_id"] = int(track_id)
+        return rows
 
     def to_rows(self) -> list[tuple[Any, ...]]:
         """Return one tuple per detection with what ``header`` names, for tables such as CSV."""
@@ -259,6 +273,7 @@ class Detections:
             xyxy=self.xyxy.copy(),
             confidence=self.scores.copy(),
             class_id=self.class_ids.copy(),
+            tracker_id=None if self.track_ids is None else self.track_ids.copy(),
             data={"class_name": names.astype(str) if len(names) else np.empty(0, str)},
         )
 
@@ -296,13 +311,13 @@ class Detections:
         if classes is not None:
             kept &= np.isin(self.class_ids, class_ids_of(classes, self.names))
         if min_score is not None:
-            kept &= self.scores >= _bound("min_score", min_score, 1)
+            kept &= self.scores >= bound("min_score", min_score, 1)
         if min_area is not None or max_area is not None:
             areas = self.xywh[:, 2:].prod(1)
             if min_area is not None:
-                kept &= areas >= _bound("min_area", min_area)
+                kept &= areas >= bound("min_area", min_area)
             if max_area is not None:
-                kept &= areas <= _bound("max_area", max_area)
+                kept &= areas <= bound("max_area", max_area)
         return self[kept]
 
     def draw(
@@ -381,17 +396,7 @@ class Detections:
         show_picture(self.draw(image, **options))
 
     def labels(self) -> list[str]:
-        """Return what is written beside each box: its name and its score."""
-        return [f"{d.name} {d.score:.2f}" for d in self]
-
-
-def _bound(name: str, value: float, most: float = np.inf) -> np.float32:
-    """Return a bound of :meth:`Detections.filter`, checked."""
-    try:
-        good = 0 <= value <= most
-    except (TypeError, ValueError):
-        good = False
-    if not good:
-        where = f"in 0..{most}" if np.isfinite(most) else "0 or more"
-        raise UsageError(f"{name} must be {where}, got {value!r}")
-    return np.float32(value)
+        """Return what is written beside each box: its name, its score, and the id of its track."""
+        ids = self.track_ids if self.track_ids is not None else [-1] * len(self)
+        marks = [f" #{i}" if i >= 0 else "" for i in ids]
+        return [f"{d.name}{mark} {d.score:.2f}" for d, mark in zip(self, marks, strict=True)]

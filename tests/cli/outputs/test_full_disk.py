@@ -11,8 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from command_cases import Case, Ran, check
+from films import read_film, write_film
 
 
 @pytest.fixture
@@ -102,4 +104,30 @@ def test_a_full_disk_is_one_line(
     line = case.line.replace("{in}", str(inputs))
     check(replace(case, line=line), lambda name, words: command(name, *words), small_disk)
     assert not [name for name in os.listdir() if name.startswith(".")]
+    monkeypatch.undo()
+
+
+def test_what_was_done_when_the_disk_was_full_can_be_read(
+    small_disk: Path,
+    inputs: Path,
+    command: Callable[..., Ran],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A video of noise, which cannot be made small, with its detections."""
+    pytest.importorskip("av")
+    images = np.random.default_rng(0).integers(0, 256, (160, 240, 320, 3), np.uint8)
+    film = write_film(inputs / "noise.mp4", [i / 25 for i in range(160)], images=images)
+    monkeypatch.chdir(small_disk)
+    words = [film, "--model", inputs / "m.onnx", "--threads", 1, "--jsonl", "r.jsonl"]
+    ran = command("yolox-detect", *words, "--output", "out")
+    kept, failed = ran.err.splitlines()[-2:]
+    assert (ran.code, "No space left" in failed) == (7, True), ran.err
+    assert kept.startswith("yolox-detect: kept the results of ")
+    assert kept.endswith(" in out, r.jsonl")
+    frames = len(list(read_film(small_disk / "out/noise.mp4")))
+    lines = [json.loads(line) for line in (small_disk / "r.jsonl").read_text().splitlines()]
+    assert [line["frame"] for line in lines] == list(range(len(lines)))
+    assert 40 < frames <= 160
+    assert frames - 1 <= len(lines) <= 160
+    assert {p.name for p in small_disk.iterdir()} == {"out", "r.jsonl"}
     monkeypatch.undo()

@@ -1,0 +1,110 @@
+"""What ``yolox-detect`` does with its sources: detect, give the results to the sinks, and count."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from itertools import groupby, islice
+from time import perf_counter
+
+from yolox_deploy.detector import Detector
+from yolox_deploy.errors import InputFileError
+from yolox_deploy.progress import track
+from yolox_deploy.sinks import Sink
+from yolox_deploy.sources import Frame, Source
+from yolox_deploy.tasks import Detections
+from yolox_deploy.terminal import counted, print_line
+
+
+class Run:
+    """One run over all sources.
+
+    ``unreadable`` are the errors of sources that could not be read; the others were done.
+    """
+
+    def __init__(
+        self, detector: Detector, sinks: Sequence[Sink], batch: int, live: bool | None
+    ) -> None:
+        self.detector, self.sinks = detector, sinks
+        self.batch, self.live = batch, live
+        self.unreadable: list[str] = []
+        self.counts: Counter[str] = Counter()
+        self.pictures = self.frames = self.dropped = 0
+        self.seconds = 0.0
+
+    def __call__(self, sources: Sequence[Source]) -> None:
+        """Detect in every source, in order."""
+        start = perf_counter()
+        try:
+            for moving, group in groupby(sources, lambda source: source.moving):
+                if moving:
+                    for source in group:
+                        self._film(source)
+                else:
+                    self._pictures(list(group), heading=len(sources) > 1)
+        finally:
+            self.seconds = perf_counter() - start
+
+    def _pictures(self, sources: Sequence[Source], *, heading: bool) -> None:
+        """Detect in pictures, a batch at a time."""
+        readable = self._readable(track(sources, len(sources)))
+        while chunk := list(islice(readable, self.batch)):
+            results = self.detector.batch(frame.image for frame in chunk)
+            for frame, found in zip(chunk, results, strict=True):
+                self._give(frame, found)
+                self.pictures += 1
+                print_found(frame.source.name, found, heading=heading)
+
+    def _readable(self, sources: Iterator[Source]) -> Iterator[Frame]:
+        """Yield every picture that can be read."""
+        for source in sources:
+            try:
+                yield from source.frames()
+            except InputFileError as error:
+                self.unreadable.append(str(error))
+
+    def _film(self, source: Source) -> None:
+        """Detect in every frame of a video, a camera or a stream."""
+        live = source.live if self.live is None else self.live
+        before = self.frames
+        try:
+            with closing(self.detector.stream(source, live=live)) as frames:
+                for frame in track(frames, lambda: source.count, "frames"):
+                    self._give(frame, frame.detections)
+                    self.frames += 1
+                    self.dropped += frame.dropped
+        except InputFileError as error:
+            self.unreadable.append(str(error))
+        if self.frames > before:
+            print_line(f"{source.name}: {self.frames - before} frames", whole=True)
+
+    def _give(self, frame: Frame, found: Detections) -> None:
+        self.counts.update(d.name for d in found)
+        for sink in self.sinks:
+            sink.take(frame, found)
+
+    @property
+    def done(self) -> str:
+        """What was done, in words."""
+        one = (("picture", self.pictures), ("frame", self.frames))
+        parts = [f"{n} {word}{'s' * (n != 1)}" for word, n in one if n or word == "picture"]
+        return " and ".join(parts if self.pictures or not self.frames else parts[1:])
+
+    @property
+    def summary(self) -> str:
+        """What was done and found, how fast, in one line."""
+        rate = (self.pictures + self.frames) / self.seconds
+        dropped = f", {self.dropped} frames left out" if self.dropped else ""
+        times = f"{self.seconds:.1f} s ({rate:.1f}/s{dropped})"
+        return f"{self.done} in {times}, {self.detector.backend}: {counted(self.counts)}"
+
+
+def print_found(name: str, found: Detections, *, heading: bool) -> None:
+    """Print a line per detection, below the name of the picture if there are several."""
+    indent = "  " if heading else ""
+    if heading:
+        print_line(name if len(found) else f"{name}: nothing", whole=True)
+    for d in found:
+        x1, y1, x2, y2 = d.xyxy
+        print_line(f"{indent}{d.name} {d.score:.3f}  {x1:.0f},{y1:.0f} to {x2:.0f},{y2:.0f}")
