@@ -328,7 +328,7 @@ def test_results_that_cannot_be_written_leave_what_was_there(
 def test_an_unexpected_error_is_one_line_too(
     command: Any, monkeypatch: pytest.MonkeyPatch, onnx_nano: Path, dog_path: Path
 ) -> None:
-    def fails(*_: object) -> Any:
+    def fails(*_: object, **options: object) -> Any:
         raise RuntimeError("two\nlines")
 
     monkeypatch.setattr("yolox_deploy.cli.detect.find_sources", fails)

@@ -52,8 +52,7 @@ class Detections:
     ``class_ids`` (N,) int64, indices into ``names``, the model's class names; ``image_size``
     (height, width) of the picture where it is known; ``seconds`` the time of the call that the
     picture went through, for all pictures of that call together; ``track_ids`` (N,) int64 what a
-    :class:`~yolox_deploy.Tracker` calls each object, -1 for one that is not followed yet (``None``:
-    nothing was tracked).
+    tracker calls each object, -1 for one that is not followed yet (``None``: nothing was tracked).
 
     An integer gives one :class:`Detection`, as iterating does.  A slice, a list or a mask gives
     ``Detections``:
@@ -300,8 +299,6 @@ class Detections:
         and ``max_area`` bound a box's area in square pixels.  ``None`` sets no condition.
 
         >>> found = Detections([[0, 0, 9, 9], [5, 5, 8, 8]], [0.9, 0.3], [1, 0], ("cat", "dog"))
-        >>> found.filter("dog")
-        Detections(1: dog 0.900)
         >>> found.filter(["cat", "dog"], min_score=0.5, min_area=50)
         Detections(1: dog 0.900)
 
@@ -397,6 +394,6 @@ class Detections:
 
     def labels(self) -> list[str]:
         """Return what is written beside each box: its name, its score, and the id of its track."""
-        ids = self.track_ids if self.track_ids is not None else [-1] * len(self)
-        marks = [f" #{i}" if i >= 0 else "" for i in ids]
-        return [f"{d.name}{mark} {d.score:.2f}" for d, mark in zip(self, marks, strict=True)]
+        ids = [-1] * len(self) if self.track_ids is None else self.track_ids
+        names = (f"{d.name} #{i}" if i >= 0 else d.name for d, i in zip(self, ids, strict=True))
+        return [f"{name} {score:.2f}" for name, score in zip(names, self.scores, strict=True)]

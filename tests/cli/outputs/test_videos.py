@@ -19,8 +19,8 @@ pytest.importorskip("av")
 pytest.importorskip("onnxruntime")
 
 DETECT = "import sys; from yolox_deploy.cli.detect import main; sys.exit(main(sys.argv[1:]))"
-DIGITS = Path(__file__).parents[2] / "yolox_deploy/assets/digits_1.jpg"
-MODEL = Path(__file__).parents[2] / "yolox_deploy/assets/digits_nano.onnx"
+DIGITS = Path(__file__).parents[3] / "yolox_deploy/assets/digits_1.jpg"
+MODEL = Path(__file__).parents[3] / "yolox_deploy/assets/digits_nano.onnx"
 
 
 @pytest.fixture(scope="module")
