@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 import torch
 
-from yolox_deploy.cli import bench, detect, doctor, evaluate, export, train
+from yolox_deploy.cli import bench, convert, detect, doctor, evaluate, export, train
 from yolox_deploy.models import build_network
 
 COMMANDS: dict[str, ModuleType] = {
-    module.COMMAND: module for module in (export, detect, doctor, evaluate, bench, train)
+    module.COMMAND: module for module in (export, detect, doctor, evaluate, bench, train, convert)
 }
 
 

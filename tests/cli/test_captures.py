@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from yolox_deploy.cli import bench, detect, doctor, evaluate, export, train
+from yolox_deploy.cli import bench, convert, detect, doctor, evaluate, export, train
 from yolox_deploy.detector import Detector
 from yolox_deploy.files import ASSETS
 from yolox_deploy.pictures.images import read_image
@@ -31,7 +31,7 @@ from yolox_deploy.weights import BUNDLED, BUNDLED_ONNX
 
 CAPTURES = Path(__file__).parent / "captures"
 MODULES: dict[str, ModuleType] = {
-    module.COMMAND: module for module in (export, detect, doctor, evaluate, bench, train)
+    module.COMMAND: module for module in (export, detect, doctor, evaluate, bench, train, convert)
 }
 STORED = Path(bench.__file__).parents[1] / "benchmarks" / "results"
 widths = pytest.mark.parametrize("columns", [80, 120])
@@ -238,6 +238,7 @@ def test_train(run: Shown, screen: Terminal, tmp_path: Path, columns: int) -> No
     Path("photos.json").write_text(json.dumps(found))
     shutil.copy(BUNDLED, "digits.pth")
     small = "--data photos.json --val photos.json --epochs 2 --batch 2 --workers 0 --device cpu"
+    run("yolox-data photos.json")
     run(f"yolox-train --weights digits.pth {small} --output runs/tuned", code=13)
     run(f"yolox-train --arch nano --imgsz 64 {small}")
     run("yolox-train --arch nano --data gone.json --val gone.json", code=3)

@@ -15,12 +15,13 @@ from typing import Any
 import cv2
 import pytest
 
-from yolox_deploy.cli import bench, bench_files, detect, doctor, evaluate, export, train
+from yolox_deploy.cli import bench, bench_files, convert, detect, doctor, evaluate, export, train
 from yolox_deploy.cli.parser import Listing, Parser
 from yolox_deploy.errors import UsageError
 
 PARSERS = {
-    module.COMMAND: module.parser for module in (export, detect, doctor, evaluate, bench, train)
+    module.COMMAND: module.parser
+    for module in (export, detect, doctor, evaluate, bench, train, convert)
 } | {"compare": bench_files.compare_parser, "show": bench_files.show_parser}
 every_parser = pytest.mark.parametrize("name", PARSERS)
 

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 import yolox_deploy
-from yolox_deploy.cli import bench, common, detect, doctor, evaluate, export
+from yolox_deploy.cli import bench, common, convert, detect, doctor, evaluate, export
 from yolox_deploy.cli.parser import Parser, add_options
 from yolox_deploy.errors import UsageError, YoloxDeployError
 
-COMMANDS = [module.COMMAND for module in (export, detect, doctor, evaluate, bench)]
+COMMANDS = [module.COMMAND for module in (export, detect, doctor, evaluate, bench, convert)]
 every_command = pytest.mark.parametrize("name", COMMANDS)
 
 

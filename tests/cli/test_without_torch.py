@@ -42,7 +42,8 @@ def test_export_says_what_to_install(process: Any, nano_pth: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    "name", ["yolox-export", "yolox-detect", "yolox-doctor", "yolox-eval", "yolox-bench"]
+    "name",
+    ["yolox-export", "yolox-detect", "yolox-doctor", "yolox-eval", "yolox-bench", "yolox-data"],
 )
 def test_the_help_of_every_command_needs_nothing(name: str, process: Any) -> None:
     found = process(name, "--help", before=WITHOUT_TORCH)

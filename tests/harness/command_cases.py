@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 MODULES = {
     "yolox-bench": "bench",
+    "yolox-data": "convert",
     "yolox-detect": "detect",
     "yolox-doctor": "doctor",
     "yolox-eval": "evaluate",

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from yolox_deploy.datasets.sources import data_files
 from yolox_deploy.errors import ImageError, InputFileError
 from yolox_deploy.pictures.images import read_image
 from yolox_deploy.sinks import CocoSink
@@ -19,7 +20,6 @@ from yolox_deploy.tasks.detections import Detections
 from yolox_deploy.training import CocoSource, Recipe
 from yolox_deploy.training.data.batches import EpochRequests, batch_loader, batches
 from yolox_deploy.training.data.pictures import CocoPictures
-from yolox_deploy.training.data.sources import data_files
 
 Document = dict[str, Any]
 Draw = Callable[..., CocoSource]

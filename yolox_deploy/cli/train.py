@@ -1,4 +1,4 @@
-"""``yolox-train``: train or fine-tune a YOLOX network on COCO-format data."""
+"""``yolox-train``: train or fine-tune a YOLOX network."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from yolox_deploy.packages import install_line, require
 from yolox_deploy.processors import wait_passively
 
 if TYPE_CHECKING:
+    from yolox_deploy.datasets.sources import DataFiles
     from yolox_deploy.training import Reporter, Settings, Trainer
-    from yolox_deploy.training.data.sources import DataFiles
     from yolox_deploy.training.distributed import Processes
 
 COMMAND = "yolox-train"
@@ -46,13 +46,12 @@ tried):
 
 def parser() -> argparse.ArgumentParser:
     """Return the command's parser."""
-    result = make_parser(
-        COMMAND, "Train or fine-tune a YOLOX network on COCO-format data.", EXAMPLES
-    )
+    result = make_parser(COMMAND, "Train or fine-tune a YOLOX network.", EXAMPLES)
     add_options(
         result.add_argument_group("data"),
         """
-        --data PATH ...: one data.yaml (see below), or COCO JSON files
+        --data PATH ...: COCO JSON files; a data.yaml of YOLO's text labels, or one as below; a
+            folder with XML files of Pascal VOC; or a folder as Roboflow exports it
         --images PATH ...: folders with the pictures of --data, in the same order (default: looked
             for in the usual places beside each file)
         --val PATH ...: COCO JSON files to measure AP on (default: those of data.yaml; without them
@@ -197,7 +196,7 @@ def _changes(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _data_files(arguments: argparse.Namespace) -> DataFiles:
-    from yolox_deploy.training.data.sources import data_files
+    from yolox_deploy.datasets.sources import data_files
 
     return data_files(arguments.data, arguments.val, arguments.images, arguments.val_images)
 

@@ -12,7 +12,7 @@
 >>> history = Trainer(settings, Path("runs/mine")).fit()  # doctest: +SKIP
 """
 
-from yolox_deploy.training.data.pictures import CocoSource
+from yolox_deploy.datasets.sources import CocoSource
 from yolox_deploy.training.recipes import RECIPES, Recipe, recipe
 from yolox_deploy.training.report import EpochResult, Reporter, StepResult
 from yolox_deploy.training.settings import Settings

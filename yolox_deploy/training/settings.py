@@ -11,11 +11,12 @@ from typing import Any
 import torch
 
 from yolox_deploy.architectures import architecture
+from yolox_deploy.datasets.sources import CocoSource
 from yolox_deploy.errors import UsageError
 from yolox_deploy.models.checkpoint import Checkpoint, load_checkpoint
 from yolox_deploy.models.heads import DETECT
 from yolox_deploy.spec import check_size
-from yolox_deploy.training.data.pictures import CocoSource, Size
+from yolox_deploy.training.data.pictures import Size
 from yolox_deploy.training.recipes import Recipe, recipe
 
 # PyTorch's generators take 64 bits with a sign.

@@ -23,6 +23,7 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 from torch.utils.data import DataLoader
 
 from yolox_deploy.data.ap import AveragePrecision, require_pycocotools
+from yolox_deploy.datasets.sources import CocoSource
 from yolox_deploy.errors import UsageError, YoloxDeployError
 from yolox_deploy.models import YOLOX
 from yolox_deploy.models.saving import save_checkpoint
@@ -32,7 +33,7 @@ from yolox_deploy.training.choice import choose_recipe
 from yolox_deploy.training.clock import Clock
 from yolox_deploy.training.data.augment import Sample
 from yolox_deploy.training.data.batches import EpochRequests, batch_loader, batches
-from yolox_deploy.training.data.pictures import CocoPictures, CocoSource
+from yolox_deploy.training.data.pictures import CocoPictures, same_pictures
 from yolox_deploy.training.distributed import Processes
 from yolox_deploy.training.evaluation import evaluate_network
 from yolox_deploy.training.losses import Losses, yolox_losses
@@ -108,6 +109,11 @@ class Trainer:
         if settings.val:
             require_pycocotools()
             self.val = self._open_data("validation", settings.val, self.data.names)
+            if same := same_pictures(self.data, self.val):
+                self.reporter.message(
+                    f"validation: {len(same)} of its {len(self.val.pictures)} pictures are training"
+                    f" pictures, too, the first is {same[0]}: AP will look better than it is"
+                )
         self._build(run)
 
     @classmethod

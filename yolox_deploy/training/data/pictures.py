@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -12,21 +13,14 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from yolox_deploy.data.coco import CocoAnnotation, CocoDocument, CocoImage, Id, read_coco
+from yolox_deploy.data.coco import CocoAnnotation, CocoDocument, CocoImage, Id
+from yolox_deploy.datasets.sources import CocoSource
 from yolox_deploy.errors import ImageError, InputFileError
 from yolox_deploy.pictures.images import read_image
 
 Size = tuple[int, int]
 Boxes = NDArray[np.float32]
 Labels = NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class CocoSource:
-    """One annotation file, and the folder that the file names in it are relative to."""
-
-    annotations: Path
-    images: Path
 
 
 @dataclass(frozen=True)
@@ -76,7 +70,7 @@ class CocoPictures:
         ids).  Raises :class:`InputFileError` for a file that is not COCO format, that annotates a
         class which is not among them, or if no picture with a box is left.
         """
-        documents = [read_coco(source.annotations) for source in sources]
+        documents = [source.read() for source in sources]
         if names is None:
             names = [name for _, name in sorted(documents[0].categories.items())]
         result = cls(list(names))
@@ -142,6 +136,21 @@ class CocoPictures:
         self.problems["boxes outside their picture, left out"] += int(outside.sum())
         self.problems["boxes reaching over the edge, clipped"] += int(moved.sum())
         return clipped[keep], labels[keep]
+
+
+def same_pictures(training: CocoPictures, validation: CocoPictures) -> list[Path]:
+    """Return the validation pictures that are training pictures, too: the same file, or a copy."""
+    files: dict[int, list[Path]] = {}
+    for picture in training.pictures:
+        files.setdefault(picture.path.stat().st_size, []).append(picture.path)
+    return [
+        picture.path
+        for picture in validation.pictures
+        if any(
+            os.path.samefile(picture.path, other) or filecmp.cmp(picture.path, other, shallow=False)
+            for other in files.get(picture.path.stat().st_size, ())
+        )
+    ]
 
 
 def _size(document: CocoDocument, image: CocoImage) -> Size:

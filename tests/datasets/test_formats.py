@@ -1,0 +1,196 @@
+"""One data set, written in every format: the readers agree, and broken files are named."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+
+from yolox_deploy.cli.convert import main
+from yolox_deploy.datasets.sources import DataFiles, data_files
+from yolox_deploy.errors import InputFileError, ModelWarning
+
+NAMES = ["cat", "dog"]
+SIZE = (48, 64)
+# Picture, class, x, y, width, height: whole pixels, which every format can say.
+BOXES = [(0, 0, 3, 4, 20, 10), (0, 1, 30, 8, 34, 40), (2, 1, 0, 0, 8, 8)]
+Rows = list[tuple[str, str, list[float]]]
+
+
+def draw(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    for number in range(3):
+        cv2.imwrite(str(folder / f"{number}.png"), np.full((*SIZE, 3), 80, np.uint8))
+
+
+def coco() -> dict[str, Any]:
+    fields = ("id", "file_name", "height", "width")
+    rows = enumerate(BOXES, 1)
+    return {
+        "images": [dict(zip(fields, (i, f"{i}.png", *SIZE), strict=True)) for i in range(3)],
+        "categories": [{"id": i, "name": name} for i, name in enumerate(NAMES)],
+        "annotations": [
+            {"id": i, "image_id": b[0], "category_id": b[1], "bbox": b[2:]} for i, b in rows
+        ],
+    }
+
+
+def roboflow_coco(root: Path) -> Path:
+    for part in ("train", "valid"):
+        draw(root / part)
+        (root / part / "_annotations.coco.json").write_text(json.dumps(coco()))
+    return root
+
+
+def yolo(root: Path) -> Path:
+    for part in ("train", "valid"):
+        draw(root / part / "images")
+        (root / part / "labels").mkdir()
+        for i in (0, 2):
+            lines = []
+            for number, index, x, y, w, h in BOXES:
+                if number == i:
+                    shares = (x + w / 2) / 64, (y + h / 2) / 48, w / 64, h / 48
+                    lines.append(" ".join(map(str, (index, *shares))))
+            (root / part / "labels" / f"{i}.txt").write_text("\n".join(lines) + "\n")
+    # As Roboflow writes it: relative to a folder that is not there.
+    content = {"train": "../train/images", "val": "../valid/images", "nc": 2, "names": NAMES}
+    (root / "data.yaml").write_text(yaml.safe_dump(content))
+    return root
+
+
+def ultralytics(root: Path) -> Path:
+    """Folders by kind, class names by number, polygons, and a list of pictures."""
+    yolo(root / "flat")
+    for part, name in (("train", "train"), ("valid", "val")):
+        for kind in ("images", "labels"):
+            (root / "data" / kind).mkdir(parents=True, exist_ok=True)
+            shutil.move(root / "flat" / part / kind, root / "data" / kind / name)
+    shares = 3 / 64, 4 / 48, 23 / 64, 4 / 48, 23 / 64, 14 / 48, 3 / 64, 14 / 48
+    labels = root / "data" / "labels" / "train" / "0.txt"
+    polygon = " ".join(map(str, (0, *shares)))
+    labels.write_text(polygon + "\n" + labels.read_text().splitlines()[1])
+    listed = "".join(f"./images/val/{i}.png\n" for i in range(3))
+    (root / "data" / "val.txt").write_text(listed)
+    parts = {"path": "data", "train": "images/train", "val": "val.txt"}
+    content = parts | {"names": dict(enumerate(NAMES))}
+    (root / "mine.yaml").write_text(yaml.safe_dump(content))
+    return root / "mine.yaml"
+
+
+def voc(root: Path) -> Path:
+    for part in ("train", "valid"):
+        draw(root / part)
+        for number in range(3):
+            objects = "".join(
+                f"<object><name>{NAMES[i]}</name><difficult>0</difficult><bndbox><xmin>{x + 1}"
+                f"</xmin><ymin>{y + 1}</ymin><xmax>{x + w}</xmax><ymax>{y + h}</ymax></bndbox>"
+                "</object>"
+                for image, i, x, y, w, h in BOXES
+                if image == number
+            )
+            (root / part / f"{number}.xml").write_text(
+                f"<annotation><filename>elsewhere\\{number}.jpg</filename><size><width>64</width>"
+                f"<height>48</height></size>{objects}</annotation>"
+            )
+    return root
+
+
+def rows(files: DataFiles) -> list[Rows]:
+    """What was read of each part: file name, class name and box."""
+    found = []
+    for source in (*files.train, *files.val):
+        document = source.read()
+        names = {image.id: Path(document.file_name(image)).name for image in document.images}
+        assert all(image.size == SIZE for image in document.images)
+        assert sorted(names.values()) == ["0.png", "1.png", "2.png"]
+        found.append(
+            sorted(
+                (names[row.image_id], document.categories[row.category_id], list(row.bbox))
+                for row in document.annotations
+            )
+        )
+    return found
+
+
+WRITERS = [roboflow_coco, yolo, ultralytics, voc]
+
+
+@pytest.mark.filterwarnings("ignore:.*have no label file")
+@pytest.mark.parametrize("write", WRITERS, ids=lambda write: write.__name__)
+def test_every_format_reads_the_same(tmp_path: Path, write: Callable[[Path], Path]) -> None:
+    expected = [(f"{image}.png", NAMES[i], [*map(float, box)]) for image, i, *box in BOXES]
+    data = write(tmp_path / "set")
+    for found in rows(data_files([data])):
+        assert [row[:2] for row in found] == [row[:2] for row in expected]
+        np.testing.assert_allclose([r[2] for r in found], [r[2] for r in expected], atol=1e-4)
+
+    assert main([str(data), "--to", str(tmp_path / "all.json")]) == 0
+    converted = [tmp_path / "all_train.json", tmp_path / "all_val.json"]
+    again = rows(data_files(converted[:1], converted[1:]))
+    for found in again:
+        np.testing.assert_allclose([r[2] for r in found], [r[2] for r in expected], atol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore:.*have no label file")
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (("train/labels/0.txt", "5 0.5 0.5 0.1 0.1"), "0.txt, line 1: class 5, but there are 2"),
+        (("train/labels/0.txt", "0 320 240 10 10"), "must be shares of the picture"),
+        (("train/labels/0.txt", "cat 0.5 0.5 1 1"), "expected a class index and four numbers"),
+        (("train/labels/0.txt", "0 nan 0.5 1 1"), "must be shares of the picture"),
+        (("data.yaml", "names: [a]\nnc: 3\ntrain: train"), "nc is 3, but there are 1 names"),
+        (("data.yaml", "names: [cat, dog]\ntrain: gone"), "train: gone is not there"),
+        (("data.yaml", "names: {1: cat}\ntrain: train"), "names must be numbered 0, 1, 2"),
+        (("data.yaml", "- 1"), "expected names: and train:"),
+        (("train/images/0.png", "no picture"), "0.png: not a picture"),
+    ],
+)
+def test_what_is_broken_is_named(tmp_path: Path, change: tuple[str, str], words: str) -> None:
+    yolo(tmp_path / "set")
+    (tmp_path / "set" / change[0]).write_text(change[1])
+    with pytest.raises(InputFileError) as caught:
+        data_files([tmp_path / "set"]).train[0].read()
+    assert words in str(caught.value)
+
+
+def test_pictures_without_labels_are_counted_and_a_set_of_them_refused(tmp_path: Path) -> None:
+    source = data_files([yolo(tmp_path / "set")]).train[0]
+    with pytest.warns(ModelWarning, match="1 of 3 pictures have no label file"):
+        source.read()
+    shutil.rmtree(tmp_path / "set" / "train" / "labels")
+    with pytest.raises(InputFileError, match=r"none of its 3 pictures has labels: .*labels.0\.txt"):
+        source.read()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            "<annotation><object><name>cat</name></object></annotation>",
+            "without a name or a bndbox",
+        ),
+        ("<note/>", "its root is 'note', expected 'annotation'"),
+        ("none", "no XML"),
+    ],
+)
+def test_a_broken_voc_file_is_named(tmp_path: Path, text: str, words: str) -> None:
+    voc(tmp_path / "set")
+    (tmp_path / "set" / "train" / "1.xml").write_text(text)
+    with pytest.raises(InputFileError) as caught:
+        data_files([tmp_path / "set"]).train[0].read()
+    assert "1.xml" in str(caught.value)
+    assert words in str(caught.value)
+
+
+def test_a_folder_without_a_data_set_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputFileError, match="no data set in it; expected"):
+        data_files([tmp_path])

@@ -1,0 +1,96 @@
+"""``yolox-data``: read a data set in any of the formats, say what is in it, write it as COCO."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import Counter
+from functools import partial
+from pathlib import Path
+
+from yolox_deploy.cli.common import make_parser, run_command
+from yolox_deploy.cli.parser import add_options
+from yolox_deploy.datasets.convert import Read, class_list, coco_content
+from yolox_deploy.datasets.sources import data_files
+from yolox_deploy.errors import UsageError
+from yolox_deploy.files import is_stdout, write_atomically
+from yolox_deploy.sinks.outputs import check_apart, check_file, check_new
+from yolox_deploy.terminal import note, print_table
+
+COMMAND = "yolox-data"
+EXAMPLES = """\
+  yolox-data data.yaml
+  yolox-data roboflow_export/ --to data.json
+  yolox-data VOC2012/Annotations/ --to voc.json
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command's parser."""
+    result = make_parser(
+        COMMAND,
+        "Read annotated pictures, print what is in them, and convert them to COCO's format.",
+        EXAMPLES,
+    )
+    result.add_argument(
+        "data",
+        type=Path,
+        metavar="DATA",
+        help="a data.yaml of YOLO's text labels; a folder with one, or with train/ and valid/, as"
+        " Roboflow exports it; a folder with XML files of Pascal VOC; or a COCO JSON file",
+    )
+    add_options(
+        result,
+        """
+        --to FILE: COCO JSON file to write; with validation data two files: FILE_train.json and
+            FILE_val.json (default: only print)
+        """,
+    )
+    return result
+
+
+def convert(arguments: argparse.Namespace) -> int:
+    """Read, print, and write what was asked for."""
+    files = data_files([arguments.data])
+    sources = {"train": files.train, "val": files.val} if files.val else {"": files.train}
+    targets = _targets(arguments, list(sources))
+    parts: dict[str, list[Read]] = {
+        part: [(source.read(), source.images) for source in rows] for part, rows in sources.items()
+    }
+    names = class_list([read for rows in parts.values() for read in rows], files.names)
+    counts = {part: _boxes(rows) for part, rows in parts.items()}
+    pictures = [str(sum(len(d.images) for d, _ in rows)) for rows in parts.values()]
+    table = [[name, *(str(found[name]) for found in counts.values())] for name in names]
+    headers = ("class", *(f"boxes, {part}" if part else "boxes" for part in parts))
+    print_table(headers, [*table, ["pictures", *pictures]])
+    for part, target in targets.items():
+        content = coco_content(parts[part], names, target.absolute().parent)
+        write_atomically(target, json.dumps(content))
+        note(f"wrote {target}")
+    return 0
+
+
+def _targets(arguments: argparse.Namespace, parts: list[str]) -> dict[str, Path]:
+    """Return the file of each part, checked."""
+    target: Path | None = arguments.to
+    if target is None:
+        return {}
+    if is_stdout(target):
+        raise UsageError("--to: the file names of pictures are relative to the file: name one")
+    if len(parts) == 1:
+        check_apart({"--to": [target]}, [arguments.data])
+        check_file(target)
+        return {parts[0]: target}
+    found = {part: target.with_name(f"{target.stem}_{part}.json") for part in parts}
+    check_new(list(found.values()), "choose another --to")
+    return found
+
+
+def _boxes(rows: list[Read]) -> Counter[str]:
+    return Counter(d.categories[row.category_id] for d, _ in rows for row in d.annotations)
+
+
+main = partial(run_command, COMMAND, parser, convert)
+
+if __name__ == "__main__":
+    raise SystemExit(main())
