@@ -93,8 +93,10 @@ def test_the_recipe_fits_the_data_and_the_start() -> None:
     assert scratch == Recipe(mosaic_prob=0.5, mixup_prob=0.0, scale=(0.5, 1.5))
     few, more = (choose_recipe("nano", n, 16, known)[0] for n in (80, 5000))
     assert few.epochs > more.epochs
-    assert few.lr < choose_recipe("nano", 80, 16, fresh)[0].lr < scratch.lr
+    assert few.lr < scratch.lr < choose_recipe("nano", 80, 16, fresh)[0].lr
     assert few.freeze > 0
+    for epochs in (1, 2, 500):
+        assert choose_recipe("nano", 3, 16, known, epochs)[0].epochs == epochs
 
 
 def test_what_was_not_better_than_the_start_is_not_kept(
