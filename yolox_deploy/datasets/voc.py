@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 
 from yolox_deploy.data.coco import CocoAnnotation, CocoDocument, CocoImage
 from yolox_deploy.errors import InputFileError
-from yolox_deploy.pictures.images import is_image_name, read_image
+from yolox_deploy.pictures.images import IMAGE_SUFFIXES, read_image
 
 LARGEST_FILE = 16 << 20
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
@@ -27,7 +27,9 @@ def read_voc(folder: Path, pictures: Path) -> CocoDocument:
     """
     images, found = [], []
     # The names in the files are often those of another machine.
-    there = {path.stem: path.name for path in pictures.iterdir() if is_image_name(path)}
+    there = {
+        path.stem: path.name for path in pictures.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES
+    }
     for number, path in enumerate(sorted(folder.glob("*.xml")), 1):
         root = _parsed(path)
         name = Path((root.findtext("filename") or "").strip()).name
