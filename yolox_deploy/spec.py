@@ -46,7 +46,8 @@ class ModelSpec:
     index, x1, y1, x2, y2, score, class; only then are the two thresholds set).  ``assumed`` names
     the fields that no file stated and that are documented defaults.  ``task`` names what the rows
     of the output mean, see :mod:`yolox_deploy.tasks`; ``task_settings`` holds what that task needs
-    to know beside the classes.
+    to know beside the classes.  With ``pixels`` the artifact takes the bytes of a picture,
+    (N, H, W, 3) uint8, blue, green and red, and does itself what ``input`` says of them.
 
     Raises :class:`UsageError` where a value makes no sense.
     """
@@ -69,6 +70,7 @@ class ModelSpec:
     assumed: tuple[str, ...] = ()
     task: str = "detect"
     task_settings: Mapping[str, Any] = field(default_factory=dict)
+    pixels: bool = False
 
     def __post_init__(self) -> None:
         if not self.class_names or len(self.class_names) > LARGEST_CLASS_COUNT:
@@ -112,6 +114,18 @@ class ModelSpec:
         return sum((self.height // s) * (self.width // s) for s in self.strides)
 
     @property
+    def input_shape(self) -> tuple[int | None, int, int, int]:
+        """The shape of the artifact's input; ``None`` for any number of pictures."""
+        if self.pixels:
+            return self.batch, self.height, self.width, 3
+        return self.batch, 3, self.height, self.width
+
+    @property
+    def input_type(self) -> Literal["float32", "uint8"]:
+        """The type of the numbers that the artifact takes."""
+        return "uint8" if self.pixels else "float32"
+
+    @property
     def legacy(self) -> bool:
         """Whether the input is that of the original's 0.1.0 release."""
         return self.input == LEGACY_INPUT
@@ -122,8 +136,9 @@ class ModelSpec:
         ``hashes`` are the SHA-256 of the artifact's parts by their suffix, ``{"bin": "..."}``.
         """
         content = {"version": SPEC_VERSION, **asdict(self)}
-        if not self.task_settings:
-            del content["task_settings"]
+        for key in ("task_settings", "pixels"):
+            if not content[key]:
+                del content[key]
         if hashes:
             content["files"] = dict(hashes)
         # As it will be read again: with texts as keys, and lists.
@@ -292,6 +307,7 @@ def _optional_kinds(values: dict[str, Any]) -> None:
         dict: ("tools", "task_settings"),
         dict | None: ("verification",),
         float | int | None: ("score_threshold", "iou_threshold"),
+        bool: ("pixels",),
     }
     for kind, keys in kinds.items():
         for key in keys:

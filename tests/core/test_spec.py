@@ -55,7 +55,7 @@ def test_an_input_that_fills_the_memory_is_refused() -> None:
         replace(PLAIN, batch=4096)
 
 
-@pytest.mark.parametrize("spec", [FULL, PLAIN, replace(PLAIN, batch=None)])
+@pytest.mark.parametrize("spec", [FULL, PLAIN, replace(PLAIN, batch=None, pixels=True)])
 def test_json_gives_the_same_spec_back(spec: ModelSpec) -> None:
     text = spec.to_json()
     assert json.loads(text)["version"] == SPEC_VERSION

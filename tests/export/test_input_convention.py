@@ -6,10 +6,13 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnx
 import pytest
 import torch
 
 from yolox_deploy import Detector
+from yolox_deploy.errors import ArtifactError, UsageError
 from yolox_deploy.export import ExportOptions, UnverifiedError, export_model
 from yolox_deploy.export.reference import Reference
 from yolox_deploy.models.checkpoint import load_checkpoint
@@ -53,6 +56,36 @@ def test_legacy_weights_pass(
     assert set(said) <= set(result.spec.verification["notes"])
     with Detector(result.path) as detector:
         assert "dog" in {d.name for d in detector(dog_path)}
+
+
+@pytest.mark.parametrize("to", ["onnx", "openvino"])
+def test_legacy_pixels_are_prepared_in_the_graph_as_well(
+    to: str, legacy_pth: Path, made_once: Any, dog_path: Path
+) -> None:
+    planes = made_once(legacy_pth, ["onnx"], ExportOptions(hints=SpecHints(legacy=True)))["onnx"]
+    options = ExportOptions(hints=SpecHints(legacy=True), pixels=True)
+    result = made_once(legacy_pth, ["onnx", "openvino"], options)[to]
+    assert result.verification.status == "passed"
+    with Detector(result.path) as detector, Detector(planes.path) as expected:
+        assert detector.spec.legacy
+        found, wanted = detector(dog_path), expected(dog_path)
+        with pytest.raises(UsageError, match=r"takes uint8 \(N, 416, 416, 3\)"):
+            detector.runtime.infer(np.zeros((1, 3, 416, 416), np.float32))
+    np.testing.assert_array_equal(found.class_ids, wanted.class_ids)
+    np.testing.assert_allclose(found.xyxy, wanted.xyxy, rtol=0, atol=0.01)
+    np.testing.assert_allclose(found.scores, wanted.scores, rtol=0, atol=1e-4)
+
+
+def test_pixels_without_a_word_on_what_they_mean_are_refused(
+    nano_pth: Path, made_once: Any, tmp_path: Path
+) -> None:
+    result = made_once(nano_pth, ["onnx"], ExportOptions(pixels=True))["onnx"]
+    model = onnx.load(result.path)
+    del model.metadata_props[:]
+    onnx.save(model, tmp_path / "plain.onnx")
+    for backend in ("onnxruntime", "openvino"):
+        with pytest.raises(ArtifactError, match=r"plain\.onnx takes uint8, expected float32"):
+            Detector(tmp_path / "plain.onnx", backend)
 
 
 @pytest.fixture

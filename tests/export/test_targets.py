@@ -38,6 +38,7 @@ FILES = {
     "trt-rtx": {"yolox_nano.rtx.engine", "yolox_nano.rtx.engine.json"},
 }
 NO_NMS = {"ncnn", "trt", "trt-rtx"}
+NO_PIXELS = {"ncnn", "trt", "trt-rtx"}
 NO_BATCHES = {"ncnn"}
 # Built on a machine with TensorRT and a GPU only: without, test_tensorrt_versions.py is what there
 # is.  Every other target must be built wherever the tests run.
@@ -64,6 +65,10 @@ VARIANTS = {
     "decode": Variant(ExportOptions(decode=True)),
     "nms": Variant(ExportOptions(nms=True)),
     "fp16": Variant(ExportOptions(fp16=True), shown={}),
+    "pixels": Variant(ExportOptions(pixels=True)),
+    "pixels fp16 nms": Variant(
+        ExportOptions(pixels=True, fp16=True, nms=True, dynamic=True), shown={}
+    ),
     "batch 3": Variant(ExportOptions(batch=3)),
     "dynamic": Variant(ExportOptions(dynamic=True)),
     "dynamic nms": Variant(ExportOptions(dynamic=True, nms=True)),
@@ -78,7 +83,9 @@ Export = Callable[[str, str], ExportResult]
 
 def able(name: str) -> list[str]:
     """The targets that can carry a variant, of those that are built here."""
-    return [t for t in BUILT if not (VARIANTS[name].options.nms and t in NO_NMS)]
+    options = VARIANTS[name].options
+    unable = (NO_NMS if options.nms else set()) | (NO_PIXELS if options.pixels else set())
+    return [t for t in BUILT if t not in unable]
 
 
 EVERY = [(t, v) for v in VARIANTS for t in able(v)]
@@ -117,6 +124,7 @@ def test_every_target_has_its_test_material() -> None:
         assert row.backend in BACKENDS
         assert row.suffix.endswith(BACKENDS[row.backend].suffixes)
         assert ("detections" in row.outputs) == (name not in NO_NMS)
+        assert row.pixels == (name not in NO_PIXELS)
         assert row.batches == (name not in NO_BATCHES)
         assert name not in RUN or not row.why_not_executed()
 
@@ -146,6 +154,7 @@ def test_its_spec_comes_back_from_the_artifact(to: str, variant: str, export: Ex
     assert spec.batch == (1 if to in NO_BATCHES else batch)
     assert spec.output == ("detections" if options.nms else "decoded" if options.decode else "raw")
     assert spec.precision == ("fp16" if options.fp16 else "fp32")
+    assert spec.pixels == options.pixels
     assert spec.num_classes == (row.classes or 80)
     assert spec.architecture == "nano"
     assert spec.checkpoint_sha256
@@ -240,16 +249,19 @@ def test_a_target_without_batches_says_so(to: str, export: Export) -> None:
     assert not any("no batches" in note for note in export(to, "raw").notes)
 
 
-@pytest.mark.parametrize("to", [to for to in BUILT if to in NO_NMS])
-def test_nms_is_refused_in_one_sentence_before_any_work(
-    to: str, nano_pth: Path, tmp_path: Path
+@pytest.mark.parametrize(
+    ("to", "option", "problem"),
+    [(to, "nms", "cannot carry NMS") for to in BUILT if to in NO_NMS]
+    + [(to, "pixels", "takes no pixels") for to in BUILT if to in NO_PIXELS],
+)
+def test_what_a_target_cannot_carry_is_refused_in_one_sentence_before_any_work(
+    to: str, option: str, problem: str, nano_pth: Path, tmp_path: Path
 ) -> None:
     stages: list[str] = []
-    with pytest.raises(UsageError, match=f"target {to} cannot carry NMS") as caught:
-        export_model(
-            nano_pth, ["onnx", to], ExportOptions(nms=True), tmp_path / "out", stages.append
-        )
-    assert "--nms" in str(caught.value)
+    options = ExportOptions(**{option: True})
+    with pytest.raises(UsageError, match=f"target {to} {problem}") as caught:
+        export_model(nano_pth, ["onnx", to], options, tmp_path / "out", stages.append)
+    assert f"--{option}" in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "out").exists()
     assert stages == ["reading the checkpoint"]

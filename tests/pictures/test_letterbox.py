@@ -96,6 +96,16 @@ def test_writes_into_a_view_of_a_batch_and_nowhere_else() -> None:
     np.testing.assert_array_equal(batch[1], stated(picture(50, 40), (64, 64), legacy=False))
 
 
+@pytest.mark.parametrize("size", INPUTS)
+def test_as_pixels_it_equals_the_originals_canvas(size: tuple[int, int]) -> None:
+    canvas = Canvas(Letterbox(*size, LEGACY_INPUT), np.full((1, *size, 3), 7, np.uint8))
+    for shape in PICTURES:
+        (ratio,) = canvas.write([picture(*shape)])
+        assert ratio == min(size[0] / shape[0], size[1] / shape[1])
+        planes = stated(picture(*shape), size, legacy=False)
+        np.testing.assert_array_equal(canvas.tensor[0].transpose(2, 0, 1), planes, str(shape))
+
+
 @pytest.mark.parametrize("convention", CONVENTIONS)
 def test_a_kept_canvas_equals_a_new_one_for_every_picture(convention: str) -> None:
     letterbox = Letterbox(96, 128, CONVENTIONS[convention])

@@ -46,7 +46,7 @@ COMMAND = "yolox-export"
 # The fields of ExportOptions that are options of the same name.
 SAME_NAME = (
     *("dynamic", "opset", "fp16", "decode", "nms", "score_threshold", "iou_threshold"),
-    *("simplify", "scale_stem", "allow_unverified", "overwrite"),
+    *("pixels", "simplify", "scale_stem", "allow_unverified", "overwrite"),
 )
 # What verifying an artifact takes of ``verify_artifact``.
 ENGINE = ("backend", "device", "precision")
@@ -101,6 +101,8 @@ def parser() -> argparse.ArgumentParser:
         --fp16: compute in half precision
         --decode: decode the boxes inside the graph
         --nms: decode and suppress the boxes inside the graph
+        --pixels: prepare the pixels inside the graph: it takes uint8 (N, H, W, 3) in the order
+            blue, green, red, and only the resize is left to do (ONNX and OpenVINO)
         """,
         opset=DEFAULT_OPSET,
     )

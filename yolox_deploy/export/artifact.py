@@ -75,7 +75,7 @@ def verify_artifact(
         report("running the checkpoint on the verification pictures")
         reference = Reference(loaded.network, spec, load_pictures(pictures, max_pixels))
         report(f"verifying {artifact.name}")
-        found = verify(runtime, reference.inputs, reference.outputs, pictures)
+        found = verify(runtime, reference.inputs_of(spec), reference.outputs, pictures)
         problem = reference.input_problem()
     if problem:
         found = replace(found, status="failed", problems=(problem, *found.problems))

@@ -74,7 +74,7 @@ def _onnx_layers(path: Path, spec: ModelSpec, batch: int) -> Iterator[Layer]:
     import onnx
 
     model = onnx.load(str(path))
-    fixed = (batch, 3, spec.height, spec.width)
+    fixed = (batch, *spec.input_shape[1:])
     dims = model.graph.input[0].type.tensor_type.shape.dim
     for dim, value in zip(dims, fixed, strict=True):
         dim.dim_value = value
@@ -96,7 +96,7 @@ def _openvino_layers(path: Path, spec: ModelSpec, batch: int) -> Iterator[Layer]
     from yolox_deploy.runtimes.openvino import core
 
     model = core().read_model(path)
-    model.reshape([batch, 3, spec.height, spec.width])
+    model.reshape([batch, *spec.input_shape[1:]])
     for node in model.get_ops():
         if node.get_type_name() in ("Convolution", "GroupConvolution"):
             weight = tuple(node.input(1).get_shape())

@@ -12,6 +12,7 @@ from time import perf_counter
 
 import onnx
 
+from yolox_deploy.export.front import with_front
 from yolox_deploy.export.onnx import Hub, make_hub
 from yolox_deploy.export.options import ExportOptions, artifact_name
 from yolox_deploy.export.precision import flushed, to_fp16, underflow
@@ -62,7 +63,10 @@ class Exporter:
         """Return the ONNX graph with raw output for ``batch`` pictures, traced the first time."""
         if batch not in self.hubs:
             self.report("tracing the network to ONNX")
-            options, spec = self.options, replace(self.spec, batch=batch, output="raw")
+            options, spec = (
+                self.options,
+                replace(self.spec, batch=batch, output="raw", pixels=False),
+            )
             network = prepare(self.checkpoint.network, spec.input, scale_stem=options.scale_stem)
             self.hubs[batch] = make_hub(
                 network, spec, opset=options.opset, simplify=options.simplify
@@ -87,7 +91,7 @@ class Exporter:
         if spec.precision == "fp16" and row.fp16_in_graph:
             graph, note = self.half(graph, spec)
             notes += [note] if note else []
-        graph = with_tail(graph, spec)
+        graph = with_front(with_tail(graph, spec), spec)
         main = self.place / f"{artifact_name(spec.name, spec.precision)}{row.suffix}"
         size = graph.ByteSize()
         with full_disk_reported(output, size), reported_as_output_error(output):
@@ -118,7 +122,7 @@ class Exporter:
         assert self.reference is not None
         inputs = self.reference.inputs[:FLUSHED_PICTURES]
         expected = self.reference.outputs[:FLUSHED_PICTURES]
-        spec = replace(spec, output="raw", score_threshold=None, iou_threshold=None)
+        spec = replace(spec, output="raw", score_threshold=None, iou_threshold=None, pixels=False)
         with self.on_onnxruntime(half, spec) as opened:
             honest = opened.infer(inputs)
         with self.on_onnxruntime(flushed(half), spec) as opened:
@@ -154,7 +158,8 @@ class Exporter:
         """Compare an opened artifact with the checkpoint."""
         assert self.reference is not None
         reference = self.reference
-        return verify(opened, reference.inputs, reference.outputs, self.options.pictures)
+        inputs = reference.inputs_of(opened.spec)
+        return verify(opened, inputs, reference.outputs, self.options.pictures)
 
     def verify(self, row: Target, main: Path, graph: onnx.ModelProto, final: Path) -> Verification:
         """Verify an artifact, or if it cannot run here the ``graph`` that it is made from."""

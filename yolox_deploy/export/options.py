@@ -24,7 +24,8 @@ class ExportOptions:
 
     ``batch`` is the number of pictures that an artifact takes per call; with ``dynamic`` it takes
     any number.  ``decode`` puts the decoding of boxes into the graph, ``nms`` also the suppression,
-    at the two thresholds.  ``pictures`` is a folder for the verification (``None``: the drawn
+    at the two thresholds.  With ``pixels`` the graph takes the bytes of a picture and prepares them
+    itself, all but the resize.  ``pictures`` is a folder for the verification (``None``: the drawn
     pictures that ship with the package), of pictures of at most ``max_pixels``.  ``scale_stem`` and
     ``simplify`` can be turned off to study their effect.  ``overwrite`` lets artifacts replace
     files.  ``settings`` are the values of settings that only some targets take, such as
@@ -38,6 +39,7 @@ class ExportOptions:
     fp16: bool = False
     decode: bool = False
     nms: bool = False
+    pixels: bool = False
     score_threshold: float = SCORE_THRESHOLD
     iou_threshold: float = IOU_THRESHOLD
     simplify: bool = True
@@ -65,6 +67,7 @@ def requested_spec(checkpoint: Checkpoint, options: ExportOptions) -> ModelSpec:
         batch=None if options.dynamic else options.batch,
         output="detections" if options.nms else "decoded" if options.decode else "raw",
         precision="fp16" if options.fp16 else "fp32",
+        pixels=options.pixels,
         score_threshold=options.score_threshold if options.nms else None,
         iou_threshold=options.iou_threshold if options.nms else None,
     )

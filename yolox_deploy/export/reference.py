@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,12 +31,17 @@ class Reference:
         self.network = network
         self.spec = spec
         self.pictures = pictures
-        shape = (len(pictures), 3, spec.height, spec.width)
-        self.inputs: Array = np.empty(shape, np.float32)
-        letterbox = Letterbox(spec.height, spec.width, spec.input)
-        for image, out in zip(pictures, self.inputs, strict=True):
-            letterbox(image, out)
+        self.inputs: Array = self.inputs_of(replace(spec, pixels=False))
         self.outputs = self._run(self.inputs)
+
+    def inputs_of(self, spec: ModelSpec) -> NDArray[Any]:
+        """Return the pictures as an artifact with that spec takes them."""
+        shape = (len(self.pictures), *spec.input_shape[1:])
+        inputs: NDArray[Any] = np.empty(shape, spec.input_type)
+        letterbox = Letterbox(spec.height, spec.width, spec.input)
+        for image, out in zip(self.pictures, inputs, strict=True):
+            letterbox(image, out)
+        return inputs
 
     def _run(self, inputs: Array) -> Array:
         with torch.inference_mode():

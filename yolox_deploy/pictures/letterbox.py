@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -47,6 +47,7 @@ class Letterbox:
         values /= np.asarray(convention.std)[:, None]
         self.table: NDArray[np.float32] = values
         self.plain = bool((values == np.arange(256)).all())
+        self.grey = convention.pad_value
         self.pad: NDArray[np.float32] = values[:, convention.pad_value].copy()
         self._kept = threading.local()
 
@@ -54,9 +55,10 @@ class Letterbox:
         """Return the factor from pixels of a (height, width) picture to pixels of the input."""
         return min(self.height / height, self.width / width)
 
-    def __call__(self, image: NDArray[np.uint8], out: NDArray[np.float32]) -> float:
-        """Write ``image`` (h, w, 3) uint8 BGR into ``out`` (3, H, W) float32; return the ratio.
+    def __call__(self, image: NDArray[np.uint8], out: NDArray[Any]) -> float:
+        """Write ``image`` (h, w, 3) uint8 BGR into ``out``; return the ratio.
 
+        ``out`` is (3, H, W) float32, or (H, W, 3) uint8 for graphs that prepare the pixels.
         Sizes are truncated like the original's, but never below one pixel.
         """
         return self.place(image, out).ratio
@@ -64,7 +66,7 @@ class Letterbox:
     def place(
         self,
         image: NDArray[np.uint8],
-        out: NDArray[np.float32],
+        out: NDArray[Any],
         padded: tuple[int, int] | None = None,
     ) -> Placed:
         """Write ``image`` into ``out`` as a call does; return its ratio and its size in there.
@@ -74,6 +76,13 @@ class Letterbox:
         ratio = self.ratio(*image.shape[:2])
         height = max(1, int(image.shape[0] * ratio))
         width = max(1, int(image.shape[1] * ratio))
+        if out.dtype == np.uint8:
+            part = out[:height, :width]
+            cv2.resize(image, (width, height), part, interpolation=cv2.INTER_LINEAR)
+            if padded != (height, width):
+                out[height:] = self.grey
+                out[:height, width:] = self.grey
+            return Placed(ratio, (height, width))
         pixels, planes = self._memory(height, width)
         cv2.resize(image, (width, height), pixels, interpolation=cv2.INTER_LINEAR)
         # OpenCV takes the planes apart, NumPy makes floats of them: faster than either does both.
@@ -105,7 +114,7 @@ class Canvas:
     The grey around a picture is written again only where a picture of another size was.
     """
 
-    def __init__(self, letterbox: Letterbox, tensor: NDArray[np.float32]) -> None:
+    def __init__(self, letterbox: Letterbox, tensor: NDArray[Any]) -> None:
         self.letterbox = letterbox
         self.tensor = tensor
         self._padded: list[tuple[int, int] | None] = [None] * len(tensor)

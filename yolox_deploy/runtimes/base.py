@@ -39,6 +39,7 @@ class Opened(NamedTuple):
     spec_json: str | None
     input_shape: Shape
     output_shape: Shape
+    input_type: str = "float32"
 
 
 class EngineFacts(NamedTuple):
@@ -205,12 +206,18 @@ class Runtime(ABC):
     def _settle_spec(self, opened: Opened) -> ModelSpec:
         """Return the embedded spec, checked against the shapes, or one inferred from them."""
         if opened.spec_json is None:
+            if opened.input_type != "float32":
+                raise ArtifactError(f"{self.path} takes {opened.input_type}, expected float32")
             return self._probed_spec(opened)
         spec = ModelSpec.from_json(opened.spec_json, str(self.path))
         found = (opened.input_shape, opened.output_shape)
-        stated = ((spec.batch, 3, spec.height, spec.width), task_of(spec).output_shape(spec))
-        if not all(map(shapes_agree, found, stated)):
-            sides = [" and returns ".join(map(shape_text, pair)) for pair in (stated, found)]
+        stated = (spec.input_shape, task_of(spec).output_shape(spec))
+        types = (spec.input_type, opened.input_type)
+        if not all(map(shapes_agree, found, stated)) or types[0] != types[1]:
+            sides = [
+                f"{kind} {' and returns '.join(map(shape_text, pair))}"
+                for kind, pair in zip(types, (stated, found), strict=True)
+            ]
             raise ArtifactError(
                 f"{self.path}: by its spec it takes {sides[0]}, but the model takes "
                 f"{sides[1]}; the two do not belong together: export the checkpoint again"
@@ -233,9 +240,10 @@ class Runtime(ABC):
         return spec
 
     @final
-    def infer(self, images: Array) -> Array:
+    def infer(self, images: NDArray[Any]) -> Array:
         """Return the output for ``images`` (N, 3, H, W), float32, scaled as the spec demands.
 
+        An artifact of pixels takes (N, H, W, 3), uint8, blue, green and red.
         The output is (N, A, width of a row), or (K, width of a row) if the artifact does its own
         NMS; the task says what the columns of a row mean.  N may be any number: the pictures are
         cut into batches of the artifact's size, and the last batch is filled up with zeros.  The
@@ -245,10 +253,10 @@ class Runtime(ABC):
         """
         if self.closed:
             raise UsageError(f"{self.path} was closed: open it again")
-        expected = (3, self.spec.height, self.spec.width)
-        if images.dtype != np.float32 or images.ndim != 4 or images.shape[1:] != expected:
+        expected, kind = self.spec.input_shape[1:], self.spec.input_type
+        if images.dtype != kind or images.ndim != 4 or images.shape[1:] != expected:
             raise UsageError(
-                f"{self.path} takes float32 (N, {', '.join(map(str, expected))}), got "
+                f"{self.path} takes {kind} (N, {', '.join(map(str, expected))}), got "
                 f"{images.dtype} {images.shape}"
             )
         if not len(images):
@@ -262,18 +270,18 @@ class Runtime(ABC):
             chunk = images[start : start + batch]
             count = len(chunk)
             if count < batch:
-                filler = np.zeros((batch - count, *expected), np.float32)
+                filler = np.zeros((batch - count, *expected), kind)
                 chunk = np.concatenate((chunk, filler))
             result = self._run(chunk)
             parts.append(self._part(result, start, count))
         return np.concatenate(parts)
 
-    def new_input(self, count: int) -> Array:
-        """Return memory (N, 3, H, W) for the input of ``count`` pictures.
+    def new_input(self, count: int) -> NDArray[Any]:
+        """Return memory for the input of ``count`` pictures, in the shape that the spec states.
 
         A subclass whose engine would copy the input returns memory that the engine reads in place.
         """
-        return np.empty((count, 3, self.spec.height, self.spec.width), np.float32)
+        return np.empty((count, *self.spec.input_shape[1:]), self.spec.input_type)
 
     def add_engine_seconds(self, copy_in: float, compute: float, copy_out: float) -> None:
         """Add the seconds that one batch took on the device; for subclasses."""

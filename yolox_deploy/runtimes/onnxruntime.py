@@ -21,6 +21,8 @@ PROVIDER_OPTIONS: dict[str, Callable[[int], dict[str, str]]] = {
     "cpu": lambda index: {},
     "cuda": lambda index: {"device_id": str(index), "use_tf32": "0"},
 }
+# ONNX Runtime's names of types, and NumPy's.
+INPUT_TYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8"}
 ERRORS_ONLY = 3
 
 
@@ -72,13 +74,14 @@ class OnnxRuntime(Runtime):
             )
         inputs, outputs = self.session.get_inputs(), self.session.get_outputs()
         self.demand_one_of_each(inputs, outputs)
-        if inputs[0].type != "tensor(float)":
+        if inputs[0].type not in INPUT_TYPES:
             raise ArtifactError(f"{self.path} takes {inputs[0].type}, expected float32")
         self.input_name = inputs[0].name
         return Opened(
             spec_json,
             tuple(d if isinstance(d, int) else None for d in inputs[0].shape),
             tuple(d if isinstance(d, int) else None for d in outputs[0].shape),
+            INPUT_TYPES[inputs[0].type],
         )
 
     def _infer(self, images: Array) -> Array:

@@ -74,7 +74,8 @@ class OpenVINORuntime(Runtime):
         }
         if threads := self.threads_within():
             config["INFERENCE_NUM_THREADS"] = threads
-        opened = Opened(spec_json, _shape(model.input(0)), _shape(model.output(0)))
+        kind = "uint8" if model.input(0).element_type == openvino.Type.u8 else "float32"
+        opened = Opened(spec_json, _shape(model.input(0)), _shape(model.output(0)), kind)
         # OpenVINO allocates the activations when it compiles.
         if math.prod(side or 1 for side in opened.input_shape) > LARGEST_INPUT:
             raise ArtifactError(

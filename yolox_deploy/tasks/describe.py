@@ -37,7 +37,8 @@ def describe(spec: ModelSpec) -> list[tuple[str, str]]:
         (
             "pixels",
             f"{convention.colour_order} {normalise}, padded with {convention.pad_value}"
-            + (" (legacy, release 0.1.0)" if spec.legacy else ""),
+            + (" (legacy, release 0.1.0)" if spec.legacy else "")
+            + ("; the graph does this, it takes uint8 (N, H, W, 3) BGR" if spec.pixels else ""),
         ),
         ("output", outputs[spec.output]),
         ("classes", f"{spec.num_classes}: {in_short(spec.class_names)}"),

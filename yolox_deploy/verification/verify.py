@@ -127,7 +127,7 @@ def load_pictures(
 
 
 def verify(
-    runtime: Runtime, inputs: Array, outputs: Array, folder: Path | None = None
+    runtime: Runtime, inputs: NDArray[Any], outputs: Array, folder: Path | None = None
 ) -> Verification:
     """Compare an opened artifact with the checkpoint's raw ``outputs`` for ``inputs``.
 

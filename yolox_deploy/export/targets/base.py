@@ -69,6 +69,8 @@ class Target(ABC):
     package: ClassVar[str]
     extra: ClassVar[str | None] = None
     outputs: ClassVar[tuple[OutputKind, ...]] = ("raw", "decoded", "detections")
+    # Whether the graph may begin with the bytes of a picture.
+    pixels: ClassVar[bool] = False
     # A format without batches is exported for one picture; its runtime loops over the pictures.
     batches: ClassVar[bool] = True
     # Whether the graph is turned into FP16 before ``convert``, or ``convert`` does it.
@@ -107,6 +109,11 @@ class Target(ABC):
             raise UsageError(
                 f"target {self.name} cannot carry NMS, only {' or '.join(self.outputs)} output: "
                 "leave --nms out for it, Detector does the NMS"
+            )
+        if spec.pixels and not self.pixels:
+            raise UsageError(
+                f"target {self.name} takes no pixels, only planes of float32: leave --pixels out "
+                "for it, Detector prepares the pixels"
             )
 
     def files(self, main: Path) -> tuple[Path, ...]:

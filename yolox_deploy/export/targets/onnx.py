@@ -20,6 +20,7 @@ class OnnxTarget(Target):
     suffix = ".onnx"
     backend = "onnxruntime"
     package = "onnx"
+    pixels = True
     extra = "export"
     fp16_in_graph = True
 

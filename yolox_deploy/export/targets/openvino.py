@@ -24,6 +24,7 @@ class OpenVINOTarget(Target):
     suffix = ".xml"
     backend = "openvino"
     package = "openvino"
+    pixels = True
     extra = "openvino"
 
     def files(self, main: Path) -> tuple[Path, ...]:
