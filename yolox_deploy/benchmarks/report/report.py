@@ -6,6 +6,7 @@ Everything shown is made from what the JSON holds, so a stored file gives the sa
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ FORMAT = "yolox-bench"
 # Rises when a reader of an older version would misunderstand the file.
 VERSION = 1
 LARGEST_FILE = 1 << 30
+LARGEST_INTEGER = (1 << 63) - 1
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
 
@@ -53,8 +55,14 @@ class Report(Record):
     def from_json(cls, content: Mapping[str, Any], where: str = "report") -> Report:
         """Return what :meth:`to_json` gave; raises :class:`InputFileError` for anything else."""
         check(content, where)
-        result = SCENARIOS[content["scenario"]].load().RESULT.from_json(content["result"])
-        return super().from_json({**content, "result": result})
+        kind, result = SCENARIOS[content["scenario"]].load().RESULT, content["result"]
+        for name in kind.PER_SYSTEM:
+            if (count := len(result[name])) != len(content["systems"]):
+                raise InputFileError(
+                    f"{where}: damaged at result/{name}: {count} entries for "
+                    f"{len(content['systems'])} systems"
+                )
+        return super().from_json({**content, "result": kind.from_json(result)})
 
     @classmethod
     def schema(cls) -> Schema:
@@ -84,7 +92,10 @@ class Report(Record):
         try:
             if path.stat().st_size > LARGEST_FILE:
                 raise InputFileError(f"{path}: too large for a report of yolox-bench")
-            content = json.loads(path.read_text("utf-8-sig"))
+            text = path.read_text("utf-8-sig")
+            content = json.loads(
+                text, parse_int=_integer, parse_float=_finite, parse_constant=_finite
+            )
         except OSError as error:
             raise InputFileError(f"{path}: {error.strerror}") from error
         except (ValueError, RecursionError) as error:
@@ -132,6 +143,21 @@ def _from_to(start: str | None, end: str | None) -> str:
     if start is None or end is None or start == end:
         return end or start or ""
     return f"{start} at the start, {end} at the end"
+
+
+def _integer(text: str) -> int:
+    """Return a number of a report; raises ``ValueError`` for one that arrays cannot hold."""
+    number = int(text)
+    if abs(number) > LARGEST_INTEGER:
+        raise ValueError(f"the number {text[:20]}... is too large")
+    return number
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:20]} is no finite number")
+    return number
 
 
 def check(content: Any, where: str) -> None:

@@ -43,7 +43,10 @@ class Result(Record, ABC):
     """What a scenario found, a dataclass.
 
     Only its fields are stored, so tables, advice and charts must be made from the fields alone.
+    ``PER_SYSTEM`` names the fields that have one entry for each system, in the same order.
     """
+
+    PER_SYSTEM: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def tables(self, systems: Sequence[SystemInfo]) -> list[Table]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from yolox_deploy.benchmarks.scenarios.base import Context, Result, Table
 from yolox_deploy.benchmarks.scenarios.latency.advice import latency_advice
 from yolox_deploy.benchmarks.scenarios.latency.figures import LatencyFigures, plot_stages
 from yolox_deploy.benchmarks.scenarios.latency.tables import latency_tables
-from yolox_deploy.errors import InputFileError, UsageError
+from yolox_deploy.errors import UsageError
 from yolox_deploy.export.costs import cost_of
 from yolox_deploy.processors import allowed_cores
 
@@ -28,12 +28,7 @@ from yolox_deploy.processors import allowed_cores
 class LatencyResult(LatencyFigures, Result):
     """The figures, and how they are shown."""
 
-    @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> LatencyResult:
-        """Return what :meth:`to_json` gave; raises :class:`InputFileError` for uneven lists."""
-        if len({len(content[key]) for key in ("series", "cold_starts", "costs")}) != 1:
-            raise InputFileError("the report is damaged: its lists differ in length")
-        return super().from_json(content)
+    PER_SYSTEM = ("series", "cold_starts", "costs")
 
     def tables(self, systems: Sequence[SystemInfo]) -> list[Table]:
         return latency_tables(self, systems)

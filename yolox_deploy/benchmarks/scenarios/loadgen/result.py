@@ -91,6 +91,8 @@ class LoadgenTest(Record):
 class LoadgenResult(Result):
     """The tests of all systems in one scenario."""
 
+    PER_SYSTEM = ("tests",)
+
     scenario: Annotated[str, Words(enum=list(RESULTS))]
     version: str
     thresholds: str

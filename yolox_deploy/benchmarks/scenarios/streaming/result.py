@@ -66,6 +66,8 @@ class Streamed(Record):
 class StreamingResult(Result):
     """All systems on the same frames; ``annotated``: whether the true boxes were given."""
 
+    PER_SYSTEM = ("systems",)
+
     source: str
     fps: Amount
     frames: Side
