@@ -13,22 +13,23 @@ import io
 import os
 import re
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
 from yolox_deploy.errors import ArtifactError
+from yolox_deploy.runtimes.protobuf import fields, messages
 from yolox_deploy.spec import SEAL, SPEC_KEY, stated_hashes
 
 BLOCK_BYTES = 1 << 20
 # Enough for a spec with 100,000 class names, and for the graph of the largest network.
 LARGEST_SPEC_BYTES = 16 << 20
 LARGEST_XML_BYTES = 256 << 20
-# ModelProto.metadata_props in onnx.proto, and the most top-level fields that a file may have.
+# ModelProto.metadata_props in onnx.proto, and key and value of an entry.
 METADATA_FIELD = 14
-MOST_FIELDS = 100_000
+KEY, VALUE = 1, 2
 SPEC_IN_XML = re.compile(rb'<%s\s+value="([^"]*)"' % SPEC_KEY.encode())
 # Words of a spec: where they are and no spec is, it was damaged.
 REMAINS = (SEAL.encode(), b"checkpoint_sha256", b"colour_order")
@@ -154,57 +155,15 @@ def _onnx(path: Path) -> Stored:
 def _onnx_fields(file: BinaryIO, size: int) -> tuple[list[Span], dict[bytes, bytes]]:
     """Return the spans of everything but the metadata, and the metadata."""
     spans, metadata = [], {}
-    for number, start, content, end in _fields(file, size):
-        if number != METADATA_FIELD:
-            spans.append((start, end))
-        elif end - content <= LARGEST_SPEC_BYTES:
-            file.seek(content)
-            entry = io.BytesIO(file.read(end - content))
-            text = entry.getvalue()
-            pair = {n: text[c:e] for n, _, c, e in _fields(entry, len(text))}
-            metadata[pair.get(1, b"")] = pair.get(2, b"")
+    for field in fields(file, size):
+        if field.number != METADATA_FIELD:
+            spans.append((field.start, field.end))
+        elif field.end - field.content <= LARGEST_SPEC_BYTES:
+            file.seek(field.content)
+            entry = memoryview(file.read(field.end - field.content))
+            key, value = (b"".join(messages(entry, number)[-1:]) for number in (KEY, VALUE))
+            metadata[key] = value
     return spans, metadata
-
-
-def _fields(file: BinaryIO, size: int) -> Iterator[tuple[int, int, int, int]]:
-    """Yield number, start, start of the content and end of each field of a protobuf message.
-
-    https://protobuf.dev/programming-guides/encoding/
-    """
-    start = 0
-    for _ in range(MOST_FIELDS):
-        if start == size:
-            return
-        file.seek(start)
-        head = file.read(20)
-        tag, used = _varint(head, 0)
-        match tag & 7:
-            case 0:
-                length, (_, content) = 0, _varint(head, used)
-            case 1:
-                length, content = 8, used
-            case 2:
-                length, content = _varint(head, used)
-            case 5:
-                length, content = 4, used
-            case other:
-                raise ValueError(f"byte {start} begins a field of the unknown kind {other}")
-        end = start + content + length
-        if end > size:
-            raise ValueError(f"the field at byte {start} ends at {end}, the file at {size}")
-        yield tag >> 3, start, start + content, end
-        start = end
-    raise ValueError(f"it has more than {MOST_FIELDS} fields")
-
-
-def _varint(data: bytes, start: int) -> tuple[int, int]:
-    """Return the number that begins at ``start``, and where it ends."""
-    value = 0
-    for index, byte in enumerate(data[start : start + 10]):
-        value |= (byte & 127) << 7 * index
-        if byte < 128:
-            return value, start + index + 1
-    raise ValueError("a number in it is cut off")
 
 
 def _openvino(path: Path) -> Stored:
