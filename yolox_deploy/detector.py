@@ -26,7 +26,7 @@ from yolox_deploy.sources import DetectedFrame, Source, as_sources, detect_frame
 from yolox_deploy.spec import LARGEST_BATCH, ModelSpec, SpecHints
 from yolox_deploy.tasks import Detections
 from yolox_deploy.tasks.classes import Classes, as_list, is_integer
-from yolox_deploy.weights import find_model
+from yolox_deploy.weights import BUNDLED_ONNX, find_model
 
 # Pictures that go through an engine of dynamic batch at once: bounds memory on long lists.
 LARGEST_CHUNK = 16
@@ -359,7 +359,7 @@ def open_model(
     """Open an artifact, a checkpoint or published weights; arguments as for :class:`Detector`."""
     if backend != "auto":
         runtimes.backend(backend)
-    path = find_model(model)
+    path = found = find_model(model)
     if path.suffix.lower() in runtimes.CHECKPOINT_SUFFIXES and backend != "torch":
         from yolox_deploy.export.cache import exported
 
@@ -374,4 +374,6 @@ def open_model(
         precision=precision,
         settings=settings,
         hints=hints,
+        # What is in the cache has just been compared with its hashes.
+        check_files=path in (found, BUNDLED_ONNX),
     )

@@ -13,7 +13,7 @@ import stat
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -100,11 +100,29 @@ def workplace(folder: Path) -> Iterator[Path]:
                 os.close(lock)
 
 
-def _locked(folder: Path) -> int | None:
+@contextmanager
+def one_at_a_time(folder: Path, waiting: Callable[[], None]) -> Iterator[None]:
+    """Let no other process, and no other thread, do the same in ``folder`` (created) meanwhile.
+
+    ``waiting`` is called before waiting for another.  Where folders cannot be locked, nobody waits.
+    Raises :class:`OutputError` where the folder cannot be made.
+    """
+    lock = _locked(make_folder(folder))
+    if lock is None and sys.platform != "win32":
+        waiting()
+        lock = _locked(folder, wait=True)
+    try:
+        yield
+    finally:
+        if lock is not None:
+            os.close(lock)
+
+
+def _locked(folder: Path, *, wait: bool = False) -> int | None:
     """Lock a folder until the handle is closed or this process ends, however it ends.
 
-    ``None`` if another process holds the lock, and where folders cannot be locked: on Windows, and
-    on some network file systems.
+    ``None`` if another process holds the lock, unless it shall ``wait`` for it; and where folders
+    cannot be locked: on Windows, and on some network file systems.
     """
     if sys.platform == "win32":
         return None
@@ -115,7 +133,7 @@ def _locked(folder: Path) -> int | None:
     except OSError:
         return None
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except OSError:
         os.close(handle)
         return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+import threading
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -12,10 +13,11 @@ from typing import Any
 
 import pytest
 
+from yolox_deploy.detector import Detector
 from yolox_deploy.errors import MissingPackageError, ModelWarning, UsageError
 from yolox_deploy.export import TARGETS, cache, pipeline
 from yolox_deploy.export.cache import exported
-from yolox_deploy.runtimes import BACKENDS, backend_for
+from yolox_deploy.runtimes import BACKENDS, backend_for, content
 from yolox_deploy.runtimes.doubts import verify_command
 from yolox_deploy.runtimes.registry import Backend
 from yolox_deploy.spec import SpecHints
@@ -31,7 +33,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 
     def export(checkpoint: Path, targets: list[str], options: Any, folder: Path) -> list[Any]:
         stem = f"{checkpoint.stem}_fp16" if options.fp16 else checkpoint.stem
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         row = TARGETS[targets[0]]
         files.append(folder / f"{stem}{row.suffix}")
         for file in row.files(files[-1]):
@@ -101,6 +103,45 @@ def test_an_artifact_that_is_damaged_is_made_again(
     with backend_for(path).runtime_class()(path) as runtime:
         assert runtime.spec.class_names == ("thing",)
         assert verify_command(runtime).endswith(shlex.join(["--model", str(checkpoint_of(1))]))
+
+
+def test_what_several_need_at_once_is_made_by_one_of_them(
+    made: list[Path], checkpoint_of: Callable[[int], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export = pipeline.export_model
+    others: list[threading.Thread] = []
+
+    def while_another_begins(*arguments: Any) -> Any:
+        if not others:
+            others.append(threading.Thread(target=exported, args=wanted, kwargs=FAST))
+            others[0].start()
+            # Until it waits for this one, or has made the artifact as well.
+            while others[0].is_alive() and not any("waiting" in str(w.message) for w in noted):
+                others[0].join(0.01)
+        return export(*arguments)
+
+    monkeypatch.setattr(pipeline, "export_model", while_another_begins)
+    wanted = (checkpoint_of(1), "onnxruntime")
+    with pytest.warns(ModelWarning, match=r"waiting for another process .* nano_1\.pth") as noted:
+        path = exported(*wanted, **FAST)
+    others[0].join()
+    assert made == [path]
+
+
+def test_the_files_of_the_cache_are_hashed_once(
+    checkpoint_of: Callable[[int], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashed: list[Path] = []
+    sha256 = content.Part.sha256
+    monkeypatch.setattr(content.Part, "sha256", lambda p: hashed.append(p.file) or sha256(p))
+    options = {"imgsz": (64, 64), "names": ("thing",), "backend": "onnxruntime"}
+    Detector(checkpoint_of(1), **options).close()
+    hashed.clear()
+    Detector(checkpoint_of(1), **options).close()
+    assert hashed == []
+    path = exported(checkpoint_of(1), "onnxruntime", SMALL)
+    Detector(path).close()
+    assert hashed == [path]
 
 
 def test_an_artifact_depends_on_the_content_of_the_checkpoint_not_on_its_name(

@@ -12,7 +12,7 @@ from pathlib import Path
 from yolox_deploy.errors import ModelWarning, UsageError
 from yolox_deploy.export.options import ExportOptions, artifact_name
 from yolox_deploy.export.targets import HUB, TARGETS, Target
-from yolox_deploy.files import cache_folder, is_whole, seal, sha256_of
+from yolox_deploy.files import cache_folder, is_whole, one_at_a_time, seal, sha256_of
 from yolox_deploy.packages import require
 from yolox_deploy.runtimes import BACKENDS, CHECKPOINT_SUFFIXES
 from yolox_deploy.runtimes.doubts import MADE_FROM
@@ -37,9 +37,10 @@ def exported(
 
     A checkpoint is exported the first time, for exactly ``batch`` pictures per call (``None``: any
     number).  The artifact is kept in the cache folder under the checkpoint's content, the options,
-    and where it matters the machine; if a file of it is damaged, it is exported again.  ``auto`` is
-    the first backend that can run here; where none can, and for a backend that opens checkpoints,
-    the checkpoint is returned.  One export ships with the package.
+    and where it matters the machine; if a file of it is damaged, it is exported again.  Of several
+    processes that need it at once, one exports it.  ``auto`` is the first backend that can run
+    here; where none can, and for a backend that opens checkpoints, the checkpoint is returned.  One
+    export ships with the package.
 
     Raises :class:`UsageError` for a backend that no target writes files for,
     :class:`MissingPackageError` without PyTorch, and what the export raises.
@@ -68,25 +69,37 @@ def exported(
     artifact = cache_folder() / "exports" / _key(model, target, options) / (name + target.suffix)
     MADE_FROM[artifact] = model
     if not is_whole(artifact):
-        from yolox_deploy.export.pipeline import export_model
 
-        if artifact.is_file():
-            note = f"{artifact} was damaged or not finished: it is made again"
-            warnings.warn(note, ModelWarning, stacklevel=2)
-        wanted = replace(options, overwrite=True)
-        results = export_model(model, [target.name], wanted, artifact.parent)
-        seal(artifact, target.files(artifact))
-        for found in (result.verification for result in results if verify):
-            notes = [*found.notes]
-            if found.status in UNPROVEN:
-                notes.append(
-                    f"the export of {model.name} is {found.status}; for one that is proven: "
-                    f"yolox-export --model {shlex.quote(str(model))} --to {target.name} --verify "
-                    "FOLDER"
-                )
-            for note in notes:
-                warnings.warn(note, ModelWarning, stacklevel=2)
+        def waiting() -> None:
+            note = f"waiting for another process that may be exporting {model.name} now"
+            warnings.warn(note, ModelWarning, stacklevel=4)
+
+        with one_at_a_time(artifact.parent, waiting):
+            # Another process may have made it meanwhile.
+            if not is_whole(artifact):
+                _make(model, target, replace(options, overwrite=True), artifact)
     return artifact
+
+
+def _make(model: Path, target: Target, options: ExportOptions, artifact: Path) -> None:
+    """Export a checkpoint to ``artifact``, and record its content."""
+    from yolox_deploy.export.pipeline import export_model
+
+    if artifact.is_file():
+        note = f"{artifact} was damaged or not finished: it is made again"
+        warnings.warn(note, ModelWarning, stacklevel=3)
+    results = export_model(model, [target.name], options, artifact.parent)
+    seal(artifact, target.files(artifact))
+    for found in (result.verification for result in results if options.verify):
+        notes = [*found.notes]
+        if found.status in UNPROVEN:
+            notes.append(
+                f"the export of {model.name} is {found.status}; for one that is proven: "
+                f"yolox-export --model {shlex.quote(str(model))} --to {target.name} --verify "
+                "FOLDER"
+            )
+        for note in notes:
+            warnings.warn(note, ModelWarning, stacklevel=3)
 
 
 def target_for(backend: str) -> Target | None:
