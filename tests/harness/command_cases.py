@@ -6,16 +6,15 @@ in the case, and everything else in the folder must be as it was: content, permi
 
 from __future__ import annotations
 
-import hashlib
-import os
 import shlex
-import stat
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
+
+from tools.snapshots import changed, snapshot
 
 MODULES = {
     "yolox-bench": "bench",
@@ -55,36 +54,6 @@ class Case:
 
     def __str__(self) -> str:
         return self.line.removeprefix("yolox-")
-
-
-def snapshot(folder: Path) -> dict[str, str]:
-    """Describe everything below a folder: kind, permissions, and the content or the link."""
-    return {
-        os.path.join(place, name)[len(str(folder)) + 1 :]: _described(os.path.join(place, name))
-        for place, folders, files in os.walk(folder)
-        for name in (*folders, *files)
-    }
-
-
-def _described(path: str) -> str:
-    info = os.lstat(path)
-    what = stat.filemode(info.st_mode)
-    if stat.S_ISLNK(info.st_mode):
-        return f"{what} {os.readlink(path)}"
-    if stat.S_ISREG(info.st_mode):
-        with open(path, "rb") as file:
-            return f"{what} {hashlib.file_digest(file, 'sha256').hexdigest()}"
-    return what
-
-
-def changed(before: Mapping[str, str], after: Mapping[str, str]) -> dict[str, str]:
-    """Return what happened to each path that is not as it was."""
-    words = {
-        path: "created" if path not in before else "removed" if path not in after else "changed"
-        for path in before.keys() | after.keys()
-        if before.get(path) != after.get(path)
-    }
-    return dict(sorted(words.items()))
 
 
 def check(case: Case, run: Runner, folder: Path) -> Ran:

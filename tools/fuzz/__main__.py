@@ -14,22 +14,16 @@ import argparse
 import importlib
 import os
 import shutil
-import signal
 import sys
 import tempfile
-import time
-import traceback
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from tools.fuzz.kinds import Kind, kinds_of, write_inputs
-from tools.fuzz.runner import SECONDS, Run, found
+from tools.fuzz.runner import Run, found
+from tools.trials import PACKAGES, in_a_fork, run_all
 from yolox_deploy.terminal import print_table
-
-# Imported once, before the forks.
-PACKAGES = ("torch", "onnx", "onnxruntime", "openvino", "ncnn", "pycocotools.cocoeval")
 
 
 def main() -> int:
@@ -52,37 +46,33 @@ def main() -> int:
         names = arguments.kind.split(",") if arguments.kind else every
         if unknown := set(names) - set(every):
             parser.error(f"no kind {', '.join(sorted(unknown))}: expected {', '.join(every)}")
-        write_in_fork(inputs, names)
+        inputs.mkdir()
+        in_a_fork(write_inputs, inputs, names)
         kinds = {kind.name: kind for kind in kinds_of(inputs)}
         chosen = [kinds[name] for name in names]
         numbers = range(-(-arguments.count // len(chosen)))
         if arguments.only is not None:
             numbers = range(arguments.only, arguments.only + 1)
         place = Path(folder, "run")
-        todo = [Run(kind, n, place / f"{kind.name}_{n}") for n in numbers for kind in chosen]
         expected = {kind.name: found_in_sound(kind, place) for kind in chosen if kind.proven}
-        run_all(todo, arguments, expected)
+        todo = [
+            Run(
+                place=place / f"{kind.name}_{number}",
+                kind=kind,
+                seed=arguments.seed,
+                number=number,
+                expected=expected.get(kind.name),
+            )
+            for number in numbers
+            for kind in chosen
+        ]
+        run_all(todo, arguments.jobs, arguments.keep)
     return report(todo, names)
-
-
-def write_in_fork(folder: Path, names: Sequence[str]) -> None:
-    """Write the sound inputs in another process: no engine may have run in the parent of forks."""
-    folder.mkdir()
-    child = os.fork()
-    if not child:
-        try:
-            write_inputs(folder, names)
-        except BaseException:
-            traceback.print_exc()
-            os._exit(1)
-        os._exit(0)
-    if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]):
-        raise SystemExit("the sound inputs could not be written")
 
 
 def found_in_sound(kind: Kind, place: Path) -> Any:
     """Return what the command finds with the sound input."""
-    run = Run(kind, -1, place / kind.name)
+    run = Run(place=place / kind.name, kind=kind)
     shutil.copytree(kind.sets[0], run.place)
     run.begin()
     _, status, _ = os.wait4(run.process, 0)
@@ -90,33 +80,6 @@ def found_in_sound(kind: Kind, place: Path) -> Any:
     if status or not any(expected or ()):
         raise SystemExit(f"{kind.name}: the sound input fails: {run.said()}")
     return expected
-
-
-def run_all(todo: list[Run], arguments: argparse.Namespace, expected: dict[str, Any]) -> None:
-    """Run every input, ``jobs`` at a time; a line a minute says how far it is."""
-    waiting, running = iter(todo), dict[int, Run]()
-    done, told, start = 0, time.monotonic(), time.monotonic()
-    while done < len(todo):
-        while len(running) < arguments.jobs and (run := next(waiting, None)):
-            run.start(arguments.seed)
-            running[run.process] = run
-        process, status, usage = os.wait4(-1, os.WNOHANG)
-        if process:
-            run = running.pop(process)
-            run.ended(status, usage, expected.get(run.kind.name))
-            run.clear(arguments.keep)
-            done += 1
-            if run.problem:
-                print(f"{run.kind.name} {run.number}: {run.problem}", flush=True)
-        else:
-            time.sleep(0.005)
-        for run in running.values():
-            if time.monotonic() - run.started > SECONDS:
-                os.kill(run.process, signal.SIGKILL)
-        if time.monotonic() - told > 60:
-            told = time.monotonic()
-            left = (told - start) / max(done, 1) * (len(todo) - done)
-            print(f"{done} of {len(todo)}, about {left / 60:.0f} minutes left", file=sys.stderr)
 
 
 def report(runs: list[Run], names: list[str]) -> int:

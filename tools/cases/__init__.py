@@ -1,0 +1,1 @@
+"""Command lines with odd options and odd files, made by Hypothesis, and how each one must end."""
