@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import shutil
 import signal
@@ -16,11 +17,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from yolox_deploy.cli.common import EXIT_CODES
+
 # Beyond what the parent holds; the engines and the model take less than a tenth of it.
 MEMORY = 3 << 30
 SECONDS = 120.0
-# What ``--help`` documents, but for 1, "an unexpected error".
-DOCUMENTED = (0, *range(2, 13))
+# What ``--help`` documents, but for "an unexpected error" and signals.
+DOCUMENTED = {code for code in map(int, re.findall(r"^  (\d+)", EXIT_CODES, re.M)) if code != 1}
 # In the line of an error that nobody foresaw.
 UNEXPECTED = "YOLOX_DEPLOY_DEBUG"
 STREAMS = ("stdout.txt", "stderr.txt")

@@ -138,26 +138,18 @@ def test_a_damaged_report_is_refused(place: Any, value: Any, message: str, conte
         Report.from_json(content)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "5", "\x00", "[" * 100_000])
-def test_files_that_are_no_report_are_refused(text: str, command: Any, tmp_path: Path) -> None:
+NO_REPORTS = {"": "", "{": "", "[]": "not a report", "5": "", "\x00": "", "[" * 100_000: ""}
+NO_NUMBERS = {"[18446744073709551616]": "too large", "[1e999]": "finite", "[NaN]": "finite"}
+
+
+@pytest.mark.parametrize(("text", "words"), (NO_REPORTS | NO_NUMBERS).items())
+def test_what_is_no_report_is_refused(text: str, words: str, command: Any, tmp_path: Path) -> None:
     path = tmp_path / "run.json"
     path.write_text(text)
     found = command("show", path)
     assert found.code == 3
     assert len(found.err.splitlines()) == 1
-    assert "run.json" in found.err
-
-
-@pytest.mark.parametrize("number", [str(1 << 64), "1e999", "NaN"])
-def test_numbers_that_no_array_holds_are_refused(
-    number: str, content: Any, command: Any, tmp_path: Path
-) -> None:
-    content["result"]["series"][0]["rounds"][0] = "number"
-    path = tmp_path / "run.json"
-    path.write_text(json.dumps(content).replace('"number"', number))
-    found = command("show", path)
-    assert found.code == 3
-    assert number[:20] in found.err
+    assert all(word in found.err for word in ("run.json", words))
 
 
 def slowed(content: Any, factor: float, path: Path) -> Path:

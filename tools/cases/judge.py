@@ -33,6 +33,8 @@ MAINS: dict[str, Main] = {module.COMMAND: module.main for module in MODULES}
 # After these exit codes nothing may have been written: a mistake is found before any work.
 NOTHING_DONE = (2, 4, 8)
 SOME_UNREADABLE = 6
+# Done, with or without what was hoped for; no line of an error.
+DONE = (0, 12, 13)
 # The options that name a file of results, and those that name a folder for them.
 FILES = ("json", "sink_json", "sink_csv", "sink_coco", "markdown", "plot")
 FOLDERS = ("output", "sink_output", "sink_txt", "results", "logs")
@@ -107,10 +109,10 @@ class Run(Trial):
         if "\x1b" in self.said() + self.printed(STREAMS[0]):
             yield "an escape of the terminal was printed"
         ours = [line for line in lines if line.startswith(f"{self.case.command}: ")]
-        if self.code not in (0, 12) and (not ours or ours[-1] != lines[-1]):
+        if self.code not in DONE and (not ours or ours[-1] != lines[-1]):
             yield f"exit code {self.code} without a line of its own: {lines[-2:]}"
         if self.code != SOME_UNREADABLE and "--quiet" in self.case.words:
-            most = 0 if self.code in (0, 12) else 1
+            most = 0 if self.code in DONE else 1
             if len(lines) > most:
                 yield f"exit code {self.code} and {len(lines)} lines: {lines[:4]}"
         for line in lines:

@@ -20,7 +20,7 @@ from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
 from yolox_deploy.errors import ArtifactError
-from yolox_deploy.runtimes.protobuf import fields, messages
+from yolox_deploy.runtimes.foreign.protobuf import fields, messages
 from yolox_deploy.spec import SEAL, SPEC_KEY, stated_hashes
 
 BLOCK_BYTES = 1 << 20

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yolox_deploy.runtimes.foreign.front import MOST_WEIGHTS, Layer, Stem, find_stem
-from yolox_deploy.runtimes.protobuf import Message, fields, messages, varint
+from yolox_deploy.runtimes.foreign.protobuf import Message, fields, messages, varint
 
 # The numbers of the fields that are read, message by message.
 GRAPH = 7
