@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import yaml
 
+from yolox_deploy.cli import train
 from yolox_deploy.cli.convert import main
 from yolox_deploy.datasets.sources import DataFiles, data_files
 from yolox_deploy.errors import InputFileError, ModelWarning
@@ -189,6 +190,19 @@ def test_a_broken_voc_file_is_named(tmp_path: Path, text: str, words: str) -> No
         data_files([tmp_path / "set"]).train[0].read()
     assert "1.xml" in str(caught.value)
     assert words in str(caught.value)
+
+
+def test_a_run_trains_on_text_labels_and_resumes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, output = str(ultralytics(tmp_path / "set")), str(tmp_path / "run")
+    run = ["--arch", "nano", "--imgsz", "64", "--workers", "0", "--device", "cpu", "--batch", "4"]
+    assert train.main(["--data", data, *run, "--epochs", "1", "--output", output]) == 0
+    assert train.main(["--resume", "--output", output]) == 0
+    told = capsys.readouterr().err
+    assert told.count("training: 3 pictures, 3 boxes, 2 classes") == 2
+    # The same drawings everywhere, and so copies of each other.
+    assert "3 of its 3 pictures are training pictures, too" in told
 
 
 def test_a_folder_without_a_data_set_is_refused(tmp_path: Path) -> None:

@@ -25,6 +25,8 @@ def read_voc(folder: Path, pictures: Path) -> CocoDocument:
     are in COCO.  Classes are those that appear, in alphabetical order.  Raises
     :class:`InputFileError` for a file that is no VOC annotation.
     """
+    if not pictures.is_dir():
+        raise InputFileError(f"{pictures}: no such folder of pictures")
     images, found = [], []
     # The names in the files are often those of another machine.
     there = {
