@@ -148,7 +148,9 @@ def _summary(trainer: Trainer) -> list[str]:
     start, best, folder = trainer.start, trainer.best, trainer.output
     lines = [f"{folder} holds best.pth, last.pth and results.csv, .json, .png"]
     before = f", before training {start.ap:.4f}" if start else ""
-    if best and best.ap is not None:
+    if trainer.val is None:
+        lines.append("AP was not measured, so best.pth is of the last epoch; --val measures it")
+    elif best and best.ap is not None:
         lines.append(f"best.pth is of epoch {best.epoch}: AP {best.ap:.4f}{before}")
     elif start and not best:
         lines.append(

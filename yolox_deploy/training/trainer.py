@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -62,8 +63,8 @@ from yolox_deploy.training.weights import (
 FILES = ("last.pth", "best.pth", "results.csv", "results.json", "results.png")
 ANOTHER_FOLDER = "continue that run with --resume, or choose another --output"
 ALONE = Processes(0, 1, torch.device("cpu"))
-# Enough for statistics that agree with those of all pictures to a percent.
-PICTURES_TO_UNFOLD = 64
+# Of 16 pictures: enough for statistics that are those of all pictures, but for a percent.
+BATCHES_TO_UNFOLD = 4
 LOSS_NAMES = [field.name for field in fields(Losses)]
 
 
@@ -193,17 +194,18 @@ class Trainer:
         self.requests = EpochRequests(*work, processes.rank, processes.world)
 
     def _unfold(self) -> None:
-        """Measure the statistics that were folded away, on the pictures of the first epoch."""
-        run, batch = self.run, 16
-        count = min(len(self.data.pictures), PICTURES_TO_UNFOLD)
-        requests = EpochRequests(count, batch, run.size, run.recipe, run.settings.seed)
+        """Measure the statistics that were folded away, on pictures as in the first epoch."""
+        run = self.run
+        requests = EpochRequests(
+            len(self.data.pictures), 16, run.size, run.recipe, run.settings.seed
+        )
         loader = batch_loader(self.data, requests, 0, pin_memory=False)
         with _compute_threads(run.threads):
-            images = (self._prepared(images) for images, _ in batches(loader))
-            unfold_normalisation(self.network, images)
+            first = islice(batches(loader), BATCHES_TO_UNFOLD)
+            unfold_normalisation(self.network, (self._prepared(images) for images, _ in first))
         self.reporter.message(
             f"{run.settings.weights}: its batch normalisation was folded into the convolutions, so"
-            f" its statistics were measured on {len(requests) * batch} of your pictures"
+            " its statistics were measured on your pictures"
         )
 
     def fit(self) -> list[EpochResult]:
@@ -244,7 +246,8 @@ class Trainer:
         """Measure AP before training, and keep the weights, in case that they remain the best."""
         if self.val is None:
             return
-        self.start_weights = copy.deepcopy(self.average.network.state_dict())
+        if self.processes.first:
+            self.start_weights = copy.deepcopy(self.average.network.state_dict())
         self.start = self._measured(clock)
         if self.start:
             self.reporter.message(
