@@ -237,7 +237,7 @@ def test_train(run: Shown, screen: Terminal, tmp_path: Path, columns: int) -> No
             )
     Path("photos.json").write_text(json.dumps(found))
     shutil.copy(BUNDLED, "digits.pth")
-    small = "--data photos.json --val photos.json --epochs 2 --batch 2 --workers 0 --device cpu"
+    small = "--data photos.json --val photos.json --epochs 1 --batch 2 --workers 0 --device cpu"
     run("yolox-data photos.json")
     run(f"yolox-train --weights digits.pth {small} --output runs/tuned", code=13)
     run(f"yolox-train --arch nano --imgsz 64 {small}")

@@ -134,7 +134,7 @@ def test_frozen_stages_do_not_change_and_a_run_resumes_with_them(
             raise KeyboardInterrupt
 
     data = draw_digits(24, 64)
-    every = Recipe(epochs=3, warmup_epochs=0, plain_epochs=1, lr=0.02, eval_every=3, freeze=3)
+    every = Recipe(epochs=2, warmup_epochs=0, plain_epochs=1, lr=0.02, eval_every=2, freeze=3)
     settings = Settings(
         "nano", [data], [data], every, imgsz=(64, 64), batch=8, workers=0, threads=1
     )
