@@ -104,6 +104,21 @@ def voc(root: Path) -> Path:
     return root
 
 
+def voc_lists(root: Path) -> Path:
+    """As the challenge has it: one folder of files, and lists of their names."""
+    voc(root / "flat")
+    for part, name in (("train", "train"), ("valid", "val")):
+        folders = {".xml": root / "Annotations", ".png": root / "JPEGImages"}
+        (root / "ImageSets" / "Main").mkdir(parents=True, exist_ok=True)
+        lines = []
+        for path in sorted((root / "flat" / part).iterdir()):
+            folders[path.suffix].mkdir(exist_ok=True)
+            shutil.copy(path, folders[path.suffix])
+            lines += [path.stem] if path.suffix == ".xml" else []
+        (root / "ImageSets" / "Main" / f"{name}.txt").write_text("\n".join(lines) + "\n")
+    return root
+
+
 def rows(files: DataFiles) -> list[Rows]:
     """What was read of each part: file name, class name and box."""
     found = []
@@ -121,7 +136,7 @@ def rows(files: DataFiles) -> list[Rows]:
     return found
 
 
-WRITERS = [roboflow_coco, yolo, ultralytics, voc]
+WRITERS = [roboflow_coco, yolo, ultralytics, voc, voc_lists]
 
 
 @pytest.mark.filterwarnings("ignore:.*have no label file")
@@ -208,3 +223,6 @@ def test_a_run_trains_on_text_labels_and_resumes(
 def test_a_folder_without_a_data_set_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputFileError, match="no data set in it; expected"):
         data_files([tmp_path])
+    (tmp_path / "list.txt").write_text("a.jpg")
+    with pytest.raises(InputFileError, match=r"list\.txt: a list of pictures is read in"):
+        data_files([tmp_path / "list.txt"], images=[tmp_path]).train[0].read()

@@ -27,7 +27,8 @@ class CocoSource:
     """Annotations, and the folder that the file names in them are relative to.
 
     ``annotations`` is a COCO JSON file, a ``data.yaml`` of YOLO's text labels (``images`` is then
-    one of its folders or lists of pictures), or a folder with XML files of Pascal VOC.
+    one of its folders or lists of pictures), or for Pascal VOC a folder with XML files, or a list
+    of names in ``ImageSets/Main``.
     """
 
     annotations: Path
@@ -37,7 +38,7 @@ class CocoSource:
         """Return the annotations; raises :class:`InputFileError`, and what the readers raise."""
         if self.annotations.suffix in YAML:
             return read_yolo(self.annotations, self.images)
-        if self.annotations.is_dir():
+        if self.annotations.is_dir() or self.annotations.suffix == ".txt":
             return read_voc(self.annotations, self.images)
         return read_coco(self.annotations)
 
@@ -85,6 +86,13 @@ def _from_folder(folder: Path) -> DataFiles:
     described = sorted(path for suffix in YAML for path in folder.glob(f"*{suffix}"))
     if len(described) == 1:
         return _from_yaml(described[0])
+    if (lists := folder / "ImageSets" / "Main").is_dir():
+        train, val = (
+            [CocoSource(file, folder / "JPEGImages")] if file.is_file() else []
+            for file in (lists / "train.txt", lists / "val.txt")
+        )
+        if train:
+            return DataFiles(train, val)
     found: dict[str, list[CocoSource]] = {}
     for part, names in PARTS.items():
         places = [folder / name for name in names if (folder / name).is_dir()]
@@ -97,8 +105,8 @@ def _from_folder(folder: Path) -> DataFiles:
     if not found["train"]:
         several = f" ({len(described)} YAML files: name one of them)" if described else ""
         raise InputFileError(
-            f"{folder}: no data set in it{several}; expected data.yaml, or train/ (and valid/) with"
-            f" {ROBOFLOW_COCO} or with XML files of Pascal VOC"
+            f"{folder}: no data set in it{several}; expected data.yaml, Pascal VOC's"
+            f" ImageSets/Main, or train/ (and valid/) with {ROBOFLOW_COCO} or XML files"
         )
     return DataFiles(found["train"], found["val"])
 

@@ -18,8 +18,11 @@ LARGEST_FILE = 16 << 20
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
-def read_voc(folder: Path, pictures: Path) -> CocoDocument:
-    """Return the boxes of all XML files in ``folder``; file names are relative to ``pictures``.
+def read_voc(place: Path, pictures: Path) -> CocoDocument:
+    """Return the boxes of XML files; file names are relative to ``pictures``.
+
+    ``place`` is a folder of XML files, or a list of names in ``ImageSets/Main``, beside which
+    ``Annotations`` lies.
 
     Objects that are marked as difficult are regions that are neither right nor wrong, as crowds
     are in COCO.  Classes are those that appear, in alphabetical order.  Raises
@@ -32,7 +35,7 @@ def read_voc(folder: Path, pictures: Path) -> CocoDocument:
     there = {
         path.stem: path.name for path in pictures.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES
     }
-    for number, path in enumerate(sorted(folder.glob("*.xml")), 1):
+    for number, path in enumerate(_files(place), 1):
         root = _parsed(path)
         name = Path((root.findtext("filename") or "").strip()).name
         if not name or not (pictures / name).is_file():
@@ -46,14 +49,30 @@ def read_voc(folder: Path, pictures: Path) -> CocoDocument:
         images.append(CocoImage(number, name, size, {}))
         found += [(number, *_object(path, entry)) for entry in root.iter("object")]
     if not images:
-        raise InputFileError(f"{folder}: no XML files of Pascal VOC in it")
+        raise InputFileError(f"{place}: no XML files of Pascal VOC in it")
     names = sorted({name for _, name, _, _ in found})
     index = {name: i for i, name in enumerate(names)}
     annotations = [
         CocoAnnotation(number, index[name], box, box[2] * box[3], difficult, {})
         for number, name, box, difficult in found
     ]
-    return CocoDocument(folder, images, annotations, dict(enumerate(names)))
+    return CocoDocument(place, images, annotations, dict(enumerate(names)))
+
+
+def _files(place: Path) -> list[Path]:
+    if place.is_dir():
+        return sorted(place.glob("*.xml"))
+    if place.absolute().parts[-3:-1] != ("ImageSets", "Main"):
+        raise InputFileError(
+            f"{place}: a list of pictures is read in ImageSets/Main of Pascal VOC only; give"
+            " annotations"
+        )
+    try:
+        lines = place.read_text("utf-8-sig").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputFileError(f"{place}: no list of pictures: {error}") from error
+    folder = place.absolute().parents[2] / "Annotations"
+    return [folder / f"{words[0]}.xml" for line in lines if (words := line.split())]
 
 
 Box = tuple[float, float, float, float]

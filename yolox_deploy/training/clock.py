@@ -20,7 +20,7 @@ class Clock:
 
     def __init__(self, run: TrainingRun, history: Sequence[EpochResult]) -> None:
         self.limit = run.settings.seconds
-        self.recipe = run.recipe
+        self.whole = self.recipe = run.recipe
         self.began = time.perf_counter() - sum(row.seconds for row in history)
         self.evaluation = 0.0
 
@@ -33,9 +33,9 @@ class Clock:
 
     def fitted(self, last: EpochResult) -> Recipe:
         """Return the recipe with as many epochs as time is left for after the ``last`` one."""
-        if self.limit is None:
-            return self.recipe
-        each = last.seconds + self.evaluation / self.recipe.eval_every
-        left = self.limit - (time.perf_counter() - self.began) - self.evaluation
-        epochs = last.epoch + max(int(left / each), 0)
-        return self.recipe.fitted(min(epochs, self.recipe.epochs))
+        if self.limit is not None:
+            each = last.seconds + self.evaluation / self.recipe.eval_every
+            left = self.limit - (time.perf_counter() - self.began) - self.evaluation
+            epochs = last.epoch + max(int(left / each), 0)
+            self.recipe = self.whole.fitted(min(epochs, self.whole.epochs))
+        return self.recipe
