@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from yolox_deploy import Detector
+from yolox_deploy.cli import running
 
 DOG = {"dog": 0.855, "bicycle": 0.803, "car": 0.798, "truck": 0.306, "cat": 0.260}
 
@@ -113,9 +114,16 @@ def test_every_kind_of_result_says_the_same(
     assert evaluation.stats[0] == pytest.approx(1)
 
 
+@pytest.mark.parametrize("many", [100, 1])
 def test_unreadable_pictures_are_reported_at_the_end_and_the_rest_is_done(
-    command: Any, onnx_nano: Path, photos: Path, tmp_path: Path
+    many: int,
+    command: Any,
+    onnx_nano: Path,
+    photos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(running, "MANY", many)
     (photos / "a_text.jpg").write_text("no picture")
     (photos / "empty.png").touch()
     out = tmp_path / "out"
@@ -193,10 +201,17 @@ def test_only_the_wanted_classes_are_looked_for(
     assert [d["name"] for d in picture["detections"]] == ["dog", "cat"]
 
 
-@pytest.mark.parametrize("batch", [1, 2, 8])
-def test_batches_change_nothing(
-    batch: int, command: Any, model_for: Any, photos: Path, tmp_path: Path
+@pytest.mark.parametrize(("batch", "many"), [(1, 100), (2, 100), (8, 100), (1, 3), (2, 3)])
+def test_batches_and_streams_change_nothing(
+    batch: int,
+    many: int,
+    command: Any,
+    model_for: Any,
+    photos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(running, "MANY", many)
     dynamic = model_for("onnxruntime", dynamic=True).path
     found = command(
         *("yolox-detect", photos, "--model", dynamic, "--no-draw"),

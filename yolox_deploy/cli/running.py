@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from itertools import groupby, islice
 from time import perf_counter
+
+import numpy as np
+from numpy.typing import NDArray
 
 from yolox_deploy.detector import Detector
 from yolox_deploy.errors import InputFileError
@@ -15,6 +18,11 @@ from yolox_deploy.sinks import Sink
 from yolox_deploy.sources import Frame, Source
 from yolox_deploy.tasks import Detections
 from yolox_deploy.terminal import counted, print_line
+
+# So many pictures are worth opening the model several times.
+MANY = 100
+
+Found = tuple[Frame, Detections]
 
 
 class Run:
@@ -47,14 +55,31 @@ class Run:
             self.seconds = perf_counter() - start
 
     def _pictures(self, sources: Sequence[Source], *, heading: bool) -> None:
-        """Detect in pictures, a batch at a time."""
+        """Detect in pictures, a batch at a time; in many pictures, several batches at once."""
         readable = self._readable(track(sources, len(sources)))
-        while chunk := list(islice(readable, self.batch)):
-            results = self.detector.batch(frame.image for frame in chunk)
-            for frame, found in zip(chunk, results, strict=True):
+        detect = self._at_once if len(sources) >= MANY else self._in_batches
+        with closing(detect(readable)) as pairs:
+            for frame, found in pairs:
                 self._give(frame, found)
                 self.pictures += 1
                 print_found(frame.source.name, found, heading=heading)
+
+    def _in_batches(self, frames: Iterator[Frame]) -> Generator[Found, None, None]:
+        while chunk := list(islice(frames, self.batch)):
+            results = self.detector.batch(frame.image for frame in chunk)
+            yield from zip(chunk, results, strict=True)
+
+    def _at_once(self, frames: Iterator[Frame]) -> Generator[Found, None, None]:
+        waiting: deque[Frame] = deque()
+
+        def images() -> Iterator[NDArray[np.uint8]]:
+            for frame in frames:
+                waiting.append(frame)
+                yield frame.image
+
+        with closing(self.detector.map(images(), batch=self.batch)) as results:
+            for found in results:
+                yield waiting.popleft(), found
 
     def _readable(self, sources: Iterator[Source]) -> Iterator[Frame]:
         """Yield every picture that can be read."""

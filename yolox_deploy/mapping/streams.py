@@ -14,10 +14,12 @@ from yolox_deploy.mapping.pipeline import Pipeline
 from yolox_deploy.postprocess import Postprocess
 from yolox_deploy.processors import physical_cores
 from yolox_deploy.runtimes import Runtime
+from yolox_deploy.runtimes.registry import files_of
 from yolox_deploy.tasks import Detections
 
 # Each stream is the model in memory once more.
 MOST_STREAMS = 8
+MOST_BYTES = 1 << 30
 
 
 class Streams:
@@ -67,6 +69,9 @@ def default_streams(runtime: Runtime, threads: int) -> int:
     """Return the number of streams that a runtime with that many threads is divided into.
 
     Several streams of one thread each compute more pictures per second than one of several
-    threads, which wait for each other within every layer.
+    threads, which wait for each other within every layer.  Large models get fewer.
     """
-    return min(threads, MOST_STREAMS) if runtime.divisible and runtime.device == "cpu" else 1
+    if not runtime.divisible or runtime.device != "cpu":
+        return 1
+    size = sum(file.stat().st_size for file in files_of(runtime.path) if file.is_file())
+    return max(1, min(threads, MOST_STREAMS, MOST_BYTES // size))
