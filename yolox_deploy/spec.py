@@ -26,7 +26,7 @@ SEALED_SINCE = 2
 SEAL = "spec_sha256"
 
 OutputKind = Literal["raw", "decoded", "detections"]
-Precision = Literal["fp32", "fp16"]
+Precision = Literal["fp32", "fp16", "int8"]
 
 # An upper bound for counts and sizes read from a file, against absurd allocations.
 LARGEST_SIDE = 16384
@@ -48,6 +48,9 @@ class ModelSpec:
     of the output mean, see :mod:`yolox_deploy.tasks`; ``task_settings`` holds what that task needs
     to know beside the classes.  With ``pixels`` the artifact takes the bytes of a picture,
     (N, H, W, 3) uint8, blue, green and red, and does itself what ``input`` says of them.
+    ``precision`` is what is stored; ``quantization`` says of an ``int8`` artifact what stayed in
+    floating point (``floating``), how that was found (``how``), and the points of AP that it costs
+    (``ap_drop``, ``judged_ap_drop``).
 
     Raises :class:`UsageError` where a value makes no sense.
     """
@@ -71,6 +74,7 @@ class ModelSpec:
     task: str = "detect"
     task_settings: Mapping[str, Any] = field(default_factory=dict)
     pixels: bool = False
+    quantization: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         if not self.class_names or len(self.class_names) > LARGEST_CLASS_COUNT:
@@ -136,7 +140,7 @@ class ModelSpec:
         ``hashes`` are the SHA-256 of the artifact's parts by their suffix, ``{"bin": "..."}``.
         """
         content = {"version": SPEC_VERSION, **asdict(self)}
-        for key in ("task_settings", "pixels"):
+        for key in ("task_settings", "pixels", "quantization"):
             if not content[key]:
                 del content[key]
         if hashes:
@@ -305,7 +309,7 @@ def _optional_kinds(values: dict[str, Any]) -> None:
         str: ("name", "output", "precision", "task"),
         str | None: ("architecture", "checkpoint_sha256"),
         dict: ("tools", "task_settings"),
-        dict | None: ("verification",),
+        dict | None: ("verification", "quantization"),
         float | int | None: ("score_threshold", "iou_threshold"),
         bool: ("pixels",),
     }

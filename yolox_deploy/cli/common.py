@@ -44,7 +44,8 @@ exit codes:
   7  a result could not be written, to a file or to the standard output
   8  weights could not be fetched
   9  a converter failed
-  10  a benchmark became slower than --fail-if-slower allows
+  10  a benchmark became slower than --fail-if-slower allows, or INT8 is not
+      surely faster than other precisions
   11  two benchmarks cannot be compared: the times scatter too much
   12  done, but without proof: nothing was detected in the verification
       pictures, or the artifact cannot run on this machine

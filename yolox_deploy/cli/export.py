@@ -24,8 +24,8 @@ from yolox_deploy.cli.outputs import OVERWRITE, check_file_option, files_read
 from yolox_deploy.cli.parser import Joined, add_options
 from yolox_deploy.cli.settings import BATCH, add_settings, batch, batch_help, settings_of
 from yolox_deploy.errors import InputFileError, UsageError, VerificationError
-from yolox_deploy.export.options import DEFAULT_OPSET, ExportOptions
-from yolox_deploy.export.results import ExportResult, NotBuiltError, UnverifiedError
+from yolox_deploy.export.options import DEFAULT_DROP, DEFAULT_OPSET, ExportOptions, Int8Options
+from yolox_deploy.export.results import ExportResult, NotBuiltError, NotFasterError, UnverifiedError
 from yolox_deploy.export.targets import TARGETS, target_of
 from yolox_deploy.files import write_document
 from yolox_deploy.packages import install_line, is_installed, require
@@ -40,6 +40,7 @@ from yolox_deploy.tasks.proof import UNPROVEN
 from yolox_deploy.terminal import note, print_table
 
 if TYPE_CHECKING:
+    from yolox_deploy.export.quantization.plan import Search
     from yolox_deploy.verification.verify import Verification
 
 COMMAND = "yolox-export"
@@ -56,6 +57,7 @@ EXAMPLES = """\
   yolox-export --model yolox_s --to openvino --imgsz 384 640 --dynamic
   yolox-export --model yolox_l.pth --to trt --fp16 --dynamic --batch 1,4,16
   yolox-export --model yolox_nano.pth --to trt-rtx --fp16 --targets sm86,sm89,sm120
+  yolox-export --model yolox_s.pth --to openvino --int8 --calib my_pictures/
   yolox-export --verify-artifact yolox_nano_fp16.engine --model yolox_nano.pth
   yolox-export --verify-artifact yolox_nano.xml --model yolox_nano.pth --precision bf16
   yolox-export --describe yolox_nano.onnx
@@ -114,6 +116,23 @@ def parser() -> argparse.ArgumentParser:
         --[no-]scale-stem: scale the weights of the first layer by a power of two, so that FP16 can
             hold them (default: --scale-stem)
         """,
+    )
+    add_options(
+        result.add_argument_group("INT8"),
+        """
+        --int8: compute in eight bits where that loses little AP; what stays in floating point is
+            found by measurement and written to a .quantization.json file
+        --calib FOLDER: with --int8: 100 or more pictures like those that the model will see
+        --max-ap-drop POINTS: with --int8: how many points of AP may be lost (0 to 100)
+        --data JSON: with --int8: annotations in COCO's format to measure AP on (default: AP against
+            the detections of the checkpoint itself, where 20 points count as one)
+        --images DIR: with --data: folder with the pictures that the annotations name
+        --quantization FILE: with --int8: repeat what an earlier search found, from its
+            .quantization.json file
+        --keep-anyway: with --int8: keep an artifact that is not surely faster than FP32 and BF16
+            on this machine, which otherwise ends with exit code 10
+        """,
+        max_ap_drop=DEFAULT_DROP,
     )
     add_settings(result)
     verification = result.add_argument_group("verification")
@@ -253,6 +272,7 @@ def export(arguments: argparse.Namespace) -> int:
         pictures=arguments.verify,
         max_pixels=arguments.max_pixels,
         settings=settings_of(arguments),
+        int8=int8_options(arguments),
         **given(arguments, *SAME_NAME),
     )
     try:
@@ -260,21 +280,45 @@ def export(arguments: argparse.Namespace) -> int:
             results = export_model(
                 checkpoint, arguments.to, options, arguments.output, begin, begin.advance
             )
-    except (UnverifiedError, NotBuiltError) as error:
+    except (UnverifiedError, NotBuiltError, NotFasterError) as error:
         deliver(error.results, checkpoint, arguments.json)
         raise
     deliver(results, checkpoint, arguments.json)
     return exit_code([result.verification for result in results], arguments)
 
 
+def int8_options(arguments: argparse.Namespace) -> Int8Options | None:
+    """Return what the arguments ask of INT8; raises :class:`UsageError` without ``--int8``."""
+    asked = Int8Options(
+        arguments.calib,
+        arguments.max_ap_drop,
+        arguments.data,
+        arguments.images,
+        arguments.quantization,
+        arguments.keep_anyway,
+    )
+    if arguments.int8:
+        return asked
+    if asked != Int8Options():
+        raise UsageError(
+            "--calib, --max-ap-drop, --data, --images, --quantization and --keep-anyway are for "
+            "INT8: add --int8"
+        )
+    return None
+
+
 def deliver(results: Sequence[ExportResult], checkpoint: Path, file: Path | None) -> None:
     """Print the notes of all exports, then one row per artifact; write the JSON ``file``."""
     for text in dict.fromkeys(n for r in results for n in (*r.notes, *r.verification.notes)):
         note(f"note: {text}")
+    for r in results:
+        if r.search:
+            print_table(*search_table(r.target, r.search))
     rows = []
     for r in results:
         size, time = f"{r.size / 1e6:.2f} MB", f"{r.seconds:.1f} s"
-        rows.append([r.target, str(r.path), size, time, verdict(r.verification)])
+        path = str(r.path) if r.kept else "not kept"
+        rows.append([r.target, path, size, time, verdict(r.verification)])
     print_table(["target", "artifact", "size", "time", "verification"], rows)
     if file:
         artifacts = [
@@ -285,6 +329,9 @@ def deliver(results: Sequence[ExportResult], checkpoint: Path, file: Path | None
                 "seconds": round(r.seconds, 3),
                 "precision": r.spec.precision,
                 "ok": r.ok,
+                "kept": r.kept,
+                "quantization": r.spec.quantization,
+                "speed": [ratio.to_json() for ratio in r.speed],
                 "verification": r.verification.record(),
                 "notes": list(r.notes),
             }
@@ -292,6 +339,17 @@ def deliver(results: Sequence[ExportResult], checkpoint: Path, file: Path | None
         ]
         content = {"checkpoint": str(checkpoint), "artifacts": artifacts}
         write_document(file, COMMAND, content)
+
+
+def search_table(target: str, search: Search) -> tuple[list[str], list[list[str]]]:
+    """Return the titles and rows that say what of a network became INT8."""
+    rows = []
+    for row in search.rows:
+        saved = "-" if row.saved_ms is None else f"{row.saved_ms:.2f}"
+        rows.append([row.block, f"{100 * row.ap_drop:.2f}", saved, row.kept])
+    whole = [f"{100 * drop:.2f}" for drop in (search.drop, search.judged_drop)]
+    rows.append(["all that was kept", whole[0], "", f"AP drop on other pictures: {whole[1]}"])
+    return [f"block for {target}", "AP drop", "ms saved", "result"], rows
 
 
 def verdict(verification: Verification) -> str:

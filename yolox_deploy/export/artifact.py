@@ -77,8 +77,7 @@ def verify_artifact(
         report(f"verifying {artifact.name}")
         found = verify(runtime, reference.inputs_of(spec), reference.outputs, pictures)
         problem = reference.input_problem()
-    if problem:
-        found = replace(found, status="failed", problems=(problem, *found.problems))
+    found = found.failed_by(problem)
     notes = [*(runtime.notes if runtime.found else ()), *found.notes]
     if precision not in (None, found.precision):
         notes.append(

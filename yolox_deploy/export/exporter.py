@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import secrets
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 from time import perf_counter
 
+import numpy as np
 import onnx
 
 from yolox_deploy.export.front import with_front
@@ -17,10 +20,14 @@ from yolox_deploy.export.onnx import Hub, make_hub
 from yolox_deploy.export.options import ExportOptions, artifact_name
 from yolox_deploy.export.precision import flushed, to_fp16, underflow
 from yolox_deploy.export.prepare import prepare
+from yolox_deploy.export.quantization.plan import Plan
+from yolox_deploy.export.quantization.quantizer import Quantizer
+from yolox_deploy.export.quantization.speed import Ratio, compare_speed
 from yolox_deploy.export.reference import Reference
 from yolox_deploy.export.results import ExportResult
 from yolox_deploy.export.tails import with_tail
 from yolox_deploy.export.targets import HUB, Target
+from yolox_deploy.export.targets.base import Advance, ignore_progress
 from yolox_deploy.files import check_space, full_disk_reported, put, reported_as_output_error
 from yolox_deploy.models.checkpoint import Checkpoint
 from yolox_deploy.runtimes.base import Runtime
@@ -31,6 +38,9 @@ from yolox_deploy.verification.verify import Verification, verify
 UNVERIFIED = ".unverified"
 # Pictures on which the cost of flushed FP16 weights is measured: it is a note, not a verdict.
 FLUSHED_PICTURES = 3
+# The precisions that INT8 has to beat.
+FLOATING = ("fp32", "bf16")
+NOT_MEASURED = "its engine does not run here, or not in them"
 
 Report = Callable[[str], None]
 
@@ -50,6 +60,8 @@ class Exporter:
     reference: Reference | None
     place: Path
     report: Report
+    advance: Advance = ignore_progress
+    plan: Plan | None = None
 
     def __post_init__(self) -> None:
         self.hubs: dict[int | None, Hub] = {}
@@ -91,6 +103,10 @@ class Exporter:
         if spec.precision == "fp16" and row.fp16_in_graph:
             graph, note = self.half(graph, spec)
             notes += [note] if note else []
+        search = None
+        if self.quantizer and row.int8:
+            graph, search = self.quantizer.quantize(row.int8, graph, spec)
+            spec = replace(spec, quantization=search.summary())
         graph = with_front(with_tail(graph, spec), spec)
         main = self.place / f"{artifact_name(spec.name, spec.precision)}{row.suffix}"
         size = graph.ByteSize()
@@ -98,16 +114,76 @@ class Exporter:
             row.convert(graph, spec, main)
             spec = replace(spec, tools=_tool_versions(row))
             row.embed(main, spec)
-            verification = self.verify(row, main, graph, output / main.name)
+            problem = search.problem() if search else ""
+            verification = self.verify(row, main, graph, output / main.name).failed_by(problem)
             spec = replace(spec, verification=verification.record())
             row.embed(main, spec)
             if verification.status == "failed":
                 # A converter may not have noticed that it could not write everything.
                 check_space(output, size)
             ok = verification.status != "failed" or self.options.allow_unverified
-            path, size = self.move(row, main, output, "" if ok else UNVERIFIED)
+            speed = self.speed(row, main, hub.model, spec) if search and ok else ()
+            kept = all(r.surely_faster for r in speed) or self.options.keeps_slow
+            size = sum(file.stat().st_size for file in row.files(main))
+            path = output / main.name
+            if kept:
+                path = self.move(row, main, output, "" if ok else UNVERIFIED)
+        notes += map(str, speed)
+        if search and not speed:
+            notes.append(f"{path.name} was not measured beside other precisions: {NOT_MEASURED}")
         seconds = perf_counter() - start
-        return ExportResult(row.name, path, size, seconds, spec, verification, tuple(notes), ok)
+        return ExportResult(
+            *(row.name, path, size, seconds, spec, verification, tuple(notes)),
+            ok=ok,
+            kept=kept,
+            speed=speed,
+            search=search,
+        )
+
+    @cached_property
+    def quantizer(self) -> Quantizer | None:
+        """What makes INT8 graphs, if they were asked for."""
+        if not self.options.int8 or self.plan is None:
+            return None
+        return Quantizer(
+            self.checkpoint,
+            self.spec,
+            self.options.int8,
+            self.plan,
+            open=self.opened,
+            report=self.report,
+            advance=self.advance,
+            max_pixels=self.options.max_pixels,
+        )
+
+    def speed(
+        self, row: Target, main: Path, model: onnx.ModelProto, spec: ModelSpec
+    ) -> tuple[Ratio, ...]:
+        """Return how an INT8 artifact's time compares with that of other precisions, measured here.
+
+        Nothing for an artifact whose engine cannot run the ONNX graph in its place.
+        """
+        if not (row.int8 and row.int8.timed) or row.why_not_executed():
+            return ()
+        self.report(f"measuring {row.name} beside other precisions")
+        kind = BACKENDS[row.backend].runtime_class()
+        float_spec = replace(spec, precision="fp32", quantization=None, verification=None)
+        graph = with_front(with_tail(model, float_spec), float_spec)
+        # The time does not depend on what the picture shows.
+        shape = (spec.batch or 1, *spec.input_shape[1:])
+        images = np.full(shape, spec.input.pad_value, np.uint8 if spec.pixels else np.float32)
+        with ExitStack() as stack:
+            others = {}
+            for precision in FLOATING:
+                if precision in kind.precisions:
+                    opened = self.opened(graph, float_spec, row.backend, precision)
+                    runtime = stack.enter_context(opened)
+                    # A processor without BF16 computes in FP32 instead.
+                    if runtime.facts().precision == precision:
+                        others[precision] = runtime
+            int8 = stack.enter_context(kind(main))
+            how_far = partial(self.advance, "round")
+            return tuple(compare_speed(int8, others, images, how_far))
 
     def half(self, graph: onnx.ModelProto, spec: ModelSpec) -> tuple[onnx.ModelProto, str]:
         """Return the raw-output graph in FP16, and a note on its weights that FP16 barely holds."""
@@ -123,9 +199,9 @@ class Exporter:
         inputs = self.reference.inputs[:FLUSHED_PICTURES]
         expected = self.reference.outputs[:FLUSHED_PICTURES]
         spec = replace(spec, output="raw", score_threshold=None, iou_threshold=None, pixels=False)
-        with self.on_onnxruntime(half, spec) as opened:
+        with self.opened(half, spec) as opened:
             honest = opened.infer(inputs)
-        with self.on_onnxruntime(flushed(half), spec) as opened:
+        with self.opened(flushed(half), spec) as opened:
             change, verdict = (verify(opened, inputs, outputs) for outputs in (honest, expected))
         c = change.comparison
         assert c is not None
@@ -136,20 +212,26 @@ class Exporter:
         )
 
     @contextmanager
-    def on_onnxruntime(self, graph: onnx.ModelProto, spec: ModelSpec) -> Iterator[Runtime]:
-        """Open a graph on ONNX Runtime; its file is removed at the end."""
-        file = self.place / "source.onnx"
+    def opened(
+        self,
+        graph: onnx.ModelProto,
+        spec: ModelSpec,
+        backend: str = HUB.backend,
+        precision: str | None = None,
+    ) -> Iterator[Runtime]:
+        """Open a graph on an engine that reads ONNX; its file is removed at the end."""
+        file = self.place / f"{secrets.token_hex(8)}.onnx"
         HUB.convert(graph, spec, file)
         HUB.embed(file, spec)
-        with BACKENDS[HUB.backend].runtime_class()(file) as opened:
-            yield opened
+        with BACKENDS[backend].runtime_class()(file, precision=precision) as runtime:
+            yield runtime
         file.unlink()
 
     def verify_graph(self, graph: onnx.ModelProto) -> Verification:
         """Verify a graph on ONNX Runtime, or return what was found the first time."""
         key = _content(graph)
         if key not in self.verified_graphs:
-            with self.on_onnxruntime(graph, self.spec) as opened:
+            with self.opened(graph, self.spec) as opened:
                 found = self.compared(opened)
             self.verified_graphs[key] = found
         return self.verified_graphs[key]
@@ -180,23 +262,18 @@ class Exporter:
                 self.verified_graphs[_content(graph)] = found
         # The spec keeps what is not proven.
         found = replace(found, notes=(*found.notes, *self.input_notes))
-        if self.input_problem:
-            problems = (self.input_problem, *found.problems)
-            return replace(found, status="failed", problems=problems)
-        return found
+        return found.failed_by(self.input_problem)
 
-    def move(self, row: Target, main: Path, output: Path, mark: str) -> tuple[Path, int]:
+    def move(self, row: Target, main: Path, output: Path, mark: str) -> Path:
         """Rename the artifact's files into ``output``, with ``mark`` before their suffixes.
 
-        Returns the main file's new path, and the size of all files in bytes.
+        Returns the main file's new path.
         """
         stem = main.name.removesuffix(row.suffix)
         # The main file last: an artifact is there when its main file is.
-        files = row.files(main)
-        size = sum(file.stat().st_size for file in files)
-        for file in files:
+        for file in row.files(main):
             put(file, output / (stem + mark + file.name.removeprefix(stem)))
-        return output / f"{stem}{mark}{row.suffix}", size
+        return output / f"{stem}{mark}{row.suffix}"
 
 
 def _content(graph: onnx.ModelProto) -> str:

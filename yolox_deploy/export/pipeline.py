@@ -3,22 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from yolox_deploy.errors import MissingPackageError, UsageError, YoloxDeployError, suggest
+from yolox_deploy.errors import (
+    InputFileError,
+    MissingPackageError,
+    UsageError,
+    YoloxDeployError,
+    suggest,
+)
 from yolox_deploy.export.exporter import Exporter, Report
 from yolox_deploy.export.onnx import check_opset
 from yolox_deploy.export.options import ExportOptions, artifact_name, requested_spec
+from yolox_deploy.export.quantization.plan import SUFFIX as PLAN_SUFFIX
+from yolox_deploy.export.quantization.plan import Plan, read_plan
 from yolox_deploy.export.reference import Reference
-from yolox_deploy.export.results import ExportResult, NotBuiltError, UnverifiedError
+from yolox_deploy.export.results import (
+    ExportResult,
+    NotBuiltError,
+    NotFasterError,
+    UnverifiedError,
+)
 from yolox_deploy.export.targets import HUB, TARGETS, Target, all_settings, takers
 from yolox_deploy.export.targets.base import Advance, ignore_progress
 from yolox_deploy.files import workplace
-from yolox_deploy.models.checkpoint import load_checkpoint
+from yolox_deploy.models.checkpoint import Checkpoint, load_checkpoint
 from yolox_deploy.runtimes.registry import BACKENDS
 from yolox_deploy.sinks.outputs import check_apart, check_folder, check_new
+from yolox_deploy.spec import ModelSpec
 from yolox_deploy.verification.verify import load_pictures
 
 
@@ -52,6 +67,9 @@ def export_model(
     not_built: dict[str, YoloxDeployError] = {}
     for row in asked_for:
         if reason := row.why_not_built():
+            if options.int8:
+                # The ONNX file for the other machine would have ONNX Runtime's layout.
+                raise reason
             not_built[row.name] = reason
         else:
             row.load()
@@ -72,18 +90,23 @@ def export_model(
     check_apart({"--output": files}, [checkpoint])
     if not options.overwrite:
         check_new(files)
+    plan = _plan(loaded, spec, options, output / f"{name}{PLAN_SUFFIX}") if options.int8 else None
     reference = None
     if options.verify:
         report("running the checkpoint on the verification pictures")
         pictures = load_pictures(options.pictures, options.max_pixels)
         reference = Reference(loaded.network, spec, pictures)
     with workplace(output) as place:
-        exporter = Exporter(loaded, spec, options, reference, place, report)
+        exporter = Exporter(loaded, spec, options, reference, place, report, advance, plan)
+        if exporter.quantizer:
+            exporter.quantizer.prepare()
         results = [exporter.export(row, output) for row in rows]
     failed = [r for r in results if r.verification.status == "failed"]
     if failed and not options.allow_unverified:
         found = [f"{r.target}: {r.verification.summary}, kept as {r.path}" for r in failed]
         raise UnverifiedError("; ".join((*found, *map(str, not_built.values()))), results)
+    if not all(result.kept for result in results):
+        raise NotFasterError(results)
     if not_built:
         source = next(r for r in results if r.target == HUB.name)
         unexecuted = replace(source.spec, verification=source.verification.of_its_graph().record())
@@ -91,6 +114,30 @@ def export_model(
         ways_on = [row.hand_over(source.path, source.spec, unexecuted) for row in elsewhere]
         raise NotBuiltError([*not_built.values()], ways_on, results)
     return results
+
+
+def _plan(loaded: Checkpoint, spec: ModelSpec, options: ExportOptions, file: Path) -> Plan:
+    """Return what is known of the INT8 of a checkpoint: the file that was given, or an own one.
+
+    Raises :class:`UsageError` for a given file of another checkpoint or input size, and
+    :class:`OutputError` if another search's file is in the place of the own one.
+    """
+    assert options.int8 is not None
+    new = Plan(file, loaded.sha256, (spec.height, spec.width))
+    if options.int8.plan is not None:
+        found = read_plan(options.int8.plan)
+        if difference := found.difference(new):
+            raise UsageError(f"--quantization {found.file}: {difference}")
+        return found
+    if not file.exists():
+        return new
+    with suppress(InputFileError):
+        found = read_plan(file)
+        if not found.difference(new):
+            return found
+    if not options.overwrite:
+        check_new([file])
+    return new
 
 
 def _check_settings(rows: Sequence[Target], settings: Mapping[str, Any]) -> None:

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from yolox_deploy.errors import VerificationError, YoloxDeployError
+from yolox_deploy.errors import SlowerError, VerificationError, YoloxDeployError
 from yolox_deploy.spec import ModelSpec
 
 if TYPE_CHECKING:
+    from yolox_deploy.export.quantization.plan import Search
+    from yolox_deploy.export.quantization.speed import Ratio
     from yolox_deploy.verification.verify import Verification
 
 
@@ -19,7 +21,9 @@ class ExportResult:
     """One artifact: its main file ``path``, and what verification found.
 
     ``size`` is that of all its files in bytes.  ``ok`` is ``False`` if the artifact failed, and was
-    given a name with ``.unverified`` in it.
+    given a name with ``.unverified`` in it.  Of an INT8 artifact ``search`` tells what stayed in
+    floating point, and ``speed`` its time beside other precisions; ``kept`` is ``False`` if it is
+    not surely faster, and its files were not written.
     """
 
     target: str
@@ -30,6 +34,9 @@ class ExportResult:
     verification: Verification
     notes: tuple[str, ...]
     ok: bool = True
+    kept: bool = True
+    speed: tuple[Ratio, ...] = ()
+    search: Search | None = None
 
 
 class UnverifiedError(VerificationError):
@@ -37,6 +44,23 @@ class UnverifiedError(VerificationError):
 
     def __init__(self, message: str, results: list[ExportResult]) -> None:
         super().__init__(message)
+        self.results = results
+
+
+class NotFasterError(SlowerError):
+    """INT8 artifacts that are not surely faster, and were not kept; ``results`` has all results."""
+
+    def __init__(self, results: list[ExportResult]) -> None:
+        found = []
+        for result in results:
+            slower = [ratio for ratio in result.speed if not ratio.surely_faster]
+            if slower and not result.kept:
+                best = min(slower, key=lambda ratio: ratio.other_ms)
+                found.append(f"{result.target}: {best}; {best.advice}")
+        super().__init__(
+            f"INT8 is not surely faster, so it was not kept: {'. '.join(found)}; --keep-anyway "
+            "keeps it"
+        )
         self.results = results
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from yolox_deploy.errors import in_short
 from yolox_deploy.pictures.convention import RAW_INPUT
 from yolox_deploy.spec import ModelSpec
@@ -43,6 +46,7 @@ def describe(spec: ModelSpec) -> list[tuple[str, str]]:
         ("output", outputs[spec.output]),
         ("classes", f"{spec.num_classes}: {in_short(spec.class_names)}"),
         ("precision", spec.precision),
+        *(describe_quantization(spec.quantization) if spec.quantization else ()),
         ("checkpoint", f"sha256 {spec.checkpoint_sha256}" if spec.checkpoint_sha256 else "-"),
         ("tools", ", ".join(f"{k} {v}" for k, v in spec.tools.items()) or "-"),
         *(("verification", str(proof)) for proof in proofs(spec)),
@@ -51,3 +55,17 @@ def describe(spec: ModelSpec) -> list[tuple[str, str]]:
     if spec.assumed:
         result.append(("assumed", ", ".join(spec.assumed) + " (the file does not say)"))
     return result
+
+
+def describe_quantization(found: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return what an INT8 artifact says of its search."""
+    floating = ", ".join(map(str, found.get("floating", ()))) or "nothing"
+    drops = (
+        f"{found.get('ap_drop')} points on the pictures of the search, "
+        f"{found.get('judged_ap_drop')} on others; allowed were {found.get('allowed_ap_drop')}"
+    )
+    return [
+        ("not in INT8", floating),
+        ("AP drop", drops),
+        ("measured", str(found.get("how", "not stated"))),
+    ]

@@ -69,6 +69,12 @@ class Verification:
         status: Verdict = "built, not executed" if well else self.status
         return replace(self, status=status, executed=False, notes=(*self.notes, *notes))
 
+    def failed_by(self, problem: str | None) -> Verification:
+        """Return this with one more problem, named first; without one it is unchanged."""
+        if not problem:
+            return self
+        return replace(self, status="failed", problems=(problem, *self.problems))
+
     @property
     def summary(self) -> str:
         """The result in one line, without the verdict."""

@@ -55,7 +55,7 @@ class Oriented(BoxTask):
     tolerances: ClassVar[Mapping[str, Tolerance]] = {
         precision: Tolerance({**limits.limits, "angle": angle}, limits.reason)
         for (precision, limits), angle in zip(
-            Detect.tolerances.items(), (0.01, 1.0, 8.0), strict=True
+            Detect.tolerances.items(), (0.01, 1.0, 8.0, 16.0), strict=True
         )
     }
 

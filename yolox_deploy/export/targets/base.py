@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from yolox_deploy.errors import UsageError, YoloxDeployError
+from yolox_deploy.export.quantization.layout import Layout
 from yolox_deploy.packages import install_line, require
 from yolox_deploy.spec import ModelSpec, OutputKind
 
@@ -75,6 +76,8 @@ class Target(ABC):
     batches: ClassVar[bool] = True
     # Whether the graph is turned into FP16 before ``convert``, or ``convert`` does it.
     fp16_in_graph: ClassVar[bool] = False
+    # Where the engine wants its eight-bit numbers, ``None`` for a format without INT8.
+    int8: ClassVar[Layout | None] = None
     settings: ClassVar[tuple[Setting, ...]] = ()
 
     # What was asked for of the settings, and who is told how far the converter is.
@@ -105,6 +108,8 @@ class Target(ABC):
 
     def check(self, spec: ModelSpec) -> None:
         """Raise :class:`UsageError` if this format cannot carry what was asked for."""
+        if spec.precision == "int8" and self.int8 is None:
+            raise UsageError(f"target {self.name} has no INT8: leave it or --int8 out")
         if spec.output not in self.outputs:
             raise UsageError(
                 f"target {self.name} cannot carry NMS, only {' or '.join(self.outputs)} output: "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from yolox_deploy.export.quantization.layout import ONNX_RUNTIME
 from yolox_deploy.export.targets.base import Target
 from yolox_deploy.spec import ModelSpec
 
@@ -23,6 +24,7 @@ class OnnxTarget(Target):
     pixels = True
     extra = "export"
     fp16_in_graph = True
+    int8 = ONNX_RUNTIME
 
     def convert(self, graph: onnx.ModelProto, spec: ModelSpec, main: Path) -> None:
         import onnx

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from yolox_deploy.errors import ConversionError
+from yolox_deploy.export.quantization.layout import OPENVINO
 from yolox_deploy.export.targets.base import Target
 from yolox_deploy.files import demand_space, write_atomically
 from yolox_deploy.runtimes.content import hashes_of, put_into_xml
@@ -26,6 +27,7 @@ class OpenVINOTarget(Target):
     package = "openvino"
     pixels = True
     extra = "openvino"
+    int8 = OPENVINO
 
     def files(self, main: Path) -> tuple[Path, ...]:
         return main.with_suffix(".bin"), main

@@ -159,7 +159,7 @@ def _set_precision(
         return
     if is_quantized(graph):
         config.set_flag(trt.BuilderFlag.INT8)
-    if precision == "fp32":
+    if precision != "fp16":
         return
     config.set_flag(trt.BuilderFlag.FP16)
     config.set_flag(trt.BuilderFlag.OBEY_PRECISION_CONSTRAINTS)

@@ -16,6 +16,7 @@ from yolox_deploy.errors import (
     UsageError,
     YoloxDeployError,
 )
+from yolox_deploy.export.quantization.layout import TENSORRT
 from yolox_deploy.export.targets.base import Advance, Target, ignore_progress
 from yolox_deploy.export.targets.tensorrt.builder import (
     MIB,
@@ -54,6 +55,7 @@ class EngineTarget(Target):
 
     outputs = ("raw", "decoded")
     fp16_in_graph = True
+    int8 = TENSORRT
     flavour: ClassVar[sidecar.Flavour]
     engine = EngineSettings()
 
