@@ -86,17 +86,20 @@ class Detect(BoxTask):
         ),
         "int8": Tolerance(
             {
-                "raw": 0.3,
-                "faint": 2,
+                "raw": 0.15,
+                "faint": 0.5,
                 "score_mean": 8e-2,
                 "score": 0.9,
                 "probability": 0.95,
                 "faint_probability": 1,
                 "box": 1,
                 "iou": 0.5,
-                "share": 0.1,
-                "borderline": 0.5,
+                "share": 0.02,
+                "borderline": 0.25,
             },
-            reason="TODO",
+            reason="most activations rounded to 8 bits: where at most 0.3 AP was lost, raw boxes "
+            "were seen within 8e-2, those of faint rows within 0.21 and scores within 6e-2 on "
+            "average and 0.7 at worst; with every layer in INT8, at a loss of 10 AP and more, "
+            "0.21, 0.55, 0.2 and 0.7",
         ),
     }
