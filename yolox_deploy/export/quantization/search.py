@@ -2,8 +2,8 @@
 
 1. The float graph is scored.
 2. Each block alone is quantized and scored: its sensitivity.
-3. From the least to the most sensitive, blocks are added as long as the drop of AP stays within
-   the limit.
+3. All blocks together are tried.  If that is too much, blocks are added from the least to the most
+   sensitive, as long as the drop of AP stays within the limit.
 4. The parts of blocks that were left out are tried the same way, one by one: a stage may have a
    single layer that cannot be rounded.
 
@@ -80,6 +80,8 @@ def find_largest(units: Sequence[str], limit: float, measure: Measure) -> Found:
         """Add the candidates that stay within the limit, in this order."""
         nonlocal best
         for candidate in candidates:
+            if chosen.issuperset(candidate):
+                continue
             wanted = chosen.union(candidate)
             found = measure([unit for unit in units if unit in wanted], False).ap
             if base - found <= limit:
@@ -87,6 +89,7 @@ def find_largest(units: Sequence[str], limit: float, measure: Measure) -> Found:
                 best = found
 
     by_drop = sorted(parts, key=lambda block: base - alone[block].ap)
+    add([units])
     add(parts[block] for block in by_drop)
     left = [block for block in by_drop if not chosen.issuperset(parts[block])]
     add([unit] for block in left if len(parts[block]) > 1 for unit in parts[block])
@@ -107,4 +110,4 @@ def find_largest(units: Sequence[str], limit: float, measure: Measure) -> Found:
 def most_trials(units: Sequence[str]) -> int:
     """Return how many trials the search takes at most."""
     blocks = len({block_of(unit) for unit in units})
-    return 1 + 2 * blocks + len(units)
+    return 2 + 2 * blocks + len(units)
