@@ -82,7 +82,7 @@ class LiveSource(Source):
 
         Raises :class:`SourceError` where nothing can be opened in the first place.
         """
-        index, first, attempt = 0, 0.0, 0
+        index, first, attempt, reason = 0, 0.0, 0, ""
         broken: float | None = None
         while not self._ended.is_set():
             reason = "it ended"
@@ -113,7 +113,7 @@ class LiveSource(Source):
         if not index:
             raise SourceError(f"{self.name}: the connection gave no frame")
         if not self._ended.is_set():
-            _tell(f"{self.name} is taken as ended, after {index} frames")
+            _tell(f"{self.name} is taken as ended after {index} frames ({reason})")
 
     def _connected(self) -> Stream:
         return Stream(
@@ -162,7 +162,7 @@ def without_password(text: str) -> str:
     >>> without_password("rtsp://me:secret@camera/1")
     'rtsp://camera/1'
     """
-    return re.sub(r"(?<=://)[^/@]*@", "", text)
+    return re.sub(r"(?<=://)[^/?#]*@", "", text)
 
 
 def _tell(text: str) -> None:

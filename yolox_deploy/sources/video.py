@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -147,6 +147,9 @@ class Stream:
             except self.av.error.InvalidDataError:
                 self.damaged += 1
             except (self.av.FFmpegError, OSError) as error:
+                # What the decoder still holds was received whole.
+                with suppress(self.av.FFmpegError):
+                    yield from self.stream.decode(None)
                 if type(error).__name__ in PAUSES:
                     return
                 raise SourceError(f"{self.name}: {_why_not(error)}") from error
