@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 
-__all__ = ["Detection", "Detections", "Detector", "ModelSpec", "YoloxDeployError", "__version__"]
+__all__ = ["Detection", "Detections", "Detector", "ModelSpec", "Tracker"]
+__all__ += ["YoloxDeployError", "__version__"]
 
 if TYPE_CHECKING:
     from yolox_deploy.detector import Detector
     from yolox_deploy.errors import YoloxDeployError
     from yolox_deploy.spec import ModelSpec
     from yolox_deploy.tasks.detections import Detection, Detections
+    from yolox_deploy.tracking import Tracker
 else:
     from importlib import import_module
 
@@ -26,6 +28,7 @@ else:
         "Detections": "tasks.detections",
         "Detector": "detector",
         "ModelSpec": "spec",
+        "Tracker": "tracking",
         "YoloxDeployError": "errors",
     }
 

@@ -37,6 +37,7 @@ from yolox_deploy.sources.live import Patience
 from yolox_deploy.sources.still import DEFAULT_FPS
 from yolox_deploy.spec import LARGEST_BATCH
 from yolox_deploy.terminal import note, print_line, say
+from yolox_deploy.tracking import Tracker
 
 COMMAND = "yolox-detect"
 EXAMPLES = """\
@@ -68,6 +69,8 @@ def parser() -> argparse.ArgumentParser:
         --classes CLASS ...: look for these classes only: names or ids (default: all classes)
         --no-clip: let boxes reach beyond the picture
         --batch N: number of pictures per inference call
+        --track: follow objects from frame to frame; each keeps its id, which all results have
+        --track-classes CLASS ...: follow these classes only (default: all that are looked for)
         --fps RATE: frames per second of numbered pictures such as frames/%%06d.png
         --[no-]live: take the newest frame and leave out those that arrive meanwhile (default: on
             for cameras and streams, off for files)
@@ -111,6 +114,7 @@ def detect(arguments: argparse.Namespace) -> int:
         patience=Patience(arguments.timeout, arguments.reconnect),
         max_pixels=arguments.max_pixels,
     )
+    tracker = make_tracker(arguments)
     sinks = make_sinks(arguments, sources)
     run: Run | None = None
     try:
@@ -120,7 +124,7 @@ def detect(arguments: argparse.Namespace) -> int:
                 note(NO_MODEL)
             for sink in sinks:
                 stack.enter_context(sink)
-            run = Run(detector, sinks, arguments.batch, arguments.live)
+            run = Run(detector, sinks, arguments.batch, arguments.live, tracker)
             run(sources)
     except (KeyboardInterrupt, YoloxDeployError):
         if kept := [str(sink.path) for sink in sinks if sink.kept]:
@@ -138,9 +142,8 @@ def detect(arguments: argparse.Namespace) -> int:
 
 def open_detector(arguments: argparse.Namespace) -> Detector:
     """Return the detector that the arguments ask for."""
-    classes = [int(c) if c.isdigit() else c for c in arguments.classes or ()]
     return Detector(
-        classes=classes or None,
+        classes=as_classes(arguments.classes),
         settings=engine_settings(arguments),
         clip=not arguments.no_clip,
         **given(arguments, "model", "backend", "device", "threads", "precision"),
@@ -148,6 +151,20 @@ def open_detector(arguments: argparse.Namespace) -> Detector:
         max_pixels=arguments.max_pixels,
         **vars(model_hints(arguments)),
     )
+
+
+def make_tracker(arguments: argparse.Namespace) -> Tracker | None:
+    """Return the tracker that the arguments ask for; raises :class:`UsageError`."""
+    if not (arguments.track or arguments.track_classes):
+        if arguments.sink_mot is not None:
+            raise UsageError("--mot needs the ids of tracks: add --track")
+        return None
+    return Tracker(arguments.score_threshold, as_classes(arguments.track_classes))
+
+
+def as_classes(words: Sequence[str] | None) -> list[int | str] | None:
+    """Return what was given as names and ids of classes."""
+    return [int(c) if c.isdigit() else c for c in words or ()] or None
 
 
 def make_sinks(arguments: argparse.Namespace, sources: Sequence[Source]) -> list[Sink]:

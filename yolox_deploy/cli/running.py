@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 
 from yolox_deploy.detector import Detector
 from yolox_deploy.errors import InputFileError
+from yolox_deploy.postprocess import Thresholds
 from yolox_deploy.progress import track
 from yolox_deploy.sinks import Sink
 from yolox_deploy.sources import Frame, Source
 from yolox_deploy.tasks import Detections
 from yolox_deploy.terminal import counted, print_line
+from yolox_deploy.tracking import Tracker
 
 # So many pictures are worth opening the model several times.
 MANY = 100
@@ -32,10 +34,21 @@ class Run:
     """
 
     def __init__(
-        self, detector: Detector, sinks: Sequence[Sink], batch: int, live: bool | None
+        self,
+        detector: Detector,
+        sinks: Sequence[Sink],
+        batch: int = 1,
+        live: bool | None = None,
+        tracker: Tracker | None = None,
     ) -> None:
         self.detector, self.sinks = detector, sinks
         self.batch, self.live = batch, live
+        self.tracker = tracker
+        self.thresholds: Thresholds | None = None
+        if tracker is not None:
+            self.thresholds = tracker.thresholds(detector.thresholds, detector.spec)
+        self.tracks: set[int] = set()
+        self.film: object = None
         self.unreadable: list[str] = []
         self.counts: Counter[str] = Counter()
         self.pictures = self.frames = self.dropped = 0
@@ -60,13 +73,13 @@ class Run:
         detect = self._at_once if len(sources) >= MANY else self._in_batches
         with closing(detect(readable)) as pairs:
             for frame, found in pairs:
-                self._give(frame, found)
+                found = self._give(frame, found)
                 self.pictures += 1
                 print_found(frame.source.name, found, heading=heading)
 
     def _in_batches(self, frames: Iterator[Frame]) -> Generator[Found, None, None]:
         while chunk := list(islice(frames, self.batch)):
-            results = self.detector.batch(frame.image for frame in chunk)
+            results = self.detector.batch([frame.image for frame in chunk], self.thresholds)
             yield from zip(chunk, results, strict=True)
 
     def _at_once(self, frames: Iterator[Frame]) -> Generator[Found, None, None]:
@@ -77,7 +90,8 @@ class Run:
                 waiting.append(frame)
                 yield frame.image
 
-        with closing(self.detector.map(images(), batch=self.batch)) as results:
+        given = self.detector.map(images(), batch=self.batch, thresholds=self.thresholds)
+        with closing(given) as results:
             for found in results:
                 yield waiting.popleft(), found
 
@@ -94,7 +108,9 @@ class Run:
         live = source.live if self.live is None else self.live
         before = self.frames
         try:
-            with closing(self.detector.stream(source, live=live)) as frames:
+            with closing(
+                self.detector.stream(source, live=live, thresholds=self.thresholds)
+            ) as frames:
                 for frame in track(frames, lambda: source.count, "frames"):
                     self._give(frame, frame.detections)
                     self.frames += 1
@@ -104,10 +120,20 @@ class Run:
         if self.frames > before:
             print_line(f"{source.name}: {self.frames - before} frames", whole=True)
 
-    def _give(self, frame: Frame, found: Detections) -> None:
+    def _give(self, frame: Frame, found: Detections) -> Detections:
+        """Track, count, and give a result to the sinks; returns it."""
+        if self.tracker is not None:
+            source = frame.source
+            if source.film != self.film:
+                self.film = source.film
+                self.tracker.reset()
+            found = self.tracker(found, frame.time if source.moving else None)
+            assert found.track_ids is not None
+            self.tracks.update(found.track_ids[found.track_ids >= 0].tolist())
         self.counts.update(d.name for d in found)
         for sink in self.sinks:
             sink.take(frame, found)
+        return found
 
     @property
     def done(self) -> str:
@@ -121,8 +147,9 @@ class Run:
         """What was done and found, how fast, in one line."""
         rate = (self.pictures + self.frames) / self.seconds
         dropped = f", {self.dropped} frames left out" if self.dropped else ""
+        tracks = f" in {len(self.tracks)} tracks" if self.tracker else ""
         times = f"{self.seconds:.1f} s ({rate:.1f}/s{dropped})"
-        return f"{self.done} in {times}, {self.detector.backend}: {counted(self.counts)}"
+        return f"{self.done} in {times}, {self.detector.backend}: {counted(self.counts)}{tracks}"
 
 
 def print_found(name: str, found: Detections, *, heading: bool) -> None:
@@ -130,6 +157,8 @@ def print_found(name: str, found: Detections, *, heading: bool) -> None:
     indent = "  " if heading else ""
     if heading:
         print_line(name if len(found) else f"{name}: nothing", whole=True)
-    for d in found:
+    ids = [-1] * len(found) if found.track_ids is None else found.track_ids
+    for d, track_id in zip(found, ids, strict=True):
         x1, y1, x2, y2 = d.xyxy
-        print_line(f"{indent}{d.name} {d.score:.3f}  {x1:.0f},{y1:.0f} to {x2:.0f},{y2:.0f}")
+        named = f"{d.name} #{track_id}" if track_id >= 0 else d.name
+        print_line(f"{indent}{named} {d.score:.3f}  {x1:.0f},{y1:.0f} to {x2:.0f},{y2:.0f}")

@@ -15,11 +15,19 @@ from pathlib import Path
 from yolox_deploy.registry import Registry
 from yolox_deploy.sinks.base import FolderSink, Sink
 from yolox_deploy.sinks.coco import CocoSink
-from yolox_deploy.sinks.folders import PictureSink, YoloSink
+from yolox_deploy.sinks.folders import MotSink, PictureSink, YoloSink
 from yolox_deploy.sinks.tables import CsvSink, JsonLinesSink, JsonSink
 
 __all__ = ["SINKS", "FolderSink", "Sink", "SinkKind"]
-__all__ += ["CocoSink", "CsvSink", "JsonLinesSink", "JsonSink", "PictureSink", "YoloSink"]
+__all__ += [
+    "CocoSink",
+    "CsvSink",
+    "JsonLinesSink",
+    "JsonSink",
+    "MotSink",
+    "PictureSink",
+    "YoloSink",
+]
 
 
 @dataclass(frozen=True)
@@ -53,6 +61,7 @@ SINKS: Registry[SinkKind] = Registry(
         SinkKind("jsonl", JsonLinesSink, "FILE", LINES_HELP),
         SinkKind("csv", CsvSink, "FILE", "write a CSV file with one row per detection"),
         SinkKind("txt", YoloSink, "DIR", TXT_HELP),
+        SinkKind("mot", MotSink, "DIR", "write one MOT challenge file per video (with --track)"),
         SinkKind("coco", CocoSink, "FILE", "write a COCO data set, which yolox-train can read"),
     ],
 )

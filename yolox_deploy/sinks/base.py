@@ -94,6 +94,10 @@ class FolderSink(Sink):
     def suffix(self, source: Source) -> str:
         """Return the suffix of the file for a source, for example ``.txt``; "" for a folder."""
 
+    def stem(self, source: Source) -> str:
+        """Return the name of the file for a source, without its suffix."""
+        return source.stem
+
     def files(self) -> Collection[Path]:
         return self.planned.values()
 
@@ -102,11 +106,11 @@ class FolderSink(Sink):
         return self.planned.pop(source, None) or self._new_file(source)
 
     def _new_file(self, source: Source) -> Path:
-        suffix = self.suffix(source)
-        name, number = f"{source.stem}{suffix}", 1
+        stem, suffix = self.stem(source), self.suffix(source)
+        name, number = f"{stem}{suffix}", 1
         while name.casefold() in self.taken:
             number += 1
-            name = f"{source.stem}_{number}{suffix}"
+            name = f"{stem}_{number}{suffix}"
         self.taken.add(name.casefold())
         return self.path / name
 

@@ -1,4 +1,4 @@
-"""Sinks of one file per source: annotated pictures and videos, YOLO text."""
+"""Sinks of one file per source: annotated pictures and videos, YOLO text, MOT challenge text."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ from pathlib import Path
 
 import cv2
 
-from yolox_deploy.errors import OutputError
+from yolox_deploy.errors import OutputError, UsageError
 from yolox_deploy.files import write_atomically
 from yolox_deploy.sinks.base import FolderSink
+from yolox_deploy.sinks.growing import GrowingText
 from yolox_deploy.sinks.video import VideoWriter
 from yolox_deploy.sources import Frame, Source
 from yolox_deploy.sources.video import require_av
 from yolox_deploy.tasks import Detections
+from yolox_deploy.tracking import Tails
 
 
 class PictureSink(FolderSink):
@@ -23,6 +25,8 @@ class PictureSink(FolderSink):
         super().__init__(path, sources)
         self.writer: VideoWriter | None = None
         self.source: Source | None = None
+        self.film: object = None
+        self.tails = Tails()
 
     def check(self) -> None:
         if any(source.moving for source in self.sources):
@@ -35,7 +39,12 @@ class PictureSink(FolderSink):
         return ".png" if Path(source.name).suffix.lower() == ".png" else ".jpg"
 
     def add(self, frame: Frame, found: Detections) -> None:
-        drawn = found.draw(frame.image)
+        image = frame.image
+        if found.track_ids is not None:
+            if frame.source.film != self.film:
+                self.film, self.tails = frame.source.film, Tails()
+            image = self.tails.draw(image, found.xyxy, found.track_ids, found.class_ids)
+        drawn = found.draw(image)
         if frame.source.moving:
             if self.source is not frame.source or self.writer is None:
                 self.finish()
@@ -82,3 +91,49 @@ class YoloSink(FolderSink):
         else:
             file = self.file_for(frame.source)
         write_atomically(file, "".join(f"{row}\n" for row in rows))
+
+
+class MotSink(FolderSink):
+    """One text file per video, or folder of pictures, as the MOT challenge defines it.
+
+    Per row: frame (from 1), track id, left, top, width, height, score, and three times -1, see
+    https://motchallenge.net/instructions/.  What has no id is left out.
+    """
+
+    def __init__(self, path: Path, sources: Iterable[Source] = ()) -> None:
+        self.texts: dict[object, GrowingText] = {}
+        self.counts: dict[object, int] = {}
+        sources = tuple(sources)
+        firsts = {source.film: source for source in reversed(sources)}
+        super().__init__(path, [s for s in sources if firsts[s.film] is s])
+        self.sources = sources
+
+    def stem(self, source: Source) -> str:
+        return source.stem if source.moving or source.path is None else source.path.parent.name
+
+    def suffix(self, source: Source) -> str:
+        return ".txt"
+
+    def add(self, frame: Frame, found: Detections) -> None:
+        if found.track_ids is None:
+            raise UsageError("MOT text needs ids: track the detections (yolox-detect --track)")
+        film = frame.source.film
+        if film not in self.texts:
+            self.texts[film] = GrowingText(self.file_for(frame.source))
+        self.counts[film] = self.counts.get(film, 0) + 1
+        number = frame.index + 1 if frame.source.moving else self.counts[film]
+        rows = zip(found.track_ids, found.xywh, found.scores, strict=True)
+        text = "".join(
+            f"{number},{track},{','.join(f'{v:.2f}' for v in box)},{score:.6f},-1,-1,-1\n"
+            for track, box, score in rows
+            if track >= 0
+        )
+        self.texts[film].write(text)
+
+    def finish(self) -> None:
+        for text in self.texts.values():
+            text.finish()
+
+    def discard(self) -> None:
+        for text in self.texts.values():
+            text.close()

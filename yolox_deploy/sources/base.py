@@ -69,5 +69,10 @@ class Source(ABC):
             return self.path.stem
         return re.sub(r"\W+", "_", self.name).strip("_") or "stream"
 
+    @property
+    def film(self) -> object:
+        """What this source's frames belong to: itself if it moves, else the picture's folder."""
+        return self if self.moving or self.path is None else self.path.parent
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r})"

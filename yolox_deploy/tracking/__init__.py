@@ -1,0 +1,6 @@
+"""Following objects from frame to frame: their ids, and the ways they came as lines."""
+
+from yolox_deploy.tracking.tails import Tails
+from yolox_deploy.tracking.tracker import Tracker
+
+__all__ = ["Tails", "Tracker"]
