@@ -16,6 +16,8 @@ from yolox_deploy.datasets.sources import data_files
 from yolox_deploy.errors import ImageError, InputFileError
 from yolox_deploy.pictures.images import read_image
 from yolox_deploy.sinks import CocoSink
+from yolox_deploy.sources import Frame
+from yolox_deploy.sources.still import PictureSource
 from yolox_deploy.tasks.detections import Detections
 from yolox_deploy.training import CocoSource, Recipe
 from yolox_deploy.training.data.batches import EpochRequests, batch_loader, batches
@@ -141,7 +143,8 @@ def test_detections_written_as_labels_can_be_trained_on_beside_real_ones(tmp_pat
     box = np.array([[4, 5, 70, 30]], np.float32)
     found = Detections(box, np.full(1, 0.9, np.float32), np.zeros(1, np.int64), ("cat", "dog"))
     sink = CocoSink(tmp_path / "pseudo.json")
-    sink.add(tmp_path / "a.png", read_image(tmp_path / "a.png"), found)
+    path = tmp_path / "a.png"
+    sink.add(Frame(read_image(path), PictureSource(path)), found)
     sink.finish()
     data = CocoPictures.read([real, CocoSource(tmp_path / "pseudo.json", tmp_path)])
     assert data.pictures[1].boxes.tolist() == [[4, 5, 64, 30]]
