@@ -19,7 +19,8 @@ class Small:
 
     The run has about so many ``steps``, within the bounds of ``epochs``; the last ``plain`` share
     of it is without Mosaic.  ``memory`` is the time constant of the averaged weights as a share of
-    the run: with 1, a third of them is the start.
+    the run: with 1, a third of them is the start.  It grows to this value within the share
+    ``ramp``.
     """
 
     steps: int
@@ -27,13 +28,14 @@ class Small:
     plain: float
     lr: float
     memory: float
+    ramp: float
     freeze: int
 
 
 # The weights know all classes: stay near them.
-KNOWN = Small(steps=600, epochs=(5, 30), plain=0.1, lr=0.002, memory=1.0, freeze=5)
+KNOWN = Small(steps=600, epochs=(5, 30), plain=0.1, lr=0.002, memory=1.0, ramp=0.03, freeze=5)
 # Some class is new, and its weights must be learned from nothing.
-FRESH = Small(steps=600, epochs=(10, 200), plain=0.2, lr=0.04, memory=0.1, freeze=2)
+FRESH = Small(steps=600, epochs=(10, 200), plain=0.2, lr=0.04, memory=0.1, ramp=0.25, freeze=2)
 # From this many training pictures on, the paper's recipe is right for trained weights, too.
 LARGE = 20_000
 
@@ -65,6 +67,6 @@ def choose_recipe(
         eval_every=max(round(epochs / 20), 1),
         lr=small.lr,
         ema_decay=round(1 - 1 / max(small.memory * epochs * steps, 2), 5),
-        ema_ramp=steps,
+        ema_ramp=max(round(small.ramp * epochs * steps), 1),
         freeze=small.freeze,
     ), why
