@@ -19,7 +19,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import cv2
 import pytest
+from films import UNEVEN, write_film
 
 from yolox_deploy.cli import bench, convert, detect, doctor, evaluate, export, train
 from yolox_deploy.detector import Detector
@@ -118,6 +120,19 @@ def test_detect(run: Shown, screen: Terminal, here: Path, columns: int) -> None:
     run("yolox-detect photos --modle nano.onnx", code=2)
     run("yolox-detect photos --model nano.onnx --classes hoarse dog --no-draw", code=2)
     check(screen, "detect", columns)
+
+
+@widths
+def test_detect_in_a_video(run: Shown, screen: Terminal, here: Path, columns: int) -> None:
+    pytest.importorskip("av")
+    dog = cv2.resize(cv2.imread(str(here / "dog.jpg")), (384, 288))
+    write_film(here / "street.mp4", images=[dog] * len(UNEVEN))
+    (here / "photos/broken.mp4").write_text("no video")
+    run("yolox-detect street.mp4 --model nano.onnx --jsonl found.jsonl")
+    run("yolox-detect street.mp4 photos/broken.mp4 --model nano.onnx --no-draw", code=6)
+    run("yolox-detect 97 --model nano.onnx --no-draw", code=6)
+    run("yolox-detect street.mp4 --model nano.onnx --no-draw --mot tracks", code=2)
+    check(screen, "detect_video", columns)
 
 
 @widths

@@ -121,7 +121,7 @@ def test_what_never_answers_is_one_line(
 
 
 def test_a_camera_that_is_not_there_is_one_line() -> None:
-    with pytest.raises(SourceError, match="camera 97: "):
+    with pytest.raises(SourceError, match=r"camera 97: there is no /dev/video97; there is "):
         frames_of(97)
 
 

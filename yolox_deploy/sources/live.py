@@ -5,6 +5,7 @@ Times are those at which frames arrive: after a new connection a stream's own cl
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import threading
@@ -12,6 +13,7 @@ import warnings
 from collections.abc import Generator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from glob import glob
 from time import perf_counter
 from urllib.parse import urlsplit
 
@@ -116,6 +118,9 @@ class LiveSource(Source):
             _tell(f"{self.name} is taken as ended after {index} frames ({reason})")
 
     def _connected(self) -> Stream:
+        if self.format == "v4l2" and not os.path.exists(self.place):
+            there = ", ".join(sorted(glob("/dev/video*"))) or "no camera"
+            raise SourceError(f"{self.name}: there is no {self.place}; there is {there}")
         return Stream(
             self.place,
             self.name,
