@@ -38,7 +38,8 @@ def test_a_missing_package_is_named_with_the_line_that_installs_it() -> None:
         "try: Tracker()\nexcept MissingPackageError as error: print(error)"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert 'pip install "yolox-deploy[track]"' in out.stdout
+    assert "pip install " in out.stdout
+    assert '[track]"' in out.stdout
 
 
 def test_tails_follow_what_has_an_id() -> None:

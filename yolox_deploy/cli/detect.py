@@ -89,7 +89,7 @@ def parser() -> argparse.ArgumentParser:
     add_max_pixels(result)
     output = result.add_argument_group("output")
     output.add_argument("--no-draw", action="store_true", help="write no annotated pictures")
-    add_options(output, OVERWRITE.format(folder="--output and --txt"))
+    add_options(output, OVERWRITE.format(folder="--output, --txt and --mot"))
     add_engine_arguments(result)
     add_model_hints(result)
     # Last, so that a sink of another package takes the name of no other option.

@@ -40,6 +40,7 @@ PACKAGES = (
     ("onnxscript", "ONNX opset 18 and newer", "export"),
     ("onnxsim", "simplifying ONNX", "export"),
     ("pnnx", "writing NCNN", "ncnn"),
+    ("av", "videos, cameras, streams", "video"),
     ("pycocotools", "AP", "eval"),
     ("scipy", "benchmarks", "bench"),
     ("psutil", "benchmarks", "bench"),

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yolox_deploy.errors import ModelWarning, SourceError
-from yolox_deploy.packages import require
+from yolox_deploy.packages import install_line, require
 from yolox_deploy.pictures.images import MAX_PIXELS
 from yolox_deploy.sources.base import Frame, Source
 
@@ -35,7 +35,7 @@ def require_av() -> Any:
     return require(
         "av",
         "video, cameras and streams need the package av",
-        'pip install "yolox-deploy[video]"',
+        install_line("video"),
     )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from yolox_deploy.errors import UsageError
-from yolox_deploy.packages import require
+from yolox_deploy.packages import install_line, require
 from yolox_deploy.postprocess import SCORE_THRESHOLD, Thresholds
 from yolox_deploy.spec import ModelSpec
 from yolox_deploy.tasks import Detections
@@ -24,7 +24,6 @@ FAINT = 0.1
 REMEMBERED_S = 1.0
 # The lowest GIoU (H. Rezatofighi et al., 2019) of a detection and where its track is expected.
 LEAST_GIOU = 0.0
-INSTALL = 'pip install "yolox-deploy[track]"'
 
 
 class Tracker:
@@ -54,7 +53,7 @@ class Tracker:
         fps: float = 30.0,
         remembered: float = REMEMBERED_S,
     ) -> None:
-        require("trackers", "tracking needs the package trackers", INSTALL)
+        require("trackers", "tracking needs the package trackers", install_line("track"))
         if not 0 <= score <= 1:
             raise UsageError(f"score must lie in 0..1, got {score!r}")
         if not (0 < fps <= 10_000 and 0 <= remembered <= 3600):
