@@ -56,6 +56,32 @@ def test_models_and_backends_are_put_side_by_side_with_their_difference(
     assert abs(content[2]["ap"] - content[0]["ap"]) > 1e-3
     assert len(list((tmp_path / "results").iterdir())) == 4
     assert f"{nano_onnx} on openvino: 12 pictures" in printed.err
+    names = {name for figures in content for name in figures["classes"]}
+    assert {"person", "cat"} <= names
+
+
+def test_a_reference_decides_the_exit_code_and_an_interval_is_shown(
+    few_pictures: Few, nano_onnx: Path, tmp_path: Path, capsys: Any
+) -> None:
+    data, images = few_pictures
+    base = ("--model", nano_onnx, "--data", data, "--images", images, "--threads", "1")
+    backends = ("--backend", "onnxruntime,openvino", "--bootstrap", "20", "--per-class")
+    file = tmp_path / "ap.json"
+    assert run(*base, *backends, "--json", file, "--reference", "0.9") == 5
+    printed = capsys.readouterr()
+    assert "further than 0.005 from the reference 0.9" in printed.err
+    header, _, first, second, *rest = printed.out.splitlines()
+    assert header.split()[-4:] == ["difference", "95", "%", "interval"]
+    assert first.split()[-1] == "-"
+    low, high = results_in(file)[1]["interval"]
+    assert second.split()[-3:] == [f"{low:+.4f}", "to", f"{high:+.4f}"]
+    assert -0.05 < low <= results_in(file)[1]["difference"] <= high < 0.05
+    classes = results_in(file)[0]["classes"]
+    assert any(line.split()[:1] == ["person"] for line in rest)
+    assert all(0 <= ap <= 1 for ap in classes.values())
+    ap = results_in(file)[0]["ap"]
+    assert run(*base, "--reference", ap + 0.004) == 0
+    assert run(*base, "--reference", ap + 0.004, "--tolerance", "0.003") == 5
 
 
 def test_thresholds_and_clipping_reach_the_evaluation(

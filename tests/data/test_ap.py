@@ -13,8 +13,15 @@ import numpy as np
 import pytest
 
 from yolox_deploy import Detections
-from yolox_deploy.data.ap import METRICS, CocoDataset, average_precision, match_categories
+from yolox_deploy.data.ap import (
+    METRICS,
+    CocoDataset,
+    average_precision,
+    evaluated,
+    match_categories,
+)
 from yolox_deploy.data.categories import COCO_CATEGORY_IDS, COCO_NAMES, default_category_ids
+from yolox_deploy.data.matches import interval
 from yolox_deploy.errors import InputFileError, ModelWarning, UsageError
 
 pytest.importorskip("pycocotools")
@@ -53,6 +60,49 @@ def test_perfect_boxes_give_one_and_exchanged_classes_nothing(small: CocoDataset
     assert small.evaluate(results(small, boxes, [1, 0])).ap == pytest.approx(1)
     assert small.evaluate(results(small, boxes, [0, 1])).ap == 0
     assert small.evaluate(results(small, boxes[:1], [1])).ap == pytest.approx(0.5)
+
+
+def test_the_matches_give_the_same_ap_and_an_interval_that_repeats(
+    small: CocoDataset, tmp_path: Path
+) -> None:
+    """Eight pictures, in each of which a random part is found, some of it twice and elsewhere."""
+    random = np.random.default_rng(3)
+    images = [{"id": i, "file_name": "a.png", "height": 400, "width": 600} for i in range(8)]
+    boxes = random.uniform(0, 300, (40, 2))
+    notes = [
+        {"id": i + 1, "image_id": i % 8, "category_id": (9, 4)[i % 2], "bbox": [*xy, 50, 40]}
+        for i, xy in enumerate(boxes.tolist())
+    ]
+    truth = {
+        **small.truth,
+        "images": images,
+        "annotations": [{**note, "area": 2000, "iscrowd": 0} for note in notes],
+    }
+
+    def found(missed: float) -> list[dict[str, Any]]:
+        moved = [
+            {**note, "bbox": [note["bbox"][0] + random.normal(0, 8), *note["bbox"][1:]]}
+            for note in notes * 2
+            if random.random() > missed
+        ]
+        return [{**entry, "score": float(random.random())} for entry in moved]
+
+    good, bad = (evaluated(truth, found(missed)) for missed in (0.1, 0.6))
+    for one in (good, bad):
+        assert one.matches is not None
+        assert one.matches.ap(np.ones(8, np.int64)) == pytest.approx(one.figures.ap, abs=1e-12)
+        assert np.mean([*one.by_category.values()]) == pytest.approx(one.figures.ap)
+        assert set(one.by_category) == {4, 9}
+    assert good.matches is not None
+    assert bad.matches is not None
+    low, high = interval(good.matches, bad.matches, 100, seed=1)
+    assert low < bad.figures.ap - good.figures.ap < high < 0
+    assert (low, high) == interval(good.matches, bad.matches, 100, seed=1)
+    assert interval(good.matches, good.matches, 10, seed=1) == (0, 0)
+    # A picture that counts twice is one that is there twice.
+    assert good.matches.ap(np.array([8, 0, 0, 0, 0, 0, 0, 0])) == pytest.approx(
+        good.matches.ap(np.array([1, 0, 0, 0, 0, 0, 0, 0]))
+    )
 
 
 def test_no_detections_give_zero(small: CocoDataset) -> None:

@@ -24,17 +24,21 @@ from yolox_deploy.cli.common import (
 from yolox_deploy.cli.outputs import OVERWRITE, check_file_option, files_read
 from yolox_deploy.cli.parser import add_options
 from yolox_deploy.data.ap import CocoDataset, figure_text
+from yolox_deploy.data.matches import Matches, interval
 from yolox_deploy.detector import Detector
+from yolox_deploy.errors import UsageError, VerificationError
 from yolox_deploy.files import write_atomically, write_document
 from yolox_deploy.postprocess import EVALUATION
 from yolox_deploy.progress import track
 from yolox_deploy.runtimes import CHECKPOINT_SUFFIXES
 from yolox_deploy.sinks.outputs import check_apart, check_folder, check_new
 from yolox_deploy.tasks import task_of
-from yolox_deploy.terminal import note, print_table
+from yolox_deploy.terminal import note, print_line, print_table
 from yolox_deploy.weights import find_model
 
 COMMAND = "yolox-eval"
+# A repeat gives the same interval.
+SEED, MOST_DRAWS = 5, 10_000
 # The figures of AveragePrecision, and what they are called in the table.
 TITLES = {"ap": "AP", "ap50": "AP50", "ap75": "AP75"}
 BY_SIZE = {"ap_small": "APs", "ap_medium": "APm", "ap_large": "APl"}
@@ -42,6 +46,7 @@ EXAMPLES = """\
   yolox-eval --model yolox_nano.pth --data val.json --images val2017/
   yolox-eval --model yolox_nano.pth yolox_nano.onnx --data val.json --images val2017/
   yolox-eval --model m.onnx --backend onnxruntime openvino --data val.json --images val/
+  yolox-eval --model m.onnx --data val.json --images val/ --reference 0.286 --tolerance 0.005
 """
 
 
@@ -60,6 +65,13 @@ def parser() -> argparse.ArgumentParser:
         --data JSON: annotations in COCO's format
         --images DIR: folder with the pictures that the annotations name
         --full: show AP for small, medium and large objects, too
+        --per-class: show AP of each class
+        --bootstrap N: also show the 95 %% confidence interval of each difference from the first
+            model, by drawing the pictures N times with replacement, for example 500 (default: 0,
+            no interval)
+        --reference AP: exit with code 5 if the AP of a model is further than --tolerance from this
+            AP, for example 0.286
+        --tolerance AP: with --reference: the largest allowed distance, on both sides
         --clip: clip boxes to the picture (default: not clipped, as in the original's evaluation)
         --threads N: number of CPU threads (default: the engine's choice)
         --precision NAME: precision that the engine computes in, for example bf16 (default: fp32)
@@ -69,6 +81,8 @@ def parser() -> argparse.ArgumentParser:
         """,
         required=("model", "data", "images"),
         backend=("auto",),
+        bootstrap=0,
+        tolerance=0.005,
     )
     add_options(result, OVERWRITE.format(folder="--results"))
     add_max_pixels(result)
@@ -79,6 +93,8 @@ def parser() -> argparse.ArgumentParser:
 
 def evaluate(arguments: argparse.Namespace) -> int:
     """Measure every model on every backend and print the table."""
+    if not 0 <= arguments.bootstrap <= MOST_DRAWS:
+        raise UsageError(f"--bootstrap takes 0 to {MOST_DRAWS} draws, got {arguments.bootstrap}")
     dataset = CocoDataset(arguments.data, arguments.images)
     for text in dataset.notes:
         note(f"note: {text}")
@@ -95,23 +111,60 @@ def evaluate(arguments: argparse.Namespace) -> int:
             dataset.category_ids(detector.names)
             opened.append((model, detector))
         files = result_files(arguments, opened, read)
-        rows = []
+        rows: list[dict[str, Any]] = []
+        matches = []
         for (model, detector), file in itertools.zip_longest(opened, files):
-            results, row = measure(dataset, model, detector)
+            results, row, matched = measure(dataset, model, detector)
             rows.append(row)
+            matches.append(matched)
             if file:
                 write_results(results, file)
-    titles = TITLES | (BY_SIZE if arguments.full else {})
-    cells = []
-    for row in rows:
-        difference = f"{row['ap'] - rows[0]['ap']:+.4f}"
-        figures = [figure_text(row[key]) for key in titles]
-        cells.append([row["model"], row["backend"], *figures, difference])
-    print_table(["model", "backend", *titles.values(), "difference"], cells)
+    for row, matched in zip(rows, matches, strict=True):
+        row["difference"] = row["ap"] - rows[0]["ap"]
+        if arguments.bootstrap and matched and matches[0] and matched is not matches[0]:
+            row["interval"] = interval(matches[0], matched, arguments.bootstrap, SEED)
+    show(rows, arguments)
     if arguments.json:
         about = {"data": str(arguments.data), "images": str(arguments.images)}
         write_document(arguments.json, COMMAND, {**about, "results": rows})
+    if arguments.reference is not None:
+        demand_reference(rows, arguments.reference, arguments.tolerance)
     return 0
+
+
+def show(rows: Sequence[dict[str, Any]], arguments: argparse.Namespace) -> None:
+    """Print one row per model, and one per class if they were asked for."""
+    titles = TITLES | (BY_SIZE if arguments.full else {})
+    between = ["95 % interval"] if arguments.bootstrap else []
+    cells = []
+    for row in rows:
+        figures = [figure_text(row[key]) for key in titles]
+        low_high = [f"{value:+.4f}" for value in row.get("interval", ())]
+        ends = [" to ".join(low_high) or "-"] * len(between)
+        cells.append([row["model"], row["backend"], *figures, f"{row['difference']:+.4f}", *ends])
+    print_table(["model", "backend", *titles.values(), "difference", *between], cells)
+    if arguments.per_class:
+        print_line()
+        names = list(dict.fromkeys(name for row in rows for name in row["classes"]))
+        table = [
+            [name, *(f"{row['classes'].get(name, 0.0):.4f}" for row in rows)]
+            for name in sorted(names, key=lambda name: -rows[0]["classes"].get(name, 0.0))
+        ]
+        print_table(["class", *(f"{row['model']} {row['backend']}" for row in rows)], table)
+
+
+def demand_reference(rows: Sequence[dict[str, Any]], reference: float, tolerance: float) -> None:
+    """Raise :class:`VerificationError` for an AP further than ``tolerance`` from ``reference``."""
+    texts = [
+        f"{row['model']} on {row['backend']} has AP {row['ap']:.4f}"
+        for row in rows
+        if not abs(row["ap"] - reference) <= tolerance
+    ]
+    if texts:
+        raise VerificationError(
+            f"{'; '.join(texts)}: further than {tolerance:g} from the reference {reference:g}. If "
+            "it is higher, pictures, annotations or thresholds are not those of the reference"
+        )
 
 
 def result_files(
@@ -146,14 +199,16 @@ def open_detector(arguments: argparse.Namespace, model: str, backend: str) -> De
 
 def measure(
     dataset: CocoDataset, model: str, detector: Detector
-) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Return the result entries of a model and its row of the table; the detector is closed."""
+) -> tuple[list[dict[str, Any]], dict[str, Any], Matches | None]:
+    """Return result entries, the row of the table and the matches; the detector is closed."""
     with detector:
         note(f"{model} on {detector.backend}: {len(dataset.pictures)} pictures")
         results = detect_dataset(detector, dataset, partial(track, total=len(dataset.pictures)))
     row = {"model": Path(model).name, "backend": detector.backend}
-    found = dataset.evaluate(results, task_of(detector.spec).metric)
-    return results, {**row, **found.as_dict()}
+    found = dataset.evaluated(results, task_of(detector.spec).metric)
+    names = {number: name for name, number in dataset.categories.items()}
+    classes = {names[number]: ap for number, ap in found.by_category.items()}
+    return results, {**row, **found.figures.as_dict(), "classes": classes}, found.matches
 
 
 main = partial(run_command, COMMAND, parser, evaluate)

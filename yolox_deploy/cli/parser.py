@@ -17,7 +17,7 @@ from yolox_deploy.errors import UsageError, suggest
 # What the values of options are, by the words that stand for them in the help.
 TYPES: dict[str, Callable[[str], Any]] = {
     **dict.fromkeys(("N", "PIXELS"), int),
-    **dict.fromkeys(("S", "T", "F", "RATE", "FACTOR", "POINTS"), float),
+    **dict.fromkeys(("S", "T", "F", "AP", "RATE", "FACTOR", "POINTS"), float),
     **dict.fromkeys(("FILE", "DIR", "FOLDER", "PATH", "JSON"), Path),
 }
 KINDS = {"int": "a whole number", "float": "a number"}

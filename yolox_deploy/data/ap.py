@@ -12,10 +12,11 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from yolox_deploy.data.categories import default_category_ids
 from yolox_deploy.data.coco import read_coco
+from yolox_deploy.data.matches import Matches, matches_of
 from yolox_deploy.errors import InputFileError, ModelWarning, UsageError, in_short
 from yolox_deploy.packages import install_line, require
 
@@ -45,6 +46,17 @@ class AveragePrecision:
     def as_dict(self) -> dict[str, float | None]:
         """Return the figures by name."""
         return asdict(self)
+
+
+class Evaluated(NamedTuple):
+    """AP of one model: the figures, AP by category id, and what matched (``None``: no results).
+
+    Categories without objects have no AP.
+    """
+
+    figures: AveragePrecision
+    by_category: dict[int, float]
+    matches: Matches | None
 
 
 class CocoDataset:
@@ -89,8 +101,12 @@ class CocoDataset:
 
     def evaluate(self, results: Sequence[dict[str, Any]], metric: str = "bbox") -> AveragePrecision:
         """Return AP of COCO result entries over all pictures; ``metric`` is that of the task."""
+        return self.evaluated(results, metric).figures
+
+    def evaluated(self, results: Sequence[dict[str, Any]], metric: str = "bbox") -> Evaluated:
+        """Return the same in all detail."""
         self.check_metric(metric)
-        return average_precision(self.truth, results, metric)
+        return evaluated(self.truth, results, metric)
 
 
 def match_categories(names: Sequence[str], categories: Mapping[str, int]) -> list[int]:
@@ -132,7 +148,14 @@ def match_categories(names: Sequence[str], categories: Mapping[str, int]) -> lis
 def average_precision(
     truth: dict[str, Any], results: Sequence[dict[str, Any]], metric: str = "bbox"
 ) -> AveragePrecision:
-    """Return AP of result entries, such as ``Detections.to_coco`` gives.
+    """Return AP of result entries, see :func:`evaluated`."""
+    return evaluated(truth, results, metric).figures
+
+
+def evaluated(
+    truth: dict[str, Any], results: Sequence[dict[str, Any]], metric: str = "bbox"
+) -> Evaluated:
+    """Return AP of result entries, such as ``Detections.to_coco`` gives, in all detail.
 
     ``truth`` is a COCO document (``images``, ``categories``, ``annotations``) and ``metric`` one of
     :data:`METRICS`.  Raises :class:`MissingPackageError` without ``pycocotools``.
@@ -155,7 +178,11 @@ def average_precision(
     if metric == "keypoints":
         # There is no figure of small objects: COCO annotates no keypoints in them.
         by_size = [None, *by_size[:2]]
-    return AveragePrecision(*total, *by_size)
+    # (IoU thresholds, recalls, categories, areas, numbers of detections); -1: no object.
+    by_category = evaluation.eval["precision"][:, :, :, 0, -1].mean((0, 1))
+    pairs = zip(evaluation.params.catIds, by_category.tolist(), strict=True)
+    ap = {number: value for number, value in pairs if value >= 0}
+    return Evaluated(AveragePrecision(*total, *by_size), ap, matches_of(evaluation))
 
 
 def figure_text(value: float | None) -> str:
