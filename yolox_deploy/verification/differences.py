@@ -1,0 +1,287 @@
+"""What two models detect differently on the same pictures, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from yolox_deploy.errors import UsageError
+from yolox_deploy.pictures.letterbox import Letterbox
+from yolox_deploy.postprocess import IOU_THRESHOLD, SCORE_THRESHOLD, Postprocess, Thresholds
+from yolox_deploy.runtimes.base import Runtime
+from yolox_deploy.spec import ModelSpec
+from yolox_deploy.tasks import Comparison, Detections, task_of
+from yolox_deploy.tasks.boxes import iou
+from yolox_deploy.verification.compare import SAME_OBJECT_IOU, Array, Judge
+from yolox_deploy.verification.diagnosis import (
+    TRIED,
+    as_inputs,
+    input_fault,
+    other_inputs,
+    sampled,
+    where,
+    words_of,
+)
+from yolox_deploy.verification.verify import coarser, run_all
+
+Image = NDArray[np.uint8]
+# Boxes that lie this many pixels elsewhere, all in the same direction, are shifted.
+SHIFTED = 1.0
+
+
+class Only(NamedTuple):
+    """A detection that one side alone has: ``side`` is A or B, ``place`` its index there."""
+
+    picture: int
+    side: str
+    place: int
+    score: float
+
+
+@dataclass
+class Side:
+    """One model, what it is given, and what it finds.
+
+    ``precision`` is what its engine computes in.  ``outputs`` are as the engine returns them, one
+    per picture; ``decoded`` are the decoded rows (N, A, width), ``None`` behind NMS in the graph;
+    ``found`` are the detections in pixels of the pictures, not clipped.
+    """
+
+    name: str
+    runtime: Runtime
+    precision: str
+    inputs: Array
+    outputs: list[Array]
+    decoded: Array | None
+    found: list[Detections]
+
+    @classmethod
+    def run(
+        cls, name: str, runtime: Runtime, images: Sequence[Image], thresholds: Thresholds
+    ) -> Side:
+        """Run a model on pictures (h, w, 3) uint8 BGR."""
+        spec = runtime.spec
+        inputs = as_inputs(spec, images, spec.input)
+        outputs = run_all(runtime, inputs)
+        letterbox, postprocess = (
+            Letterbox(spec.height, spec.width, spec.input),
+            Postprocess(spec, thresholds),
+        )
+        found = [
+            postprocess(
+                output if spec.output == "detections" else output[None],
+                [letterbox.ratio(*image.shape[:2])],
+                [image.shape[:2]],
+            )[0]
+            for output, image in zip(outputs, images, strict=True)
+        ]
+        side = cls(name, runtime, runtime.facts().precision, inputs, outputs, None, found)
+        side.decoded = side.decode(outputs)
+        return side
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What the model is."""
+        return self.runtime.spec
+
+    def decode(self, outputs: list[Array]) -> Array | None:
+        """Return the decoded rows of outputs (N, A, width), ``None`` behind NMS."""
+        if self.spec.output == "detections":
+            return None
+        whole = np.stack(outputs)
+        return (
+            whole
+            if self.spec.output == "decoded"
+            else task_of(self.spec).decoder(self.spec).decode(whole)
+        )
+
+
+@dataclass
+class Differences:
+    """What was found: named reasons, what exceeds the tolerance, and what one side alone has.
+
+    ``worst`` are the indices of pictures, the worst first; ``comparison`` is ``None`` where rows
+    cannot be compared.
+    """
+
+    named: list[str]
+    problems: list[str]
+    only: list[Only]
+    worst: list[int]
+    comparison: Comparison | None
+    matched: int
+
+
+def common_thresholds(a: ModelSpec, b: ModelSpec) -> Thresholds:
+    """Return thresholds that both can serve: those of an NMS in a graph, else the defaults.
+
+    Raises :class:`UsageError` for two models that cannot be compared.
+    """
+    if (a.task, a.num_classes) != (b.task, b.num_classes):
+        raise UsageError(
+            f"A is a model for {a.task} with {a.num_classes} classes, B one for {b.task} with "
+            f"{b.num_classes}: nothing can be compared"
+        )
+    scores = {s.score_threshold for s in (a, b) if s.score_threshold is not None}
+    ious = {s.iou_threshold for s in (a, b) if s.iou_threshold is not None}
+    if len(ious) > 1:
+        raise UsageError(
+            f"the NMS in A's graph has the IoU threshold {a.iou_threshold}, that in "
+            f"B's {b.iou_threshold}: nothing can be compared"
+        )
+    score = max(scores, default=SCORE_THRESHOLD)
+    return Thresholds(score, next(iter(ious), IOU_THRESHOLD), max_detections=None, clip=False)
+
+
+def compare_sides(a: Side, b: Side, images: Sequence[Image]) -> Differences:
+    """Return how B differs from A."""
+    tolerances = task_of(a.spec).tolerances
+    precision = "fp32"
+    for side in (a, b):
+        executed = coarser(side.spec.precision, side.precision, tolerances)
+        precision = coarser(precision, executed, tolerances)
+    pairs, only = _matched(a, b)
+    named = stated(a.spec, b.spec)
+    judge = Judge(replace(a.spec, batch=None), tolerances[precision])
+    comparison: Comparison | None = None
+    problems: list[str] = []
+    same_rows = _same_rows(a, b)
+    if a.decoded is not None and b.decoded is not None and same_rows:
+        comparison = compare_decoded(judge, b.decoded, a.decoded)
+        problems = task_of(a.spec).problems(comparison, judge.tolerance)
+    else:
+        margin = judge.thresholds.score + judge.tolerance.margin
+        for name in "AB":
+            clear = sum(one.side == name and one.score > margin for one in only)
+            if clear:
+                problems.append(f"{clear} detections are in {name} alone")
+    same_size = a.inputs.shape == b.inputs.shape
+    if same_size and a.spec.input == b.spec.input:
+        sizes = [image.shape[:2] for image in images]
+        fault, slight = input_fault(b.inputs, sampled(a.inputs), a.spec.input, sizes)
+        if fault or slight:
+            named.append(f"B is given other pixels: {fault or f'by {slight:.1f} levels'}")
+    if problems and not named and same_rows:
+        named += _tried(a, b, images, judge)
+    if problems:
+        named += _boxes(a, b, pairs, images)
+        if same_rows and not named and a.spec.output == b.spec.output == "raw":
+            rows = [np.arange(a.spec.num_anchors)] * len(images)
+            if place := where(rows, a.outputs, b.outputs, a.spec):
+                named.append(place)
+    badness = np.zeros(len(images))
+    for one in only:
+        badness[one.picture] += one.score
+    for picture, i, j in pairs:
+        change = a.found[picture].scores[i] - b.found[picture].scores[j]
+        badness[picture] += abs(float(change))
+    worst = [int(i) for i in np.argsort(-badness, kind="stable") if badness[i] > 0]
+    return Differences(named, problems, only, worst, comparison, len(pairs))
+
+
+def compare_decoded(judge: Judge, decoded: Array, expected: Array) -> Comparison:
+    """Return how decoded rows (N, A, width) differ from the expected ones."""
+    task, spec, found = judge.decoded.task, judge.decoded.spec, judge.decoded.task.new_comparison()
+    task.compare_encoded(found, decoded, expected, spec)
+    kept = judge.detections(decoded), judge.detections(expected)
+    for rows, wanted, mine, theirs in zip(decoded, expected, *kept, strict=True):
+        task.compare_rows(found, rows, wanted, spec, judge.thresholds.score)
+        judge.match(found, mine, theirs, rows=True)
+    return found
+
+
+def stated(a: ModelSpec, b: ModelSpec) -> list[str]:
+    """Return in words what the specs of A and B state differently of input and classes."""
+    rows = [
+        (name.replace("_", " "), words_of(getattr(a.input, name)), words_of(getattr(b.input, name)))
+        for name in ("colour_order", "scale", "mean", "std", "pad_value")
+    ]
+    one, other = (f"{s.height}x{s.width} (height x width)" for s in (a, b))
+    rows.append(("input size", one, other))
+    found = [
+        f"the {name} of A is {one}, that of B {other}" for name, one, other in rows if one != other
+    ]
+    if a.class_names != b.class_names:
+        found.append("A and B have other class names")
+    return found
+
+
+def _same_rows(a: Side, b: Side) -> bool:
+    same = (a.spec.height, a.spec.width, a.spec.strides) == (
+        b.spec.height,
+        b.spec.width,
+        b.spec.strides,
+    )
+    return same and a.decoded is not None and b.decoded is not None
+
+
+def _matched(a: Side, b: Side) -> tuple[list[tuple[int, int, int]], list[Only]]:
+    """Return matched detections as (picture, index in A, index in B), and those of one side."""
+    pairs: list[tuple[int, int, int]] = []
+    only: list[Only] = []
+    for picture, (one, other) in enumerate(zip(a.found, b.found, strict=True)):
+        overlaps = iou(one.xyxy, other.xyxy)
+        overlaps *= one.class_ids[:, None] == other.class_ids[None]
+        free = np.ones(len(other), bool)
+        for i, score in enumerate(one.scores):
+            partners = overlaps[i] * free
+            j = int(partners.argmax()) if len(partners) else -1
+            if j >= 0 and partners[j] >= SAME_OBJECT_IOU:
+                free[j] = False
+                pairs.append((picture, i, j))
+            else:
+                only.append(Only(picture, "A", i, float(score)))
+        only += [Only(picture, "B", int(j), float(other.scores[j])) for j in np.flatnonzero(free)]
+    return pairs, sorted(only, key=lambda one: -one.score)
+
+
+def _tried(a: Side, b: Side, images: Sequence[Image], judge: Judge) -> list[str]:
+    """Name the input with which B detects what A detects, if there is one."""
+    task, expected = judge.decoded.task, a.decoded
+    assert expected is not None
+    for name, inputs in other_inputs(b.spec, images[:TRIED]):
+        decoded = b.decode(run_all(b.runtime, inputs))
+        assert decoded is not None
+        found = compare_decoded(judge, decoded, expected[:TRIED])
+        if not task.problems(found, judge.tolerance):
+            return [f"B's graph takes another input: with {name} it detects what A detects"]
+    return []
+
+
+def _boxes(
+    a: Side, b: Side, pairs: Sequence[tuple[int, int, int]], images: Sequence[Image]
+) -> list[str]:
+    """Name boxes that are clipped, or that all lie elsewhere by the same distance."""
+    if not pairs:
+        return []
+    one = np.stack([a.found[picture].xyxy[i] for picture, i, _ in pairs])
+    other = np.stack([b.found[picture].xyxy[j] for picture, _, j in pairs])
+    letterbox = Letterbox(a.spec.height, a.spec.width, a.spec.input)
+    for border in ("picture", "input"):
+        limits = []
+        for picture, *_ in pairs:
+            height, width = images[picture].shape[:2]
+            if border == "input":
+                ratio = letterbox.ratio(height, width)
+                height, width = int(a.spec.height / ratio), int(a.spec.width / ratio)
+            limits.append((width, height, width, height))
+        for clipped, free, name in ((other, one, "B"), (one, other, "A")):
+            wanted = np.clip(free, 0, np.array(limits, np.float32))
+            beyond = np.abs(wanted - free).max()
+            if beyond > SHIFTED and np.abs(clipped - wanted).max() <= 0.02 * beyond + 0.5:
+                return [f"the boxes of {name} are clipped: they end at the border of the {border}"]
+    moves = ((other[:, :2] + other[:, 2:]) - (one[:, :2] + one[:, 2:])) / 2
+    middle = np.median(moves, 0)
+    spread = np.median(np.abs(moves - middle))
+    if len(pairs) > 2 and np.abs(middle).max() > max(SHIFTED, 2 * spread):
+        right, down = middle
+        return [
+            f"the boxes of B lie {abs(down):.0f} pixels {'lower' if down >= 0 else 'higher'} and "
+            f"{abs(right):.0f} further {'right' if right >= 0 else 'left'} than those of A (median "
+            f"of {len(pairs)}): a shifted letterbox"
+        ]
+    return []
