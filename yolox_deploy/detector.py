@@ -26,6 +26,7 @@ from yolox_deploy.sources import DetectedFrame, Source, as_sources, detect_frame
 from yolox_deploy.spec import LARGEST_BATCH, ModelSpec, SpecHints
 from yolox_deploy.tasks import Detections
 from yolox_deploy.tasks.classes import Classes, as_list, is_integer
+from yolox_deploy.verification.again import prove_opened
 from yolox_deploy.weights import BUNDLED_ONNX, find_model
 
 # Pictures that go through an engine of dynamic batch at once: bounds memory on long lists.
@@ -53,6 +54,9 @@ class Detector:
 
     Calls from several threads are safe; they run one after another.  For parallel streams give
     each thread a detector of its own and divide the cores with ``threads``.
+
+    With ``verify=True`` the model is first proven with the evidence that it carries, as it runs
+    here; one that fails raises :class:`~yolox_deploy.errors.VerificationError`.
 
     What a user should know of an opened model is a :class:`~yolox_deploy.errors.ModelWarning`.
 
@@ -85,6 +89,7 @@ class Detector:
         legacy: bool | None = None,
         decoded: bool | None = None,
         architecture: str | None = None,
+        verify: bool = False,
     ) -> None:
         thresholds = Thresholds(
             score_threshold, iou_threshold, class_agnostic, max_detections, clip
@@ -114,6 +119,8 @@ class Detector:
         spec = self.spec
         self.classes = wanted
         try:
+            if verify:
+                prove_opened(self.runtime)
             self.postprocess = Postprocess(spec, thresholds, wanted)
         except YoloxDeployError:
             self.runtime.close()

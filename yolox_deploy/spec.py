@@ -44,9 +44,10 @@ class ModelSpec:
     artifact takes any number of pictures.  ``output`` is ``raw`` (head output, boxes not decoded),
     ``decoded`` (centre, width and height in input pixels) or ``detections`` (rows of picture
     index, x1, y1, x2, y2, score, class; only then are the two thresholds set).  ``assumed`` names
-    the fields that no file stated and that are documented defaults.  ``task`` names what the rows
-    of the output mean, see :mod:`yolox_deploy.tasks`; ``task_settings`` holds what that task needs
-    to know beside the classes.  With ``pixels`` the artifact takes the bytes of a picture,
+    the fields that no file stated and that are documented defaults.  ``evidence`` is what proves
+    the artifact without its checkpoint, see :mod:`yolox_deploy.verification.evidence`.  ``task``
+    names what the rows of the output mean, see :mod:`yolox_deploy.tasks`; ``task_settings`` holds
+    what that task needs to know beside the classes.  With ``pixels`` the artifact takes the bytes of a picture,
     (N, H, W, 3) uint8, blue, green and red, and does itself what ``input`` says of them.
     ``precision`` is what is stored; ``quantization`` says of an ``int8`` artifact what stayed in
     floating point (``floating``), how that was found (``how``), and the points of AP that it costs
@@ -70,6 +71,7 @@ class ModelSpec:
     checkpoint_sha256: str | None = None
     tools: Mapping[str, str] = field(default_factory=dict)
     verification: Mapping[str, Any] | None = None
+    evidence: Mapping[str, Any] | None = None
     assumed: tuple[str, ...] = ()
     task: str = "detect"
     task_settings: Mapping[str, Any] = field(default_factory=dict)
@@ -140,7 +142,7 @@ class ModelSpec:
         ``hashes`` are the SHA-256 of the artifact's parts by their suffix, ``{"bin": "..."}``.
         """
         content = {"version": SPEC_VERSION, **asdict(self)}
-        for key in ("task_settings", "pixels", "quantization"):
+        for key in ("task_settings", "evidence", "pixels", "quantization"):
             if not content[key]:
                 del content[key]
         if hashes:
@@ -166,7 +168,7 @@ class ModelSpec:
             values["strides"] = _tuple_of(int, values["strides"])
             _tuple_of(int, [values["height"], values["width"], values["batch"] or 1])
             values["assumed"] = _tuple_of(str, values.get("assumed", []))
-            values["input"] = _input_convention(values["input"])
+            values["input"] = convention_of(values["input"])
             _optional_kinds(values)
             return cls(**values)
 
@@ -309,7 +311,7 @@ def _optional_kinds(values: dict[str, Any]) -> None:
         str: ("name", "output", "precision", "task"),
         str | None: ("architecture", "checkpoint_sha256"),
         dict: ("tools", "task_settings"),
-        dict | None: ("verification", "quantization"),
+        dict | None: ("verification", "evidence", "quantization"),
         float | int | None: ("score_threshold", "iou_threshold"),
         bool: ("pixels",),
     }
@@ -322,7 +324,8 @@ def _optional_kinds(values: dict[str, Any]) -> None:
     _tuple_of(str, list(values.get("tools", {}).values()))
 
 
-def _input_convention(values: Any) -> InputConvention:
+def convention_of(values: Any) -> InputConvention:
+    """Return what a spec's JSON says of the pixels; raises what a wrong value raises."""
     mean, std = (tuple(map(float, values[key])) for key in ("mean", "std"))
     if len(mean) != 3 or len(std) != 3:
         raise ValueError("mean and std need three values each")

@@ -14,12 +14,21 @@ import numpy as np
 import pytest
 import torch
 
-from yolox_deploy.cli import bench, convert, detect, doctor, evaluate, export, train
+from yolox_deploy.cli import (
+    bench,
+    compare,
+    convert,
+    detect,
+    doctor,
+    evaluate,
+    export,
+    train,
+    verify,
+)
 from yolox_deploy.models import build_network
 
-COMMANDS: dict[str, ModuleType] = {
-    module.COMMAND: module for module in (export, detect, doctor, evaluate, bench, train, convert)
-}
+ALL = (bench, compare, convert, detect, doctor, evaluate, export, train, verify)
+COMMANDS: dict[str, ModuleType] = {module.COMMAND: module for module in ALL}
 
 
 class Ran(NamedTuple):

@@ -23,18 +23,30 @@ import cv2
 import pytest
 from films import UNEVEN, write_film
 
-from yolox_deploy.cli import bench, convert, detect, doctor, evaluate, export, train
+from yolox_deploy.cli import (
+    bench,
+    compare,
+    convert,
+    detect,
+    doctor,
+    evaluate,
+    export,
+    train,
+    verify,
+)
 from yolox_deploy.detector import Detector
+from yolox_deploy.export import TARGETS
 from yolox_deploy.files import ASSETS
 from yolox_deploy.pictures.images import read_image
+from yolox_deploy.runtimes.content import stored_spec
 from yolox_deploy.runtimes.gpu import why_no_gpu
+from yolox_deploy.spec import ModelSpec
 from yolox_deploy.terminal import NO_BREAK, TOGETHER
 from yolox_deploy.weights import BUNDLED, BUNDLED_ONNX
 
 CAPTURES = Path(__file__).parent / "captures"
-MODULES: dict[str, ModuleType] = {
-    module.COMMAND: module for module in (export, detect, doctor, evaluate, bench, train, convert)
-}
+ALL = (bench, compare, convert, detect, doctor, evaluate, export, train, verify)
+MODULES: dict[str, ModuleType] = {module.COMMAND: module for module in ALL}
 STORED = Path(bench.__file__).parents[1] / "benchmarks" / "results"
 widths = pytest.mark.parametrize("columns", [80, 120])
 Shown = Callable[..., int]
@@ -156,6 +168,34 @@ def test_export(run: Shown, screen: Terminal, tiny_pth: Path, tmp_path: Path, co
     run("yolox-export --model tiny.pth --to onxx", code=2)
     run("yolox-export --model tiny.pth --batch many", code=2)
     check(screen, "export", columns)
+
+
+@pytest.fixture
+def proven(tmp_path: Path) -> None:
+    """Three artifacts: a sound one, one that states another pad value, and one without evidence."""
+    spec = ModelSpec.from_json(stored_spec(BUNDLED_ONNX) or "")
+    wrong = dataclasses.replace(spec.input, pad_value=0)
+    changes: dict[str, dict[str, Any]] = {"digits": {}, "wrong": {"input": wrong}}
+    for name, change in {**changes, "old": {"evidence": None}}.items():
+        shutil.copy(BUNDLED_ONNX, tmp_path / f"{name}.onnx")
+        TARGETS["onnx"].embed(tmp_path / f"{name}.onnx", dataclasses.replace(spec, **change))
+
+
+@widths
+def test_verify(run: Shown, screen: Terminal, proven: None, columns: int) -> None:
+    run("yolox-verify digits.onnx --threads 1")
+    run("yolox-verify wrong.onnx --threads 1", code=5)
+    run("yolox-verify old.onnx --threads 1", code=12)
+    run("yolox-verify gone.onnx", code=3)
+    check(screen, "verify", columns)
+
+
+@widths
+def test_compare_models(run: Shown, screen: Terminal, proven: None, columns: int) -> None:
+    run("yolox-compare digits.onnx old.onnx --threads 1")
+    run("yolox-compare digits.onnx wrong.onnx --threads 1 --draw worst.html", code=5)
+    run("yolox-compare digits.onnx --threads 1", code=2)
+    check(screen, "compare_models", columns)
 
 
 @widths

@@ -43,11 +43,20 @@ def test_export_says_what_to_install(process: Any, nano_pth: Path, tmp_path: Pat
 
 @pytest.mark.parametrize(
     "name",
-    ["yolox-export", "yolox-detect", "yolox-doctor", "yolox-eval", "yolox-bench", "yolox-data"],
+    [
+        f"yolox-{name}"
+        for name in ["export", "detect", "doctor", "eval", "bench", "verify", "compare", "data"]
+    ],
 )
 def test_the_help_of_every_command_needs_nothing(name: str, process: Any) -> None:
     found = process(name, "--help", before=WITHOUT_TORCH)
     assert found.code == 0, found.err
+
+
+def test_an_artifact_is_proven(process: Any) -> None:
+    found = process("yolox-verify", ASSETS / "digits_nano.onnx", "-q", before=WITHOUT_TORCH)
+    assert (found.code, found.err) == (0, "")
+    assert "passed: 39 detections agree on 5 pictures" in found.out
 
 
 def test_an_onnx_file_is_run_and_described(

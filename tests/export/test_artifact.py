@@ -57,7 +57,7 @@ def test_an_artifact_keeps_one_proof_for_each_precision_that_was_executed(
     with pytest.warns(ModelWarning, match=r"verified in fp32, and now it runs in bf16") as notes:
         Detector(path, **lower).close()
     (command,) = (str(note.message).partition("to verify it: ")[2] for note in notes)
-    words = f"yolox-export --verify-artifact {path} --model CHECKPOINT --precision bf16"
+    words = f"yolox-verify {path} --record --precision bf16"
     assert command == words
 
     found = verify_artifact(path, nano_pth, precision="bf16")

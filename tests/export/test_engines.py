@@ -73,7 +73,7 @@ def test_the_sidecar_says_what_was_built_and_that_it_was_not_executed(rtx: Expor
         assert sidecar.spec.verification is not None
         assert not sidecar.spec.verification["executed"]
         assert "its ONNX graph: " in sidecar.spec.verification["summary"]
-        assert any("--verify-artifact" in note for note in rtx.verification.notes)
+        assert any("yolox-verify" in note for note in rtx.verification.notes)
 
 
 def test_two_exports_are_equal_to_the_byte(

@@ -24,6 +24,8 @@ MODULES = {
     "yolox-eval": "evaluate",
     "yolox-export": "export",
     "yolox-train": "train",
+    "yolox-verify": "verify",
+    "yolox-compare": "compare",
 }
 
 

@@ -149,9 +149,11 @@ def test_the_commands_build_such_an_engine_again_and_verify_it() -> None:
     assert rebuild_command(SPEC, RTX, blackwell).endswith("--targets sm120")
     assert rebuild_command(SPEC, None) == f"{start} trt --fp16 --imgsz 64 96"
     assert target_of((12, 1)) == "sm121"
-    assert finish_command(Path("a/x.engine")) == (
+    assert finish_command(Path("a/x.engine"), SPEC) == (
         "yolox-export --verify-artifact a/x.engine --model CHECKPOINT"
     )
+    carrying = replace(SPEC, evidence={"version": 1})
+    assert finish_command(Path("a/x.engine"), carrying) == "yolox-verify a/x.engine --record"
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,7 @@ from yolox_deploy.spec import ModelSpec, SpecHints
 from yolox_deploy.tasks.describe import describe as describe_spec
 from yolox_deploy.tasks.proof import UNPROVEN
 from yolox_deploy.terminal import note, print_table
+from yolox_deploy.verification.evidence import Evidence
 
 if TYPE_CHECKING:
     from yolox_deploy.export.quantization.plan import Search
@@ -47,7 +48,7 @@ COMMAND = "yolox-export"
 # The fields of ExportOptions that are options of the same name.
 SAME_NAME = (
     *("dynamic", "opset", "fp16", "decode", "nms", "score_threshold", "iou_threshold"),
-    *("pixels", "simplify", "scale_stem", "allow_unverified", "overwrite"),
+    *("pixels", "simplify", "scale_stem", "enclose", "allow_unverified", "overwrite"),
 )
 # What verifying an artifact takes of ``verify_artifact``.
 ENGINE = ("backend", "device", "precision")
@@ -141,6 +142,9 @@ def parser() -> argparse.ArgumentParser:
         verification,
         """
         --verify FOLDER: folder of pictures to verify on (default: drawn pictures of this package)
+        --[no-]enclose: put some of the pictures of --verify into the artifacts, shrunk and
+            compressed (at most 200 kB), so that yolox-verify can prove them on other machines
+            (default: --enclose)
         --no-verify: write the artifacts without verifying them
         --allow-unverified: if an artifact fails, give it the requested name all the same; exit
             with code 0 also where verification fails or proves nothing
@@ -177,7 +181,9 @@ def describe(arguments: argparse.Namespace) -> int:
     if not arguments.describe.is_file():
         raise InputFileError(f"{arguments.describe}: no such file")
     spec, rows = description(arguments.describe, model_hints(arguments))
-    print_table(("", ""), [*describe_spec(spec), *rows])
+    evidence = Evidence.of(spec)
+    carried = ("evidence", evidence.summary() if evidence else "none")
+    print_table(("", ""), [*describe_spec(spec), carried, *rows])
     if arguments.json:
         content = {"spec": json.loads(spec.to_json()), "built": dict(rows)}
         write_document(arguments.json, f"{COMMAND} --describe", content)
@@ -217,6 +223,7 @@ def check(arguments: argparse.Namespace) -> int:
             model_hints(arguments),
             pictures=arguments.verify,
             max_pixels=arguments.max_pixels,
+            enclose=arguments.enclose,
             report=begin,
             **given(arguments, *ENGINE),
         )

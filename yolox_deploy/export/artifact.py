@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,8 +9,7 @@ from typing import NamedTuple
 
 from yolox_deploy.errors import InputFileError, UsageError
 from yolox_deploy.export.reference import Reference
-from yolox_deploy.export.targets import target_of
-from yolox_deploy.files import full_disk_reported, put, reported_as_output_error, workplace
+from yolox_deploy.export.targets import rewrite
 from yolox_deploy.models.checkpoint import load_checkpoint
 from yolox_deploy.pictures.images import MAX_PIXELS
 from yolox_deploy.runtimes.content import difference
@@ -36,6 +34,7 @@ def verify_artifact(
     *,
     pictures: Path | None = None,
     max_pixels: int | None = MAX_PIXELS,
+    enclose: bool = True,
     backend: str = "auto",
     device: str | None = None,
     precision: str | None = None,
@@ -45,9 +44,9 @@ def verify_artifact(
 
     The artifact keeps one proof for each precision, backend and device.  One without a spec of
     yolox_deploy is compared and left as it is.  ``pictures`` is a folder (``None``: the drawn
-    pictures that ship with the package), of pictures of ``max_pixels`` at most.  ``backend``,
-    ``device`` and ``precision`` are those of :class:`~yolox_deploy.detector.Detector`; what the
-    engine really computes in is what counts.
+    pictures that ship with the package), of pictures of ``max_pixels`` at most; a few of them are
+    put into the artifact, if ``enclose``.  ``backend``, ``device`` and ``precision`` are those of
+    :class:`~yolox_deploy.detector.Detector`; what the engine really computes in is what counts.
 
     Raises :class:`UsageError` if the two cannot be of the same model, and what opening either of
     them raises.  An artifact that fails raises nothing: its verification has the status "failed".
@@ -77,6 +76,7 @@ def verify_artifact(
         report(f"verifying {artifact.name}")
         found = verify(runtime, reference.inputs_of(spec), reference.outputs, pictures)
         problem = reference.input_problem()
+        evidence = reference.evidence(own=pictures is not None, enclose=enclose)
     found = found.failed_by(problem)
     notes = [*(runtime.notes if runtime.found else ()), *found.notes]
     if precision not in (None, found.precision):
@@ -99,27 +99,10 @@ def verify_artifact(
         notes.append(f"{artifact.name} was made from another file than {checkpoint}")
     # What was found of other content says nothing of this.
     spec = replace(spec, verification=None) if changed else spec
-    spec = replace(spec, verification=with_proof(spec, found.record()))
+    verification = with_proof(spec, found.record())
+    spec = replace(spec, verification=verification, evidence=evidence.record(spec))
     if spec.assumed:
         notes.append(f"{artifact.name} carries no spec of yolox_deploy: nothing was written to it")
     else:
-        _rewrite(artifact, spec)
+        rewrite(artifact, spec)
     return Verified(found, spec, tuple(notes))
-
-
-def _rewrite(artifact: Path, spec: ModelSpec) -> None:
-    """Put the spec into a copy of the artifact's files, and rename the copies over them."""
-    row = target_of(artifact)
-    files = row.files(artifact)
-    size = sum(file.stat().st_size for file in files)
-    with (
-        workplace(artifact.parent) as place,
-        full_disk_reported(artifact.parent, size),
-        reported_as_output_error(artifact),
-    ):
-        for file in files:
-            shutil.copy2(file, place)
-        main = place / artifact.name
-        row.embed(main, spec)
-        for file in row.files(main):
-            put(file, artifact.with_name(file.name))

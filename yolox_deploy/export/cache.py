@@ -21,7 +21,7 @@ from yolox_deploy.tasks.proof import UNPROVEN
 from yolox_deploy.weights import BUNDLED, BUNDLED_ONNX, needs_torch
 
 # Changes where an export of the same checkpoint would come out differently.
-EXPORT_CACHE_VERSION = 3
+EXPORT_CACHE_VERSION = 4
 
 
 def exported(

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 import onnx
@@ -70,6 +71,17 @@ class Exporter:
         _, note = self.checkpoint.input_is_legacy(self.options.hints.legacy)
         self.input_notes = (note,) if note else ()
         self.input_problem = self.reference.input_problem() if self.reference else None
+        self.evidence: dict[str, Any] | None = None
+        self.evidence_notes: list[str] = []
+        if self.reference:
+            own, enclose = self.options.pictures is not None, self.options.enclose
+            evidence = self.reference.evidence(own=own, enclose=enclose)
+            self.evidence = evidence.record(self.spec)
+            if own and enclose:
+                self.evidence_notes.append(
+                    f"the artifacts carry {evidence.summary()}, as evidence for yolox-verify; "
+                    "--no-enclose leaves your pictures out"
+                )
 
     def hub(self, batch: int | None) -> Hub:
         """Return the ONNX graph with raw output for ``batch`` pictures, traced the first time."""
@@ -90,7 +102,7 @@ class Exporter:
         start = perf_counter()
         spec = self.spec if row.batches else replace(self.spec, batch=1)
         hub = self.hub(spec.batch)
-        notes = [*self.checkpoint.notes, *self.input_notes, *hub.notes]
+        notes = [*self.checkpoint.notes, *self.input_notes, *hub.notes, *self.evidence_notes]
         if not self.checkpoint.knows_names and self.options.hints.names is None:
             notes.append(
                 f"{self.checkpoint.path.name} does not name its {spec.num_classes} classes: they "
@@ -116,7 +128,7 @@ class Exporter:
             row.embed(main, spec)
             problem = search.problem() if search else ""
             verification = self.verify(row, main, graph, output / main.name).failed_by(problem)
-            spec = replace(spec, verification=verification.record())
+            spec = replace(spec, verification=verification.record(), evidence=self.evidence)
             row.embed(main, spec)
             if verification.status == "failed":
                 # A converter may not have noticed that it could not write everything.

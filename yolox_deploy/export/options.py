@@ -58,10 +58,11 @@ class ExportOptions:
     any number.  ``decode`` puts the decoding of boxes into the graph, ``nms`` also the suppression,
     at the two thresholds.  With ``pixels`` the graph takes the bytes of a picture and prepares them
     itself, all but the resize.  ``pictures`` is a folder for the verification (``None``: the drawn
-    pictures that ship with the package), of pictures of at most ``max_pixels``.  ``int8`` asks for
-    INT8.  ``scale_stem`` and ``simplify`` can be turned off to study their effect.  ``overwrite``
-    lets artifacts replace files.  ``settings`` are the values of settings that only some targets
-    take, such as ``{"workspace": 512}``; each target declares its own.
+    pictures that ship with the package), of pictures of at most ``max_pixels``; some of them go
+    into the artifacts as evidence, unless ``enclose`` is turned off.  ``int8`` asks for INT8.
+    ``scale_stem`` and ``simplify`` can be turned off to study their effect.  ``overwrite`` lets
+    artifacts replace files.  ``settings`` are the values of settings that only some targets take,
+    such as ``{"workspace": 512}``; each target declares its own.
     """
 
     hints: SpecHints = field(default_factory=SpecHints)
@@ -80,6 +81,7 @@ class ExportOptions:
     verify: bool = True
     pictures: Path | None = None
     max_pixels: int | None = MAX_PIXELS
+    enclose: bool = True
     allow_unverified: bool = False
     overwrite: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict)

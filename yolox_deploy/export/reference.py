@@ -17,6 +17,8 @@ from yolox_deploy.pictures.letterbox import Letterbox
 from yolox_deploy.runtimes.foreign.mirror import steady
 from yolox_deploy.spec import ModelSpec
 from yolox_deploy.verification.compare import Array
+from yolox_deploy.verification.evidence import Evidence, drawn, enclosed, gather, handful
+from yolox_deploy.verification.verify import load_pictures
 
 # What the input is called in messages, by whether it is legacy.
 INPUT_WORDS = {False: "plain 0..255", True: "legacy"}
@@ -47,6 +49,21 @@ class Reference:
         with torch.inference_mode():
             outputs = [self.network(torch.from_numpy(image[None])).numpy() for image in inputs]
         return np.concatenate(outputs)
+
+    def evidence(self, *, own: bool, enclose: bool = True) -> Evidence:
+        """Return what an artifact carries of the checkpoint.
+
+        ``own`` is whether the pictures are the user's; a few of them are enclosed if ``enclose``.
+        Otherwise the evidence is that of the drawn pictures.
+        """
+        if not own:
+            return gather(self.spec, drawn(), self.inputs, self.outputs)
+        if not enclose:
+            return Reference(self.network, self.spec, load_pictures(None)).evidence(own=False)
+        chosen = enumerate(handful(self.spec, self.outputs), 1)
+        few = [enclosed(self.pictures[i], self.spec, number) for number, i in chosen]
+        again = Reference(self.network, self.spec, [picture.decoded() for picture in few])
+        return gather(self.spec, few, again.inputs, again.outputs)
 
     def input_problem(self) -> str | None:
         """Return a sentence if the weights seem to be for the other input convention.

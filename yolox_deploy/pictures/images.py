@@ -60,6 +60,16 @@ def read_image(
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ImageError(f"{str(path)[:200]}: cannot be read ({reason})") from error
+    return decode_image(data, path, max_pixels)
+
+
+def decode_image(
+    data: bytes, path: str | os.PathLike[str], max_pixels: int | None = MAX_PIXELS
+) -> NDArray[np.uint8]:
+    """Return the picture that the bytes of a file hold; ``path`` names it in errors.
+
+    Raises :class:`ImageError` as :func:`read_image` does.
+    """
     if not data:
         raise ImageError(f"{path}: the file is empty")
     pixels = claimed_pixels(data)
@@ -78,7 +88,7 @@ def read_image(
         reason = f" ({words})" if words else ""
         raise ImageError(f"{path}: not a picture that OpenCV can decode{reason}")
     if words:
-        warnings.warn(f"{path} was read, but is damaged: {words}", ModelWarning, stacklevel=2)
+        warnings.warn(f"{path} was read, but is damaged: {words}", ModelWarning, stacklevel=3)
     return np.asarray(image, np.uint8)
 
 

@@ -166,6 +166,42 @@ def _onnx_fields(file: BinaryIO, size: int) -> tuple[list[Span], dict[bytes, byt
     return spans, metadata
 
 
+def put_into_onnx(path: Path, spec_json: str) -> bytes:
+    """Return the content of an ONNX file with another spec, and nothing else changed.
+
+    Raises ``ValueError`` for a file that is no ONNX file.
+    """
+    content = memoryview(path.read_bytes())
+    entries: dict[bytes, bytes] = {}
+    others: list[tuple[int, bytes]] = []
+    for field in fields(content, len(content)):
+        if field.number == METADATA_FIELD:
+            entry = content[field.content : field.end]
+            key, value = (b"".join(messages(entry, number)[-1:]) for number in (KEY, VALUE))
+            entries[key] = value
+        else:
+            others.append((field.number, bytes(content[field.start : field.end])))
+    entries[SPEC_KEY.encode()] = spec_json.encode()
+    metadata = b"".join(
+        _field(METADATA_FIELD, _field(KEY, key) + _field(VALUE, value)) for key, value in entries.items()
+    )
+    # In the order of the numbers, as protobuf's own libraries write them.
+    before = b"".join(field for number, field in others if number < METADATA_FIELD)
+    after = b"".join(field for number, field in others if number > METADATA_FIELD)
+    return before + metadata + after
+
+
+def _field(number: int, content: bytes) -> bytes:
+    """Return a field of bytes as protobuf writes it."""
+    head = bytearray()
+    for value in (number << 3 | 2, len(content)):
+        while value > 127:
+            head.append(value & 127 | 128)
+            value >>= 7
+        head.append(value)
+    return bytes(head) + content
+
+
 def _openvino(path: Path) -> Stored:
     text = _bounded(path, LARGEST_XML_BYTES)
     places = [match.span(1) for match in SPEC_IN_XML.finditer(text)]

@@ -45,7 +45,9 @@ def doubts(runtime: Runtime, *, named: bool) -> Iterator[str]:
 def verify_command(runtime: Runtime) -> str:
     """Return the command that verifies the artifact as it runs now."""
     checkpoint = MADE_FROM.get(runtime.path, Path("CHECKPOINT"))
-    words = ["--verify-artifact", str(runtime.path), "--model", str(checkpoint)]
+    words = ["yolox-export", "--verify-artifact", str(runtime.path), "--model", str(checkpoint)]
+    if runtime.spec.evidence is not None:
+        words = ["yolox-verify", str(runtime.path), "--record"]
     ran = {proof.backend for proof in proofs(runtime.spec)} - {"", runtime.name}
     if ran:
         words += ["--backend", runtime.name]
@@ -53,4 +55,4 @@ def verify_command(runtime: Runtime) -> str:
         words += ["--device", runtime.device]
     if runtime.precision != runtime.precisions[0]:
         words += ["--precision", runtime.precision]
-    return f"yolox-export {shlex.join(words)}"
+    return shlex.join(words)

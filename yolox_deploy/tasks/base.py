@@ -70,6 +70,10 @@ class Task(ABC):
         """Return the decoder for raw or decoded output of this model."""
 
     @abstractmethod
+    def scores(self, rows: Array, spec: ModelSpec) -> Array:
+        """Return the score of every class of decoded rows (..., width)."""
+
+    @abstractmethod
     def from_graph(self, rows: Array, spec: ModelSpec) -> Candidates:
         """Return one picture's rows of ``graph_columns`` as candidates."""
 
@@ -106,9 +110,17 @@ class Task(ABC):
 
     @abstractmethod
     def compare_encoded(
-        self, found: Comparison, decoded: Array, expected: Array, spec: ModelSpec
+        self,
+        found: Comparison,
+        decoded: Array,
+        expected: Array,
+        spec: ModelSpec,
+        rows: NDArray[np.int64] | None = None,
     ) -> None:
-        """Add how a batch's decoded rows differ in the units that the network computes in."""
+        """Add how decoded rows (..., A, width) differ in the units that the network computes in.
+
+        ``rows`` are the indices of the rows, if only some are given.
+        """
 
     @abstractmethod
     def compare_found(self, found: Comparison, mine: Candidates, theirs: Candidates) -> None:

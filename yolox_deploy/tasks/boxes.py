@@ -175,7 +175,12 @@ class BoxTask(Task):
         )
 
     def compare_encoded(
-        self, found: Comparison, decoded: Array, expected: Array, spec: ModelSpec
+        self,
+        found: Comparison,
+        decoded: Array,
+        expected: Array,
+        spec: ModelSpec,
+        rows: NDArray[np.int64] | None = None,
     ) -> None:
         """Add the differences of boxes in cells and in logarithms of sizes.
 
@@ -183,14 +188,15 @@ class BoxTask(Task):
         that nobody reads may differ a lot, and does so in half precision.
         """
         _, stride = grid_and_strides(spec.height, spec.width, spec.strides)
+        stride = stride if rows is None else stride[rows]
         with np.errstate(divide="ignore", invalid="ignore"):
             sizes = np.log(decoded[..., 2:4] / expected[..., 2:4])
-        rows = np.concatenate(((decoded[..., :2] - expected[..., :2]) / stride, sizes), -1)
-        weights = np.maximum(*(self._scores(r, spec).max(-1) for r in (decoded, expected)))
+        changes = np.concatenate(((decoded[..., :2] - expected[..., :2]) / stride, sizes), -1)
+        weights = np.maximum(*(self.scores(r, spec).max(-1) for r in (decoded, expected)))
         # NaN is no score that anyone reads; ``compare_rows`` finds it.
         read = weights >= FAINTEST
-        found.add_to_rms("raw_rms", "raw_weight", rows[read], weights[read])
-        found.add_to_rms("faint_rms", "faint_weight", rows[~read], np.ones(int((~read).sum())))
+        found.add_to_rms("raw_rms", "raw_weight", changes[read], weights[read])
+        found.add_to_rms("faint_rms", "faint_weight", changes[~read], np.ones(int((~read).sum())))
 
     def compare_rows(
         self,
@@ -202,7 +208,7 @@ class BoxTask(Task):
     ) -> None:
         """Compare every score, the factors of those that count, and the boxes that are detected."""
         columns = self.columns(spec)
-        scores, expected_scores = (self._scores(r, spec) for r in (rows, expected))
+        scores, expected_scores = (self.scores(r, spec) for r in (rows, expected))
         factors = slice(columns["objectness"].start, columns["classes"].stop)
         differences = np.abs(scores - expected_scores).max(1)
         found.largest(score_difference=differences.max())
@@ -219,7 +225,7 @@ class BoxTask(Task):
             mine, theirs = (self.more_of(r[detected], spec) for r in (rows, expected))
             self.compare_more(found, mine, theirs)
 
-    def _scores(self, rows: Array, spec: ModelSpec) -> Array:
+    def scores(self, rows: Array, spec: ModelSpec) -> Array:
         """Return the score of every class of decoded rows (..., width)."""
         columns = self.columns(spec)
         result: Array = rows[..., columns["objectness"]] * rows[..., columns["classes"]]

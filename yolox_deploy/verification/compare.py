@@ -70,11 +70,22 @@ class Judge:
         """Return what is found in each picture's decoded rows (N, A, width), best first."""
         return list(map(self.decoded.suppress, self.decoded.decode(decoded, len(decoded))))
 
-    def match(self, found: Comparison, mine: Candidates, theirs: Candidates, *, rows: bool) -> None:
+    def match(
+        self,
+        found: Comparison,
+        mine: Candidates,
+        theirs: Candidates,
+        *,
+        rows: bool,
+        pairs: bool | None = None,
+    ) -> None:
         """Match the artifact's detections with the reference's, class by class, best first.
 
-        ``rows`` says that scores and boxes were compared row by row already.
+        ``rows`` says that they come from rows, of which each side may keep another one of two
+        alike; ``pairs`` whether matched ones are compared (``None``: only without rows, because
+        those were compared already).
         """
+        pairs = not rows if pairs is None else pairs
         overlaps = iou(theirs.xyxy, mine.xyxy)
         overlaps *= theirs.class_ids[:, None] == mine.class_ids[None]
         free = np.ones(len(mine), bool)
@@ -95,7 +106,7 @@ class Judge:
                 continue
             found["lowest_iou"] = min(found["lowest_iou"], float(partners[best]))
             found.count(shifted=elsewhere)
-            if not rows:
+            if pairs:
                 one, other = mine[best : best + 1], theirs[row : row + 1]
                 self.decoded.task.compare_found(found, one, other)
         for row in np.flatnonzero(free).tolist():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,7 +54,7 @@ class Side:
     name: str
     runtime: Runtime
     precision: str
-    inputs: Array
+    inputs: NDArray[Any]
     outputs: list[Array]
     decoded: Array | None
     found: list[Detections]
@@ -65,7 +65,7 @@ class Side:
     ) -> Side:
         """Run a model on pictures (h, w, 3) uint8 BGR."""
         spec = runtime.spec
-        inputs = as_inputs(spec, images, spec.input)
+        inputs = as_inputs(spec, images)
         outputs = run_all(runtime, inputs)
         letterbox, postprocess = (
             Letterbox(spec.height, spec.width, spec.input),
@@ -159,8 +159,8 @@ def compare_sides(a: Side, b: Side, images: Sequence[Image]) -> Differences:
             clear = sum(one.side == name and one.score > margin for one in only)
             if clear:
                 problems.append(f"{clear} detections are in {name} alone")
-    same_size = a.inputs.shape == b.inputs.shape
-    if same_size and a.spec.input == b.spec.input:
+    same_input = a.inputs.shape == b.inputs.shape and not a.spec.pixels
+    if same_input and a.spec.input == b.spec.input:
         sizes = [image.shape[:2] for image in images]
         fault, slight = input_fault(b.inputs, sampled(a.inputs), a.spec.input, sizes)
         if fault or slight:
@@ -208,6 +208,10 @@ def stated(a: ModelSpec, b: ModelSpec) -> list[str]:
     if a.class_names != b.class_names:
         found.append("A and B have other class names")
     return found
+
+
+def _same_size(a: ModelSpec, b: ModelSpec) -> bool:
+    return (a.height, a.width) == (b.height, b.width)
 
 
 def _same_rows(a: Side, b: Side) -> bool:

@@ -7,6 +7,7 @@ so that this table can be read where no converter, no PyTorch and no ONNX is ins
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from yolox_deploy.errors import UsageError
@@ -15,9 +16,11 @@ from yolox_deploy.export.targets.ncnn import NcnnTarget
 from yolox_deploy.export.targets.onnx import OnnxTarget
 from yolox_deploy.export.targets.openvino import OpenVINOTarget
 from yolox_deploy.export.targets.tensorrt import TensorRTRTXTarget, TensorRTTarget
+from yolox_deploy.files import full_disk_reported, put, reported_as_output_error, workplace
 from yolox_deploy.registry import Registry
+from yolox_deploy.spec import ModelSpec
 
-__all__ = ["HUB", "TARGETS", "Setting", "Target", "all_settings", "target_of"]
+__all__ = ["HUB", "TARGETS", "Setting", "Target", "all_settings", "rewrite", "target_of"]
 
 # The format that all others are converted from, and verified through where they cannot run.
 HUB = OnnxTarget()
@@ -38,6 +41,24 @@ def target_of(artifact: Path) -> Target:
             f"with {', '.join(row.suffix for row in TARGETS.values())}"
         )
     return max(rows, key=lambda row: len(row.suffix))
+
+
+def rewrite(artifact: Path, spec: ModelSpec) -> None:
+    """Put the spec into a copy of the artifact's files, and rename the copies over them."""
+    row = target_of(artifact)
+    files = row.files(artifact)
+    size = sum(file.stat().st_size for file in files)
+    with (
+        workplace(artifact.parent) as place,
+        full_disk_reported(artifact.parent, size),
+        reported_as_output_error(artifact),
+    ):
+        for file in files:
+            shutil.copy2(file, place)
+        main = place / artifact.name
+        row.embed(main, spec)
+        for file in row.files(main):
+            put(file, artifact.with_name(file.name))
 
 
 def all_settings() -> dict[str, Setting]:

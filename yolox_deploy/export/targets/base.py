@@ -172,4 +172,4 @@ class Target(ABC):
 
     def finish_command(self, main: Path) -> str:
         """Return the command that verifies the artifact on the machine that runs it."""
-        return f"yolox-export --verify-artifact {shlex.quote(os.fspath(main))} --model CHECKPOINT"
+        return f"yolox-verify {shlex.quote(os.fspath(main))} --record"

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from yolox_deploy.export.quantization.layout import ONNX_RUNTIME
 from yolox_deploy.export.targets.base import Target
+from yolox_deploy.files import write_atomically
+from yolox_deploy.runtimes.content import hashes_of, put_into_onnx
 from yolox_deploy.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -32,10 +34,4 @@ class OnnxTarget(Target):
         onnx.save_model(graph, main)
 
     def embed(self, main: Path, spec: ModelSpec) -> None:
-        import onnx
-
-        from yolox_deploy.export.onnx import embed_spec
-
-        model = onnx.load_model(main)
-        embed_spec(model, spec)
-        onnx.save_model(model, main)
+        write_atomically(main, put_into_onnx(main, spec.to_json(hashes_of(main))))

@@ -126,6 +126,9 @@ def rebuild_command(
     return " ".join(words)
 
 
-def finish_command(engine: Path) -> str:
+def finish_command(engine: Path, spec: ModelSpec) -> str:
     """Return the command that verifies an engine by running it."""
-    return f"yolox-export --verify-artifact {shlex.quote(os.fspath(engine))} --model CHECKPOINT"
+    path = shlex.quote(os.fspath(engine))
+    if spec.evidence is not None:
+        return f"yolox-verify {path} --record"
+    return f"yolox-export --verify-artifact {path} --model CHECKPOINT"

@@ -76,7 +76,7 @@ class TensorRTRuntime(Runtime):
         if record is None or not record.executed:
             self.notes += (
                 f"{self.path.name} has not been verified by running it; to do so: "
-                f"{finish_command(self.path)}",
+                f"{finish_command(self.path, spec)}",
             )
         return opened
 
