@@ -15,6 +15,7 @@ import re
 import shutil
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -174,11 +175,11 @@ def test_export(run: Shown, screen: Terminal, tiny_pth: Path, tmp_path: Path, co
 def proven(tmp_path: Path) -> None:
     """Three artifacts: a sound one, one that states another pad value, and one without evidence."""
     spec = ModelSpec.from_json(stored_spec(BUNDLED_ONNX) or "")
-    wrong = dataclasses.replace(spec.input, pad_value=0)
+    wrong = replace(spec.input, pad_value=0)
     changes: dict[str, dict[str, Any]] = {"digits": {}, "wrong": {"input": wrong}}
     for name, change in {**changes, "old": {"evidence": None}}.items():
         shutil.copy(BUNDLED_ONNX, tmp_path / f"{name}.onnx")
-        TARGETS["onnx"].embed(tmp_path / f"{name}.onnx", dataclasses.replace(spec, **change))
+        TARGETS["onnx"].embed(tmp_path / f"{name}.onnx", replace(spec, **change))
 
 
 @widths

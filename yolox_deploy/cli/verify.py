@@ -19,7 +19,7 @@ from yolox_deploy.runtimes import BACKENDS, CHECKPOINT_SUFFIXES
 from yolox_deploy.runtimes.registry import files_of
 from yolox_deploy.spec import ModelSpec
 from yolox_deploy.tasks.proof import with_proof
-from yolox_deploy.terminal import note, print_table
+from yolox_deploy.terminal import note, print_line, print_table
 from yolox_deploy.verification.again import prove_file
 from yolox_deploy.verification.verify import Verification
 
@@ -95,11 +95,13 @@ def work(arguments: argparse.Namespace) -> int:
             str(path),
             ", ".join(word for word in (r.backend, r.precision) if word) or "not run",
             str(threads or "-"),
-            f"{r.status}: {r.summary}",
+            cell(r),
         ]
         for threads, r in found
     ]
     print_table(["artifact", "ran on", "threads", "verification"], rows)
+    for text in dict.fromkeys(text for _, result in found for text in result.problems[1:]):
+        print_line(f"beyond the tolerance: {text}")
     if arguments.json:
         runs = [{"threads": threads, **result.record()} for threads, result in found]
         write_document(arguments.json, COMMAND, {"path": str(path), "runs": runs})
@@ -108,8 +110,15 @@ def work(arguments: argparse.Namespace) -> int:
     if arguments.record and spec is not None and worst.backend:
         rewrite(path, replace(spec, verification=with_proof(spec, worst.record())))
     if failed:
-        raise VerificationError(f"{path}: {worst.summary}")
+        raise VerificationError(f"{path}: {worst.problems[0]}")
     return 0 if worst.status == "passed" else WITHOUT_PROOF
+
+
+def cell(found: Verification) -> str:
+    """Return the verdict and, in short, what it is based on."""
+    if found.status == "not run":
+        return found.status
+    return f"{found.status}: {found.problems[0] if found.problems else found.summary}"
 
 
 main = partial(run_command, COMMAND, parser, work)

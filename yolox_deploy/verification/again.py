@@ -91,9 +91,9 @@ class Trial:
             self.judge.match(found, mine, witness.found, rows=True, pairs=True)
         return found
 
-    def first(self, count: int) -> Trial:
-        """Return the same for the first pictures only."""
-        return replace(self, witnesses=self.witnesses[:count])
+    def only(self, pictures: list[int]) -> Trial:
+        """Return the same for some of the pictures."""
+        return replace(self, witnesses=[self.witnesses[i] for i in pictures])
 
     def problems(self, outputs: list[Array], precision: str = "") -> list[str]:
         """Return what exceeds the tolerance of a precision ("": the promised one)."""

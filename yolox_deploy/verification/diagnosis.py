@@ -38,8 +38,8 @@ class Judged(Protocol):
     precision: str
     witnesses: list[Witness]
 
-    def first(self, count: int) -> Judged:
-        """Return the same for the first pictures only."""
+    def only(self, pictures: list[int]) -> Judged:
+        """Return the same for some of the pictures."""
         ...
 
     def run(self, inputs: NDArray[Any]) -> list[Array]:
@@ -212,8 +212,10 @@ def name_fault(
     trial: Judged, spec: ModelSpec, images: Sequence[Image], outputs: list[Array]
 ) -> str:
     """Return in words what is wrong where the input is right and the outputs are not."""
-    few = trial.first(TRIED)
-    for name, inputs in other_inputs(spec, images[:TRIED]):
+    every = range(len(images))
+    failing = [i for i in every if trial.only([i]).problems([outputs[i]])][:TRIED]
+    few = trial.only(failing)
+    for name, inputs in other_inputs(spec, [images[i] for i in failing]) if failing else ():
         if not few.problems(few.run(inputs)):
             return f"its graph takes another input: with {name} it detects what it should"
     order = list(task_of(spec).tolerances)

@@ -14,7 +14,7 @@ from yolox_deploy.pictures.letterbox import Letterbox
 from yolox_deploy.postprocess import IOU_THRESHOLD, SCORE_THRESHOLD, Postprocess, Thresholds
 from yolox_deploy.runtimes.base import Runtime
 from yolox_deploy.spec import ModelSpec
-from yolox_deploy.tasks import Comparison, Detections, task_of
+from yolox_deploy.tasks import Candidates, Comparison, Detections, task_of
 from yolox_deploy.tasks.boxes import iou
 from yolox_deploy.verification.compare import SAME_OBJECT_IOU, Array, Judge
 from yolox_deploy.verification.diagnosis import (
@@ -29,8 +29,12 @@ from yolox_deploy.verification.diagnosis import (
 from yolox_deploy.verification.verify import coarser, run_all
 
 Image = NDArray[np.uint8]
+# The arrays of a result that is nothing but boxes.
+BOXES = ("xyxy", "scores", "class_ids")
 # Boxes that lie this many pixels elsewhere, all in the same direction, are shifted.
 SHIFTED = 1.0
+# Two boxes have the same size if no side differs by more than this share.
+LIKE = 0.15
 
 
 class Only(NamedTuple):
@@ -153,6 +157,9 @@ def compare_sides(a: Side, b: Side, images: Sequence[Image]) -> Differences:
     if a.decoded is not None and b.decoded is not None and same_rows:
         comparison = compare_decoded(judge, b.decoded, a.decoded)
         problems = task_of(a.spec).problems(comparison, judge.tolerance)
+    elif a.inputs.shape == b.inputs.shape and set(a.found[0].arrays()) == set(BOXES):
+        comparison = _compare_found(judge, a, b, images)
+        problems = task_of(a.spec).problems(comparison, judge.tolerance)
     else:
         margin = judge.thresholds.score + judge.tolerance.margin
         for name in "AB":
@@ -191,6 +198,19 @@ def compare_decoded(judge: Judge, decoded: Array, expected: Array) -> Comparison
     for rows, wanted, mine, theirs in zip(decoded, expected, *kept, strict=True):
         task.compare_rows(found, rows, wanted, spec, judge.thresholds.score)
         judge.match(found, mine, theirs, rows=True)
+    return found
+
+
+def _compare_found(judge: Judge, a: Side, b: Side, images: Sequence[Image]) -> Comparison:
+    """Return how the detections of B differ from those of A, in pixels of the input."""
+    found = judge.decoded.task.new_comparison()
+    letterbox = Letterbox(a.spec.height, a.spec.width, a.spec.input)
+    for image, mine, theirs in zip(images, b.found, a.found, strict=True):
+        ratio = np.float32(letterbox.ratio(*image.shape[:2]))
+        one, other = (
+            Candidates(side.xyxy * ratio, side.scores, side.class_ids) for side in (mine, theirs)
+        )
+        judge.match(found, one, other, rows=False)
     return found
 
 
@@ -245,13 +265,18 @@ def _matched(a: Side, b: Side) -> tuple[list[tuple[int, int, int]], list[Only]]:
 
 def _tried(a: Side, b: Side, images: Sequence[Image], judge: Judge) -> list[str]:
     """Name the input with which B detects what A detects, if there is one."""
-    task, expected = judge.decoded.task, a.decoded
+    expected, decoded = a.decoded, b.decoded
     assert expected is not None
-    for name, inputs in other_inputs(b.spec, images[:TRIED]):
-        decoded = b.decode(run_all(b.runtime, inputs))
-        assert decoded is not None
-        found = compare_decoded(judge, decoded, expected[:TRIED])
-        if not task.problems(found, judge.tolerance):
+    assert decoded is not None
+
+    def differ(rows: Array, pictures: list[int]) -> bool:
+        found = compare_decoded(judge, rows, expected[pictures])
+        return bool(judge.decoded.task.problems(found, judge.tolerance))
+
+    failing = [i for i in range(len(images)) if differ(decoded[[i]], [i])][:TRIED]
+    for name, inputs in other_inputs(b.spec, [images[i] for i in failing]) if failing else ():
+        rows = b.decode(run_all(b.runtime, inputs))
+        if rows is not None and not differ(rows, failing):
             return [f"B's graph takes another input: with {name} it detects what A detects"]
     return []
 
@@ -260,32 +285,53 @@ def _boxes(
     a: Side, b: Side, pairs: Sequence[tuple[int, int, int]], images: Sequence[Image]
 ) -> list[str]:
     """Name boxes that are clipped, or that all lie elsewhere by the same distance."""
-    if not pairs:
-        return []
-    one = np.stack([a.found[picture].xyxy[i] for picture, i, _ in pairs])
-    other = np.stack([b.found[picture].xyxy[j] for picture, _, j in pairs])
     letterbox = Letterbox(a.spec.height, a.spec.width, a.spec.input)
-    for border in ("picture", "input"):
-        limits = []
-        for picture, *_ in pairs:
-            height, width = images[picture].shape[:2]
-            if border == "input":
-                ratio = letterbox.ratio(height, width)
-                height, width = int(a.spec.height / ratio), int(a.spec.width / ratio)
-            limits.append((width, height, width, height))
-        for clipped, free, name in ((other, one, "B"), (one, other, "A")):
-            wanted = np.clip(free, 0, np.array(limits, np.float32))
-            beyond = np.abs(wanted - free).max()
-            if beyond > SHIFTED and np.abs(clipped - wanted).max() <= 0.02 * beyond + 0.5:
-                return [f"the boxes of {name} are clipped: they end at the border of the {border}"]
-    moves = ((other[:, :2] + other[:, 2:]) - (one[:, :2] + one[:, 2:])) / 2
-    middle = np.median(moves, 0)
-    spread = np.median(np.abs(moves - middle))
-    if len(pairs) > 2 and np.abs(middle).max() > max(SHIFTED, 2 * spread):
-        right, down = middle
-        return [
-            f"the boxes of B lie {abs(down):.0f} pixels {'lower' if down >= 0 else 'higher'} and "
-            f"{abs(right):.0f} further {'right' if right >= 0 else 'left'} than those of A (median "
-            f"of {len(pairs)}): a shifted letterbox"
+    ratios = [letterbox.ratio(*image.shape[:2]) for image in images]
+    if pairs:
+        one = np.stack([a.found[picture].xyxy[i] for picture, i, _ in pairs])
+        other = np.stack([b.found[picture].xyxy[j] for picture, _, j in pairs])
+        borders = {
+            "picture": [images[picture].shape[1::-1] * 2 for picture, *_ in pairs],
+            "input": [
+                np.array([a.spec.width, a.spec.height] * 2) / ratios[picture]
+                for picture, *_ in pairs
+            ],
+        }
+        for border, limits in borders.items():
+            for clipped, free, name in ((other, one, "B"), (one, other, "A")):
+                wanted = np.clip(free, 0, np.array(limits, np.float32))
+                beyond = float(np.abs(wanted - free).max())
+                if beyond > SHIFTED and np.abs(clipped - wanted).max() <= 0.02 * beyond + 0.5:
+                    where_to = f"they end at the border of the {border}"
+                    return [f"the boxes of {name} are clipped: {where_to}"]
+    moves = np.concatenate(
+        [
+            _moves(one, other) * ratio
+            for one, other, ratio in zip(a.found, b.found, ratios, strict=True)
         ]
-    return []
+    )
+    if not len(moves):
+        return []
+    # The move that most pairs agree on.
+    near = (np.abs(moves[:, None] - moves[None]).max(2) <= SHIFTED * 2).sum(1)
+    best = moves[near.argmax()]
+    enough = max(3, 0.3 * sum(map(len, a.found)))
+    if near.max() < enough or np.abs(best).max() <= SHIFTED:
+        return []
+    right, down = best
+    return [
+        f"the boxes of B lie {abs(down):.0f} pixels of the input "
+        f"{'lower' if down >= 0 else 'higher'} and {abs(right):.0f} further "
+        f"{'right' if right >= 0 else 'left'} than those of A: a shifted letterbox"
+    ]
+
+
+def _moves(one: Detections, other: Detections) -> Array:
+    """Return how far B's boxes lie from those of A of the same class and size, (K, 2)."""
+    sizes, others = (found.xyxy[:, 2:] - found.xyxy[:, :2] for found in (one, other))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.abs(np.log(sizes[:, None] / others[None])).max(2)
+    alike = (ratio < LIKE) & (one.class_ids[:, None] == other.class_ids[None])
+    i, j = np.nonzero(alike)
+    centres, theirs = ((found.xyxy[:, :2] + found.xyxy[:, 2:]) / 2 for found in (one, other))
+    return np.asarray(theirs[j] - centres[i], np.float32)

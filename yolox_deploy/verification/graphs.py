@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from yolox_deploy.packages import require
+from yolox_deploy.packages import install_line, require
 from yolox_deploy.verification.compare import Array
 
 # Of a tensor's largest magnitude: what reordered float32 sums may change, and what FP16 may.
@@ -27,8 +27,8 @@ def graph_differences(a: Path, b: Path, inputs: tuple[Array, Array], precision: 
     ``inputs`` are (1, 3, H, W) float32, one for each.  Raises
     :class:`~yolox_deploy.errors.MissingPackageError` without ``onnx`` and ``onnxruntime``.
     """
-    require("onnx", "comparing graphs needs onnx", 'pip install "yolox-deploy[export]"')
-    require("onnxruntime", "comparing graphs needs ONNX Runtime", "pip install onnxruntime")
+    for package, extra in (("onnx", "export"), ("onnxruntime", "onnxruntime")):
+        require(package, f"comparing graphs needs {package}", install_line(extra))
     import onnx
 
     models = onnx.load(a), onnx.load(b)
@@ -76,8 +76,8 @@ def first_difference(
 ) -> list[str]:
     """Return in words the first tensor, in the order of the graph, that is not the same."""
     tensors = [dict(every_tensor(m, x)) for m, x in zip(models, inputs, strict=True)]
-    pairs, agreed = list(_aligned(*tensors)), 0
-    for one, other in pairs:
+    agreed = 0
+    for one, other in _aligned(*tensors):
         mine, theirs = tensors[0][one], tensors[1][other]
         change, largest = _difference(mine, theirs)
         if change <= limit * largest:
@@ -89,7 +89,7 @@ def first_difference(
             f"by up to {change:.2g}, the largest value is {largest:.2g}; {agreed} tensors before "
             "it agree"
         ]
-    return [f"{agreed} tensors of the two graphs were compared, and agree"] if pairs else []
+    return []
 
 
 def every_tensor(model: Any, images: Array) -> Iterator[tuple[str, NDArray[Any]]]:
@@ -112,7 +112,7 @@ def every_tensor(model: Any, images: Array) -> Iterator[tuple[str, NDArray[Any]]
     batch = first.shape[0] if isinstance(first.shape[0], int) else 1
     values = session.run(names, {first.name: np.repeat(images[:1], batch, 0)})
     for name, value in zip(names, values, strict=True):
-        if isinstance(value, np.ndarray) and value.dtype.kind == "f" and value.ndim >= 2:
+        if isinstance(value, np.ndarray) and value.dtype.kind == "f" and value.size > 1:
             yield name, value
 
 
