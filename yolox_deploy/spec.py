@@ -47,8 +47,9 @@ class ModelSpec:
     the fields that no file stated and that are documented defaults.  ``evidence`` is what proves
     the artifact without its checkpoint, see :mod:`yolox_deploy.verification.evidence`.  ``task``
     names what the rows of the output mean, see :mod:`yolox_deploy.tasks`; ``task_settings`` holds
-    what that task needs to know beside the classes.  With ``pixels`` the artifact takes the bytes of a picture,
-    (N, H, W, 3) uint8, blue, green and red, and does itself what ``input`` says of them.
+    what that task needs to know beside the classes.  With ``pixels`` the artifact takes the bytes
+    of a picture, (N, H, W, 3) uint8, blue, green and red, and does itself what ``input`` says of
+    them.
     ``precision`` is what is stored; ``quantization`` says of an ``int8`` artifact what stayed in
     floating point (``floating``), how that was found (``how``), and the points of AP that it costs
     (``ap_drop``, ``judged_ap_drop``).

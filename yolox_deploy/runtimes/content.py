@@ -183,7 +183,8 @@ def put_into_onnx(path: Path, spec_json: str) -> bytes:
             others.append((field.number, bytes(content[field.start : field.end])))
     entries[SPEC_KEY.encode()] = spec_json.encode()
     metadata = b"".join(
-        _field(METADATA_FIELD, _field(KEY, key) + _field(VALUE, value)) for key, value in entries.items()
+        _field(METADATA_FIELD, _field(KEY, key) + _field(VALUE, value))
+        for key, value in entries.items()
     )
     # In the order of the numbers, as protobuf's own libraries write them.
     before = b"".join(field for number, field in others if number < METADATA_FIELD)

@@ -182,7 +182,7 @@ def other_inputs(spec: ModelSpec, images: Sequence[Image]) -> Iterator[tuple[str
     """
     if spec.pixels:
         return
-    given = as_inputs(spec, images, spec.input)
+    given: Array = as_inputs(spec, images, spec.input)
     for order in ((2, 1, 0), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1)):
         colours = "".join(spec.input.colour_order[channel] for channel in order)
         yield f"its colours in the order {colours}", np.ascontiguousarray(given[:, list(order)])

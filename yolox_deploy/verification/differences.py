@@ -157,7 +157,7 @@ def compare_sides(a: Side, b: Side, images: Sequence[Image]) -> Differences:
     if a.decoded is not None and b.decoded is not None and same_rows:
         comparison = compare_decoded(judge, b.decoded, a.decoded)
         problems = task_of(a.spec).problems(comparison, judge.tolerance)
-    elif a.inputs.shape == b.inputs.shape and set(a.found[0].arrays()) == set(BOXES):
+    elif _same_size(a.spec, b.spec) and set(a.found[0].arrays()) == set(BOXES):
         comparison = _compare_found(judge, a, b, images)
         problems = task_of(a.spec).problems(comparison, judge.tolerance)
     else:
