@@ -14,17 +14,8 @@ import numpy as np
 import pytest
 import torch
 
-from yolox_deploy.cli import (
-    bench,
-    compare,
-    convert,
-    detect,
-    doctor,
-    evaluate,
-    export,
-    train,
-    verify,
-)
+from yolox_deploy.cli import bench, convert, detect, doctor, evaluate, export, train
+from yolox_deploy.cli.proof import compare, verify
 from yolox_deploy.models import build_network
 
 ALL = (bench, compare, convert, detect, doctor, evaluate, export, train, verify)

@@ -24,17 +24,8 @@ import cv2
 import pytest
 from films import UNEVEN, write_film
 
-from yolox_deploy.cli import (
-    bench,
-    compare,
-    convert,
-    detect,
-    doctor,
-    evaluate,
-    export,
-    train,
-    verify,
-)
+from yolox_deploy.cli import bench, convert, detect, doctor, evaluate, export, train
+from yolox_deploy.cli.proof import compare, verify
 from yolox_deploy.detector import Detector
 from yolox_deploy.export import TARGETS
 from yolox_deploy.files import ASSETS

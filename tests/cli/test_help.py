@@ -12,18 +12,9 @@ from typing import Any
 import pytest
 
 import yolox_deploy
-from yolox_deploy.cli import (
-    bench,
-    common,
-    compare,
-    convert,
-    detect,
-    doctor,
-    evaluate,
-    export,
-    verify,
-)
+from yolox_deploy.cli import bench, common, convert, detect, doctor, evaluate, export
 from yolox_deploy.cli.parser import Parser, add_options
+from yolox_deploy.cli.proof import compare, verify
 from yolox_deploy.errors import UsageError, YoloxDeployError
 
 ALL = (export, detect, doctor, evaluate, bench, convert, verify, compare)

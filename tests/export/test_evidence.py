@@ -19,7 +19,7 @@ import pytest
 from onnx import numpy_helper
 
 from yolox_deploy import Detector
-from yolox_deploy.cli.verify import main as verify_command
+from yolox_deploy.cli.proof.verify import main as verify_command
 from yolox_deploy.errors import ArtifactError, ModelWarning, VerificationError
 from yolox_deploy.export import TARGETS, ExportOptions, ExportResult, export_model
 from yolox_deploy.export.onnx import embed_spec

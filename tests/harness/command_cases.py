@@ -24,8 +24,8 @@ MODULES = {
     "yolox-eval": "evaluate",
     "yolox-export": "export",
     "yolox-train": "train",
-    "yolox-verify": "verify",
-    "yolox-compare": "compare",
+    "yolox-verify": "proof.verify",
+    "yolox-compare": "proof.compare",
 }
 
 

@@ -16,7 +16,7 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from yolox_deploy.cli.compare import main
+from yolox_deploy.cli.proof.compare import main
 from yolox_deploy.export import TARGETS
 from yolox_deploy.runtimes.content import stored_spec
 from yolox_deploy.spec import ModelSpec
