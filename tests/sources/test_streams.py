@@ -91,7 +91,7 @@ def test_a_source_that_is_silent_for_too_long_is_an_error() -> None:
         threading.Event().wait()
         yield 0
 
-    with pytest.raises(SourceError, match=r"nothing came for 0\.01 s"):
+    with pytest.raises(SourceError, match=r"the source: nothing came for 0\.01 s"):
         next(ahead(silent(), patience=0.01))
 
 

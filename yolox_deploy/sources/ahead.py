@@ -48,7 +48,7 @@ class _Handover(Generic[Item]):
             self.ended, self.error = True, error
             self.changed.notify_all()
 
-    def get(self, patience: float | None) -> tuple[Item, int] | None:
+    def get(self, patience: float | None, name: str) -> tuple[Item, int] | None:
         """Return the next item and how many were dropped before it; ``None`` at the end."""
         until = None if patience is None else monotonic() + patience
         with self.changed:
@@ -56,7 +56,7 @@ class _Handover(Generic[Item]):
                 left = LOOK_S if until is None else until - monotonic()
                 self.changed.wait(min(LOOK_S, max(0.0, left)))
                 if left <= 0:
-                    raise SourceError(f"nothing came for {patience:g} s")
+                    raise SourceError(f"{name}: nothing came for {patience:g} s")
             if not self.items:
                 if self.error is not None:
                     raise self.error
@@ -79,15 +79,16 @@ def ahead(
     *,
     newest: bool = False,
     patience: float | None = None,
+    name: str = "the source",
     close: Callable[[], None] | None = None,
 ) -> Generator[tuple[Item, int], None, None]:
     """Yield items, and how many were dropped before each, while a thread takes the next ones.
 
     The thread is at most ``depth`` items ahead, and in order.  With ``newest`` it never waits: of
     the items that nobody took, the oldest are dropped.  An error of ``items`` is raised in its
-    place, and :class:`SourceError` if nothing comes for ``patience`` seconds (``None``: no bound).
-    When the generator is closed, ``close`` is called, which should end a wait of ``items``,
-    and the thread ends after the item that it is waiting for.
+    place, and :class:`SourceError`, which begins with ``name``, if nothing comes for ``patience``
+    seconds (``None``: no bound).  When the generator is closed, ``close`` is called, which should
+    end a wait of ``items``, and the thread ends after the item that it is waiting for.
     """
     handover: _Handover[Item] = _Handover(depth, newest=newest)
 
@@ -108,7 +109,7 @@ def ahead(
     thread = threading.Thread(target=work, name="yolox_deploy-ahead", daemon=True)
     thread.start()
     try:
-        while (entry := handover.get(patience)) is not None:
+        while (entry := handover.get(patience, name)) is not None:
             yield entry
     finally:
         handover.close()

@@ -59,7 +59,8 @@ def detect_frames(
         silences = [source.longest_silence for source in sources]
         patience = None if None in silences else sum(filter(None, silences))
         depth = 1 if live else WAITING
-        reading = ahead(frames(), depth, newest=live, patience=patience, close=close)
+        names = ", ".join(source.name for source in sources[:3])
+        reading = ahead(frames(), depth, newest=live, patience=patience, name=names, close=close)
         with closing(reading):
             for frame, dropped in reading:
                 found = detect(frame.image)
