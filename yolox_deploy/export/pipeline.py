@@ -99,7 +99,7 @@ def export_model(
     with workplace(output) as place:
         exporter = Exporter(loaded, spec, options, reference, place, report, advance, plan)
         if exporter.quantizer:
-            exporter.quantizer.prepare()
+            exporter.quantizer.prepare(row.int8 for row in rows if row.int8)
         results = [exporter.export(row, output) for row in rows]
     failed = [r for r in results if r.verification.status == "failed"]
     if failed and not options.allow_unverified:

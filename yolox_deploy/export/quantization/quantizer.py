@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -58,11 +58,19 @@ class Quantizer:
     advance: Advance
     max_pixels: int | None = MAX_PIXELS
 
-    def prepare(self) -> None:
+    def prepare(self, layouts: Iterable[Layout]) -> None:
         """Read what a search needs, and refuse what it cannot use, before anything is written.
 
-        Raises what :class:`~yolox_deploy.data.ap.CocoDataset` and the readers of pictures raise.
+        Raises what :class:`~yolox_deploy.data.ap.CocoDataset` and the readers of pictures raise,
+        and :class:`UsageError` for a given plan without one of the ``layouts``.
         """
+        for layout in layouts if self.options.plan else ():
+            known = self.plan.searches.get(layout.name)
+            if known is None or known.floating is None:
+                raise UsageError(
+                    f"--quantization {self.options.plan}: it has no finished search for "
+                    f"{layout.name}: give --calib FOLDER instead, and search"
+                )
         if self.options.plan is None:
             require_pycocotools()
             if self.pictures.dataset is not None:
@@ -82,12 +90,7 @@ class Quantizer:
         """Return what was found for a graph's layout, from the plan or by searching."""
         name = graph.layout.name
         known = self.plan.searches.get(name)
-        if self.options.plan is not None:
-            if known is None or known.floating is None:
-                raise UsageError(
-                    f"--quantization {self.options.plan}: it has no finished search for {name}: "
-                    "give --calib FOLDER instead, and search"
-                )
+        if self.options.plan is not None and known is not None:
             return known
         key = self.key(graph)
         if known is None or known.key != key:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from yolox_deploy.errors import ConversionError
 from yolox_deploy.export.quantization.layout import OPENVINO
@@ -41,6 +41,7 @@ class OpenVINOTarget(Target):
             # Not convert_model: its optimisations multiply the stem's scale back into the weights
             # before they are rounded to FP16.  The plugin fuses the two when it compiles.
             model = core().read_model(graph.SerializeToString())
+            _name_anew(model)
             # The place that ``embed`` fills.
             model.set_rt_info("", [SPEC_KEY])
             openvino.save_model(model, main, compress_to_fp16=spec.precision == "fp16")
@@ -50,3 +51,14 @@ class OpenVINOTarget(Target):
 
     def embed(self, main: Path, spec: ModelSpec) -> None:
         write_atomically(main, put_into_xml(main, spec.to_json(hashes_of(main))))
+
+
+def _name_anew(model: Any) -> None:
+    """Give nodes that OpenVINO named new numbers, so that the same graph gives the same file.
+
+    It names them after their type and a counter of everything that the process has made.
+    """
+    for number, node in enumerate(model.get_ordered_ops()):
+        kind, _, counted = node.get_friendly_name().rpartition("_")
+        if kind == node.get_type_name() and counted.isdecimal():
+            node.set_friendly_name(f"{kind}_{number}")
