@@ -3,17 +3,16 @@
 A sink is a context manager that takes the result of one picture or frame at a time.  Its files get
 their names when it ends: whole, or with what was done until the work was interrupted.
 
-A new sink is a subclass of :class:`~yolox_deploy.sinks.base.Sink`, and one row in
-``SINKS``, from which ``yolox-detect`` makes an option.
+A new sink is a subclass of :class:`~yolox_deploy.sinks.base.Sink` in a file beside this one, and
+one row in ``SINKS``, from which ``yolox-detect`` makes an option.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from yolox_deploy.registry import Registry
-from yolox_deploy.sinks.base import FolderSink, Sink
+from yolox_deploy.sinks.base import FolderSink, Sink, SinkKind
 from yolox_deploy.sinks.coco import CocoSink
 from yolox_deploy.sinks.folders import MotSink, PictureSink, YoloSink
 from yolox_deploy.sinks.tables import CsvSink, JsonLinesSink, JsonSink
@@ -28,21 +27,6 @@ __all__ += [
     "PictureSink",
     "YoloSink",
 ]
-
-
-@dataclass(frozen=True)
-class SinkKind:
-    """One row: the option's name, the class, and what the help says.
-
-    ``metavar`` is ``FILE`` or ``DIR``.  A sink with a ``default`` writes to a folder of this name
-    without being asked, or to the first of NAME_2, NAME_3, ... that is free.
-    """
-
-    name: str
-    sink: type[Sink]
-    metavar: str
-    help: str
-    default: Path | None = None
 
 
 PICTURES_HELP = (

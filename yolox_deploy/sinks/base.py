@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -113,6 +114,21 @@ class FolderSink(Sink):
             name = f"{stem}_{number}{suffix}"
         self.taken.add(name.casefold())
         return self.path / name
+
+
+@dataclass(frozen=True)
+class SinkKind:
+    """One row: the option's name, the class, and what the help says.
+
+    ``metavar`` is ``FILE`` or ``DIR``.  A sink with a ``default`` writes to a folder of this name
+    without being asked, or to the first of NAME_2, NAME_3, ... that is free.
+    """
+
+    name: str
+    sink: type[Sink]
+    metavar: str
+    help: str
+    default: Path | None = None
 
 
 def paths_of(sources: Iterable[Source]) -> list[Path]:

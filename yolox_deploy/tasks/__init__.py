@@ -1,6 +1,6 @@
 """What networks find: how the rows of an output become results, task by task.
 
-A new task is one file and one row in ``TASKS``.  The file has a class with what
+A new task is one file beside this one, and one row in ``TASKS``.  The file has a class with what
 :class:`~yolox_deploy.tasks.base.Task` asks for; a subclass of
 :class:`~yolox_deploy.tasks.boxes.BoxTask` is the easiest.  The task's torch head and its ONNX nodes
 are rows of ``models.heads`` and ``export.tails``.

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 MIB = 1 << 20
 QUANTIZED = {"QuantizeLinear", "DequantizeLinear"}
-# Nodes that export/tails.py appends to the network; they compute in FP32.
+# Nodes that export/tails/ appends to the network; they compute in FP32.
 TAIL = re.compile(r"(node_of_)?(decode|nms)/")
 
 

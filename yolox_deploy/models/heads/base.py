@@ -1,17 +1,4 @@
-"""The heads of networks, by task: how a checkpoint of each is recognised, and its torch module.
-
-The head of a new task is one row of ``HEADS``.  Another package adds a row through the entry-point
-group ``yolox_deploy.heads``; its name is that of the task (``spec.task``)::
-
-    class AngleHead(TaskHead):
-        name = "angle"
-        key = "head.angle_preds.0.weight"
-
-        def build(self, arch, num_classes, channels, settings):
-            return YOLOXAngleHead(
-                num_classes, arch.width, channels, depthwise=arch.depthwise, act=arch.act
-            )
-"""
+"""What every head is: how a checkpoint of its task is recognised, and its torch module."""
 
 from __future__ import annotations
 
@@ -24,7 +11,6 @@ from torch import Tensor, nn
 
 from yolox_deploy.architectures import Architecture
 from yolox_deploy.models.blocks import Activation, BaseConv, spatial_conv
-from yolox_deploy.registry import Registry
 from yolox_deploy.spec import LARGEST_CLASS_COUNT
 
 # Every YOLOX head predicts classes under this key.
@@ -138,16 +124,3 @@ def start_scores(head: YOLOXHead) -> None:
     """Make an untrained head's objectness and class scores start at :data:`PRIOR`."""
     for layer in (*head.cls_preds, *head.obj_preds):
         nn.init.constant_(cast("Tensor", layer.bias), math.log(PRIOR / (1 - PRIOR)))
-
-
-DETECT = TaskHead()
-HEADS: Registry[TaskHead] = Registry("head", "yolox_deploy.heads", [DETECT])
-
-
-def head_of(shapes: Shapes) -> TaskHead | None:
-    """Return the head that these tensors include, ``None`` if there is no such head.
-
-    The last row that recognises them is taken: heads of later rows add tensors to those of earlier
-    rows.
-    """
-    return next((head for head in reversed(list(HEADS.values())) if head.recognises(shapes)), None)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 
-from yolox_deploy.runtimes.ncnn_layers import (
+from yolox_deploy.runtimes.ncnn_graph.layers import (
     ARRAYS,
     CONVOLUTIONS,
     NUMBER,
