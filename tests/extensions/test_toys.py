@@ -223,6 +223,20 @@ def test_an_artifact_describes_itself(
     assert rows["verification"].startswith("passed")
 
 
+def test_one_bit_in_a_file_of_another_package_is_noticed(
+    command: Command, exported: dict[str, Path], tmp_path: Path
+) -> None:
+    ran = command("export", "--describe", exported["toy"])
+    assert "unchanged since the export, by their SHA-256" in ran.out
+    damaged = tmp_path / "x.toy"
+    content = bytearray(exported["toy"].read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged.write_bytes(content)
+    ran = command("detect", PICTURE, "--model", damaged, "--no-draw")
+    assert ran.code == 3
+    assert f"{damaged} is not the file that was exported (SHA-256 " in ran.err
+
+
 @pytest.mark.parametrize("target", ["onnx", "toy"])
 def test_an_artifact_is_verified_again(
     target: str, command: Command, exported: dict[str, Path], checkpoint: Path

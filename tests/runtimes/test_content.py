@@ -14,7 +14,7 @@ import pytest
 from yolox_deploy import Detector
 from yolox_deploy.cli.export import main as export_command
 from yolox_deploy.errors import ArtifactError
-from yolox_deploy.runtimes.content import READERS, hashes_of, onnx_hashes, stored_spec
+from yolox_deploy.runtimes.content import hashes_of, onnx_hashes, stored_spec
 from yolox_deploy.spec import SEAL, SPEC_KEY
 
 onnx = pytest.importorskip("onnx")
@@ -82,7 +82,7 @@ def test_one_bit_in_a_file_is_noticed(suffix: str, part: str, place: float, copy
         assert f"--verify-artifact {path} --model CHECKPOINT" in message
 
 
-@pytest.mark.parametrize("suffix", READERS)
+@pytest.mark.parametrize("suffix", BACKENDS)
 def test_a_bit_in_the_spec_is_noticed_wherever_it_is(suffix: str, copy_of: Any) -> None:
     """In the name under which the spec is found as well: it must not count as missing."""
     path = copy_of(suffix)
@@ -99,7 +99,7 @@ def test_a_bit_in_the_spec_is_noticed_wherever_it_is(suffix: str, copy_of: Any) 
     assert stored_spec(path)
 
 
-@pytest.mark.parametrize("suffix", READERS)
+@pytest.mark.parametrize("suffix", BACKENDS)
 def test_a_spec_without_hashes_is_opened_as_before(
     suffix: str, copy_of: Any, dog_path: Path
 ) -> None:
@@ -113,7 +113,7 @@ def test_a_spec_without_hashes_is_opened_as_before(
     np.testing.assert_array_equal(found.scores, expected.scores)
 
 
-@pytest.mark.parametrize("suffix", READERS)
+@pytest.mark.parametrize("suffix", BACKENDS)
 def test_a_file_that_was_changed_on_purpose_is_verified_and_gets_new_hashes(
     suffix: str, copy_of: Any, nano_pth: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -85,6 +85,7 @@ class Runtime(ABC):
     notes: tuple[str, ...] = ()
     # What was found out about an artifact that carries no spec.
     found: Found | None = None
+    _compared = False
 
     def __init__(
         self,
@@ -124,6 +125,8 @@ class Runtime(ABC):
             raise ArtifactError(f"{path}: the file is empty")
         try:
             opened = self._call(self._open)
+            if not self._compared:
+                self.stored_spec()
             self.spec = self._settle_spec(opened)
             self.notes += tuple(doubts(self, named=precision is not None))
         except YoloxDeployError:
@@ -178,9 +181,11 @@ class Runtime(ABC):
     def stored_spec(self) -> str | None:
         """Return the JSON of the spec that the artifact carries, ``None`` if there is none.
 
-        For subclasses, before the engine sees the file.  Raises :class:`ArtifactError` for files
-        that are not those that were exported.
+        For subclasses, before the engine sees the file; where a subclass does not ask, the files
+        are compared after it has opened them.  Raises :class:`ArtifactError` for files that are not
+        those that were exported.
         """
+        self._compared = True
         return stored_spec(self.path, check=self.check_files)
 
     def demand_weights(self, model: str) -> Path:

@@ -4,6 +4,8 @@ An engine computes with whatever it finds: damaged weights, or the weights of an
 other detections without an error, and a damaged NCNN graph ends the process.  So an export writes
 the SHA-256 of each file into the spec, and they are compared before an engine sees the files.  The
 bytes that hold the spec itself are left out of the hashes; the spec has a seal of its own.
+
+Which function reads which files, the rows of the table of backends say (``Backend.stored``).
 """
 
 from __future__ import annotations
@@ -13,13 +15,14 @@ import io
 import os
 import re
 import shlex
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, Protocol
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
 from yolox_deploy.errors import ArtifactError
+from yolox_deploy.registry import resolve
 from yolox_deploy.runtimes.foreign.protobuf import fields, messages
 from yolox_deploy.spec import SEAL, SPEC_KEY, stated_hashes
 
@@ -59,8 +62,31 @@ class Stored(NamedTuple):
     parts: dict[str, Part]
 
 
+class Row(Protocol):
+    """What a row of the table of backends says of files: who reads what they store, by suffix."""
+
+    @property
+    def stored(self) -> Mapping[str, str]:
+        """Functions, as ``"module:function"``, from a path to :class:`Stored`."""
+        ...
+
+
+# The table of backends is above this module, and puts itself here when it is made.
+TABLES: list[Mapping[str, Row]] = []
+
+
+def reader_of(path: Path) -> str | None:
+    """Return the function that reads what such a file stores, ``None`` if no backend has one."""
+    suffix = path.suffix.lower()
+    rows = (row for table in TABLES for row in table.values())
+    return next((row.stored[suffix] for row in rows if suffix in row.stored), None)
+
+
 def hashes_of(path: Path) -> dict[str, str]:
-    """Return the SHA-256 of each part of the artifact ``path``, by the part's suffix."""
+    """Return the SHA-256 of each part of the artifact ``path``, by the part's suffix.
+
+    Without a function that reads such files there are none.
+    """
     return {name: part.sha256() for name, part in _read(path).parts.items()}
 
 
@@ -73,6 +99,7 @@ def onnx_hashes(model: bytes) -> dict[str, str]:
 def stored_spec(path: Path, *, check: bool = True) -> str | None:
     """Return the JSON of the spec in or beside ``path``, ``None`` if there is none.
 
+    There is none either where no backend says how the spec is read without its engine.
     With ``check`` the files are compared with the hashes that the spec states; a spec of an older
     version states none.
 
@@ -94,13 +121,13 @@ def difference(path: Path) -> str:
 
     Files of which no hash is stated count as those that were exported.
     """
-    return _difference(path, _read(path)) if path.suffix.lower() in READERS else ""
+    return _difference(path, _read(path))
 
 
 def state_of(path: Path) -> str:
     """Return in words whether an opened artifact is as it was exported, "" without a spec."""
-    stored = _read(path) if path.suffix.lower() in READERS else None
-    if stored is None or stored.spec_json is None:
+    stored = _read(path)
+    if stored.spec_json is None:
         return ""
     if stated_hashes(stored.spec_json, str(path)):
         return "unchanged since the export, by their SHA-256"
@@ -124,8 +151,12 @@ def _difference(path: Path, stored: Stored) -> str:
 
 
 def _read(path: Path) -> Stored:
+    reader = reader_of(path)
+    if reader is None:
+        return Stored(None, {})
     try:
-        return READERS[path.suffix.lower()](path)
+        stored: Stored = resolve(reader)(path)
+        return stored
     except (OSError, ValueError, ElementTree.ParseError) as error:
         raise ArtifactError(
             f"{path}: it is damaged or no {path.suffix} file ({error}): copy it again, or export "
@@ -143,7 +174,8 @@ def _sha256(file: BinaryIO, spans: list[Span]) -> str:
     return digest.hexdigest()
 
 
-def _onnx(path: Path) -> Stored:
+def onnx_stored(path: Path) -> Stored:
+    """Read an ONNX file; raises ``ValueError`` if it is damaged."""
     with path.open("rb") as file:
         spans, metadata = _onnx_fields(file, os.fstat(file.fileno()).st_size)
     spec = metadata.get(SPEC_KEY.encode())
@@ -203,7 +235,8 @@ def _field(number: int, content: bytes) -> bytes:
     return bytes(head) + content
 
 
-def _openvino(path: Path) -> Stored:
+def openvino_stored(path: Path) -> Stored:
+    """Read an OpenVINO file; raises ``ValueError`` if it is damaged."""
     text = _bounded(path, LARGEST_XML_BYTES)
     places = [match.span(1) for match in SPEC_IN_XML.finditer(text)]
     if len(places) > 1:
@@ -216,7 +249,7 @@ def _openvino(path: Path) -> Stored:
     weights = path.with_suffix(".bin")
     (start, end) = places[0] if places else (len(text), len(text))
     spans = [(0, start), (end, len(text))]
-    parts = {"xml": Part(path, spans), "bin": _whole(weights)}
+    parts = {"xml": Part(path, spans), "bin": whole(weights)}
     if not places:
         return Stored(None, parts)
     element = ElementTree.fromstring(b'<spec value="%s"/>' % text[start:end])
@@ -233,14 +266,16 @@ def put_into_xml(path: Path, spec_json: str) -> bytes:
     return text[: match.start(1)] + value + text[match.end(1) :]
 
 
-def _ncnn(path: Path) -> Stored:
+def ncnn_stored(path: Path) -> Stored:
+    """Read an NCNN file; raises ``ValueError`` if it is damaged."""
     sidecar, weights = path.with_suffix(".json"), path.with_suffix(".bin")
-    parts = {"param": _whole(path), "bin": _whole(weights)}
+    parts = {"param": whole(path), "bin": whole(weights)}
     spec = _bounded(sidecar, LARGEST_SPEC_BYTES).decode() if sidecar.is_file() else None
     return Stored(spec, parts)
 
 
-def _whole(file: Path) -> Part:
+def whole(file: Path) -> Part:
+    """Return a file all of whose bytes are hashed; one that is not there has none."""
     return Part(file, [(0, file.stat().st_size if file.is_file() else 0)])
 
 
@@ -254,10 +289,3 @@ def _demand_no_rest(text: bytes) -> None:
     """Raise ``ValueError`` if there is a spec under a name that is not the spec's."""
     if any(word in text for word in REMAINS):
         raise ValueError("it has parts of a spec, but no spec under its name")
-
-
-READERS: dict[str, Callable[[Path], Stored]] = {
-    ".onnx": _onnx,
-    ".xml": _openvino,
-    ".param": _ncnn,
-}

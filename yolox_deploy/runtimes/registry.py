@@ -5,7 +5,8 @@ The rows are data: an engine is imported only when its backend is chosen.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ from yolox_deploy.errors import DeviceError, MissingPackageError, UsageError
 from yolox_deploy.packages import install_line, is_installed, reinstall, version_of, why_broken
 from yolox_deploy.registry import Registry, resolve
 from yolox_deploy.runtimes.base import Runtime
+from yolox_deploy.runtimes.content import TABLES
 from yolox_deploy.runtimes.gpu import why_no_gpu
 
 # Files of weights that were trained, not exported.
@@ -37,6 +39,12 @@ class Backend:
     the backend opens.  ``gpu`` is whether it needs an NVIDIA GPU.  ``opens`` is for backends that
     share a suffix and cannot open each other's files: a function, as ``"module:function"``, that
     takes a path and returns whether this backend's engine wrote the file.
+
+    Two fields are by suffix.  ``stored`` names the function that reads the spec and the hashed
+    parts of such a file without the engine, as ``"module:function"``; it takes a path, returns
+    :class:`~yolox_deploy.runtimes.content.Stored`, and raises ``ValueError`` for a damaged file.
+    ``beside`` names what an artifact may consist of beside its main file, with ``{name}`` and
+    ``{stem}`` of the main file.
     """
 
     name: str
@@ -47,6 +55,8 @@ class Backend:
     extra: str | None = None
     gpu: bool = False
     opens: str | None = None
+    stored: Mapping[str, str] = field(default_factory=dict)
+    beside: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def install(self) -> str:
@@ -80,21 +90,9 @@ class Backend:
         return runtime
 
 
-# What a model of a suffix may consist of beside its main file, by that file's name and stem.
-BESIDE = {
-    ".xml": ("{stem}.bin",),
-    ".param": ("{stem}.bin", "{stem}.json"),
-    ".engine": ("{name}.json",),
-    ".onnx": ("{name}.data", "{name}_data"),
-}
-
-
-def files_of(model: Path) -> list[Path]:
-    """Return every file that a model may consist of, the main file first."""
-    beside = BESIDE.get(model.suffix.lower(), ())
-    names = (text.format(name=model.name, stem=model.stem) for text in beside)
-    return [model, *map(model.with_name, names)]
-
+CONTENT = "yolox_deploy.runtimes.content"
+ONNX_STORED = {".onnx": f"{CONTENT}:onnx_stored"}
+ONNX_BESIDE = {".onnx": ("{name}.data", "{name}_data")}
 
 # In the order in which backend="auto" prefers them.
 BACKENDS: Registry[Backend] = Registry(
@@ -108,6 +106,8 @@ BACKENDS: Registry[Backend] = Registry(
             package="onnxruntime",
             suffixes=(".onnx",),
             extra="onnxruntime",
+            stored=ONNX_STORED,
+            beside=ONNX_BESIDE,
         ),
         Backend(
             "openvino",
@@ -116,6 +116,8 @@ BACKENDS: Registry[Backend] = Registry(
             package="openvino",
             suffixes=(".xml", ".onnx"),
             extra="openvino",
+            stored={".xml": f"{CONTENT}:openvino_stored", **ONNX_STORED},
+            beside={".xml": ("{stem}.bin",), **ONNX_BESIDE},
         ),
         Backend(
             "ncnn",
@@ -124,6 +126,8 @@ BACKENDS: Registry[Backend] = Registry(
             package="ncnn",
             suffixes=(".param",),
             extra="ncnn",
+            stored={".param": f"{CONTENT}:ncnn_stored"},
+            beside={".param": ("{stem}.bin", "{stem}.json")},
         ),
         Backend(
             "torch",
@@ -142,6 +146,7 @@ BACKENDS: Registry[Backend] = Registry(
             extra="tensorrt",
             gpu=True,
             opens="yolox_deploy.runtimes.tensorrt.sidecar:is_tensorrt",
+            beside={".engine": ("{name}.json",)},
         ),
         Backend(
             "tensorrt-rtx",
@@ -152,9 +157,20 @@ BACKENDS: Registry[Backend] = Registry(
             extra="tensorrt-rtx",
             gpu=True,
             opens="yolox_deploy.runtimes.tensorrt.sidecar:is_tensorrt_rtx",
+            beside={".engine": ("{name}.json",)},
         ),
     ],
 )
+# So that files are compared with their hashes, whichever backend opens them.
+TABLES.append(BACKENDS)
+
+
+def files_of(model: Path) -> list[Path]:
+    """Return every file that a model may consist of, the main file first."""
+    suffix = model.suffix.lower()
+    texts = [text for row in BACKENDS.values() for text in row.beside.get(suffix, ())]
+    names = dict.fromkeys(text.format(name=model.name, stem=model.stem) for text in texts)
+    return [model, *map(model.with_name, names)]
 
 
 def backend(name: str) -> Backend:

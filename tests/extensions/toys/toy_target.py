@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from yolox_deploy.export.targets.base import Setting, Target
+from yolox_deploy.runtimes.content import hashes_of
 from yolox_deploy.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -36,5 +37,5 @@ class ToyTarget(Target):
 
     def embed(self, main: Path, spec: ModelSpec) -> None:
         _, graph = main.read_bytes().split(b"\n", 1)
-        line = json.dumps(json.loads(spec.to_json()))
+        line = json.dumps(json.loads(spec.to_json(hashes_of(main))))
         main.write_bytes(line.encode() + b"\n" + graph)
