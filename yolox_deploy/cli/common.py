@@ -21,6 +21,7 @@ from yolox_deploy.errors import ExtensionWarning, ModelWarning, UsageError, Yolo
 from yolox_deploy.files import STANDARD_OUTPUT
 from yolox_deploy.pictures.images import MAX_PIXELS
 from yolox_deploy.runtimes import BACKENDS, CHECKPOINT_SUFFIXES
+from yolox_deploy.sinks import SINKS
 from yolox_deploy.spec import SpecHints
 from yolox_deploy.terminal import (
     errors_apart,
@@ -60,8 +61,8 @@ NO_BETTER = 13
 # A shell's exit code of a process that a signal ended: 128 and the number of the signal.
 HUNG_UP, INTERRUPTED, TERMINATED = 129, 130, 143
 NOTES = (ModelWarning, ExtensionWarning)
-# The options that take a file, or - for the standard output.
-RESULT_FILES = ("json", "jsonl", "csv", "coco", "markdown")
+# Beside the sinks of one file, the options that take a file, or - for the standard output.
+RESULT_FILES = ("json", "markdown")
 
 
 def make_parser(command: str, description: str, examples: str) -> Parser:
@@ -112,12 +113,14 @@ def results_elsewhere(arguments: argparse.Namespace) -> Iterator[None]:
 
     Raises :class:`UsageError` for two of them.
     """
-    given = {key.removeprefix("sink_"): value for key, value in vars(arguments).items()}
-    files = [f"--{name}" for name in RESULT_FILES if given.get(name) == STANDARD_OUTPUT]
-    if len(files) > 1:
-        options = " and ".join(files)
+    given = [key for key, value in vars(arguments).items() if value == STANDARD_OUTPUT]
+    sinks = [key.removeprefix("sink_") for key in given if key.startswith("sink_")]
+    names = [name for name in RESULT_FILES if name in given]
+    names += [name for name in sinks if SINKS[name].metavar == "FILE"]
+    if len(names) > 1:
+        options = " and ".join(f"--{name}" for name in names)
         raise UsageError(f"{options}: only one file of results can be - (the standard output)")
-    with reserved_output() if files else nullcontext():
+    with reserved_output() if names else nullcontext():
         yield
 
 
