@@ -98,3 +98,36 @@ def test_what_lacks_something_is_refused_before_measuring(
     assert message in error
     # The other scenarios go on.
     assert len(report.Report.schema()["allOf"]) == 1
+
+
+# The tests that send each scenario through the command; a new scenario gets one, and a row here.
+TESTED = {
+    "latency": "test_bench_command.py",
+    "single-stream": "test_scenario_commands.py",
+    "multi-stream": "test_loadgen.py",
+    "server": "test_loadgen.py",
+    "offline": "test_loadgen.py",
+    "streaming": "test_scenario_commands.py",
+}
+
+
+def test_every_scenario_has_its_tests() -> None:
+    assert set(TESTED) == set(SCENARIOS), "add a row to TESTED in this file"
+    for name, file in TESTED.items():
+        assert name in Path(__file__).with_name(file).read_text(), name
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_every_scenario_can_be_chosen(name: str) -> None:
+    module = SCENARIOS[name].load()
+    assert module.RESULT.__module__.startswith("yolox_deploy.benchmarks.scenarios")
+
+
+@pytest.mark.parametrize("value", ["-1", "1001", "many"])
+def test_a_whole_number_out_of_range_is_refused_by_the_parser(
+    value: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert bench.main(["--cold-starts", value, "--model", "no such file"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("yolox-bench: --cold-starts: ")
+    assert value in line

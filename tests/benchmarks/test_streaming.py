@@ -185,7 +185,7 @@ def test_the_result_reads_back_and_draws(tmp_path: Path) -> None:
     ("words", "message"),
     [
         ((), "needs frames: --video FILE"),
-        (("--frames", 0), "--frames must be at least 1"),
+        (("--frames", 0), "--frames: must lie in 1.."),
         (("--speed", "fast"), "--speed: expected a number"),
         (("--speed", "1,0"), "--speed must be more than 0"),
         (("--speed", ","), "--speed: .* names nothing"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,9 @@ from yolox_deploy.cli import detect
 from yolox_deploy.errors import ExtensionWarning, OutputError
 from yolox_deploy.registry import Registry
 from yolox_deploy.sinks import (
+    SINKS,
     CocoSink,
     CsvSink,
-    JsonLinesSink,
     JsonSink,
     PictureSink,
     Sink,
@@ -30,11 +31,20 @@ from yolox_deploy.sources.still import PictureSource
 
 NAMES = ("näme, with comma", "two")
 IMAGE = np.full((40, 60, 3), 90, np.uint8)
+# Every sink of one file, by the name of the file that it is to write here.
 KINDS: dict[str, type[Sink]] = {
-    "r.json": JsonSink,
-    "r.jsonl": JsonLinesSink,
-    "r.csv": CsvSink,
-    "coco.json": CocoSink,
+    f"r.{kind.name}": kind.sink for kind in SINKS.values() if kind.metavar == "FILE"
+}
+# What each sink leaves for one picture in which nothing was found: what its file holds, or the name
+# of the file in its folder.
+EMPTY: dict[str, Any] = {
+    "output": "a.jpg",
+    "json": lambda text: len(json.loads(text)["pictures"]) == 1,
+    "jsonl": lambda text: json.loads(text)["detections"] == [],
+    "csv": lambda text: text == "image,name,class_id,score,x1,y1,x2,y2\n",
+    "txt": "a.txt",
+    "mot": "pics.txt",
+    "coco": lambda text: len(json.loads(text)["images"]) == 1,
 }
 
 
@@ -83,19 +93,21 @@ def test_a_folder_in_the_way_is_told_at_once(name: str, tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == [name]
 
 
-@pytest.mark.parametrize("name", KINDS)
+def test_every_sink_has_its_test_material() -> None:
+    assert set(EMPTY) == set(SINKS), "add a row to EMPTY in this file"
+
+
+@pytest.mark.parametrize("name", SINKS)
 def test_pictures_without_detections_are_there_too(name: str, tmp_path: Path) -> None:
-    path = tmp_path / name
-    with KINDS[name](path) as sink:
-        sink.take(still("a.jpg"), found())
-    text = path.read_text("utf-8")
-    if name == "r.csv":
-        assert text == "image,name,class_id,score,x1,y1,x2,y2\n"
-    elif name == "r.jsonl":
-        assert json.loads(text)["detections"] == []
+    path = tmp_path / "written"
+    frame = still("pics/a.jpg")
+    with SINKS[name].sink(path, [frame.source]) as sink:
+        nothing = replace(found(), track_ids=np.empty(0, np.int64))
+        sink.take(frame, nothing if name == "mot" else found())
+    if SINKS[name].metavar == "DIR":
+        assert [file.name for file in path.iterdir()] == [EMPTY[name]]
     else:
-        content: Any = json.loads(text)
-        assert len(content["images" if name == "coco.json" else "pictures"]) == 1
+        assert EMPTY[name](path.read_text("utf-8"))
 
 
 def test_csv_survives_commas_and_umlauts(tmp_path: Path) -> None:

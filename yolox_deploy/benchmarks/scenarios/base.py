@@ -24,6 +24,21 @@ ApFigures = Annotated[
 ]
 
 
+def whole_number(least: int, most: int = 1_000_000) -> Callable[[str], int]:
+    """Return the ``type`` of an option that takes a whole number from ``least`` to ``most``."""
+
+    def read(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"expected a whole number, got {text}") from None
+        if not least <= number <= most:
+            raise argparse.ArgumentTypeError(f"must lie in {least}..{most}, got {number}")
+        return number
+
+    return read
+
+
 @dataclass(frozen=True)
 class Table:
     """A table of a report: every cell is text, the note stands below the table."""

@@ -15,7 +15,7 @@ from yolox_deploy.benchmarks.measure.loop import harness_cost
 from yolox_deploy.benchmarks.measure.loop import measure as measure_series
 from yolox_deploy.benchmarks.measure.statistics import require_scipy_stats
 from yolox_deploy.benchmarks.measure.systems import SystemInfo
-from yolox_deploy.benchmarks.scenarios.base import Context, Result, Table
+from yolox_deploy.benchmarks.scenarios.base import Context, Result, Table, whole_number
 from yolox_deploy.benchmarks.scenarios.latency.advice import latency_advice
 from yolox_deploy.benchmarks.scenarios.latency.figures import LatencyFigures, plot_stages
 from yolox_deploy.benchmarks.scenarios.latency.tables import latency_tables
@@ -47,7 +47,7 @@ def add_arguments(group: Any) -> None:
     """Add the options of this scenario."""
     group.add_argument(
         "--cold-starts",
-        type=int,
+        type=whole_number(0, 1000),
         default=3,
         metavar="N",
         help="number of fresh processes per system, for cold start and peak memory (default: 3)",
@@ -59,8 +59,6 @@ def add_arguments(group: Any) -> None:
 
 def check(arguments: argparse.Namespace) -> None:
     """Raise :class:`UsageError` for options that cannot be measured."""
-    if not 0 <= arguments.cold_starts <= 1000:
-        raise UsageError(f"--cold-starts must lie in 0..1000, got {arguments.cold_starts}")
     if arguments.data:
         raise UsageError("--data is for MLPerf and for streaming; yolox-eval measures AP alone")
     # The report needs it: better to miss it now than after ten minutes of measuring.

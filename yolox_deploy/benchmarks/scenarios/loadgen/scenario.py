@@ -18,7 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from yolox_deploy.benchmarks.scenarios.base import Context
+from yolox_deploy.benchmarks.scenarios.base import Context, whole_number
 from yolox_deploy.benchmarks.scenarios.loadgen.result import PERCENTS, LoadgenResult
 from yolox_deploy.benchmarks.scenarios.loadgen.runner import MultiStream, Offline, Runner, Traffic
 from yolox_deploy.benchmarks.scenarios.loadgen.server import Server
@@ -64,7 +64,7 @@ def add_arguments(group: Any) -> None:
     )
     group.add_argument(
         "--pictures-per-query",
-        type=int,
+        type=whole_number(1, 10_000),
         default=PICTURES_PER_QUERY,
         metavar="N",
         help=f"multi-stream: number of pictures per query (default: {PICTURES_PER_QUERY})",
@@ -85,10 +85,6 @@ def check(arguments: argparse.Namespace) -> None:
         value = getattr(arguments, name)
         if value is not None and not 0 < value < 1e9:
             raise UsageError(f"--{name.replace('_', '-')} must be more than 0, got {value:g}")
-    if not 1 <= arguments.pictures_per_query <= 10_000:
-        raise UsageError(
-            f"--pictures-per-query must lie in 1..10000, got {arguments.pictures_per_query}"
-        )
     if arguments.data and len(arguments.images or ()) != 1:
         raise UsageError(f"--data {arguments.data} needs --images DIR, the folder of its pictures")
     open_data(arguments)

@@ -15,7 +15,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from yolox_deploy.benchmarks.scenarios.base import Context
+from yolox_deploy.benchmarks.scenarios.base import Context, whole_number
 from yolox_deploy.benchmarks.scenarios.streaming.footage import open_pictures, open_video
 from yolox_deploy.benchmarks.scenarios.streaming.result import StreamingResult
 from yolox_deploy.benchmarks.scenarios.streaming.streamer import Streamer
@@ -37,7 +37,7 @@ def add_arguments(group: Any) -> None:
     )
     group.add_argument(
         "--frames",
-        type=int,
+        type=whole_number(1),
         metavar="N",
         help="only the first N frames of each sequence (default: all; --duration has no effect)",
     )
@@ -62,8 +62,6 @@ def add_arguments(group: Any) -> None:
 def check(arguments: argparse.Namespace) -> None:
     """Raise :class:`UsageError` for options that cannot be measured."""
     require_pycocotools()
-    if arguments.frames is not None and arguments.frames < 1:
-        raise UsageError(f"--frames must be at least 1, got {arguments.frames}")
     if wrong := [speed for speed in arguments.speed if not 0 < speed <= 1e6]:
         raise UsageError(f"--speed must be more than 0, got {wrong[0]:g}")
     if arguments.images and len(arguments.images) > 1:
