@@ -16,6 +16,7 @@ EXIT_CODES = {
     "CheckpointError": 3,
     "ArtifactError": 3,
     "ImageError": 3,
+    "SourceError": 3,
     "MissingPackageError": 4,
     "DeviceError": 4,
     "VerificationError": 5,

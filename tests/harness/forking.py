@@ -55,7 +55,8 @@ class ForkingInterpreter:
         self._out, self._err = folder / "out", folder / "err"
         self._server = subprocess.Popen(
             [sys.executable, "-c", SERVER, *packages],
-            env=environment,
+            # OpenBLAS starts a thread per processor when NumPy is imported.
+            env={**environment, "OPENBLAS_NUM_THREADS": "1"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
