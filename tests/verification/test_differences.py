@@ -107,7 +107,7 @@ def test_the_same_detections_are_the_same(
         ),
         ({"graph": other_order}, "with its colours in the order RGB it detects what A detects"),
     ],
-    ids=str,
+    ids=["colours", "pad value", "one weight", "letterbox", "colours in the graph"],
 )
 def test_a_difference_is_named(
     changes: dict[str, Any], words: str, changed: Callable[..., Path], capsys: Any
