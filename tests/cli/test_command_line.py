@@ -15,7 +15,17 @@ from typing import Any
 import cv2
 import pytest
 
-from yolox_deploy.cli import bench, bench_files, convert, detect, doctor, evaluate, export, train
+from yolox_deploy.cli import (
+    bench,
+    bench_files,
+    convert,
+    detect,
+    doctor,
+    evaluate,
+    export,
+    other_tools,
+    train,
+)
 from yolox_deploy.cli.parser import Listing, Parser
 from yolox_deploy.errors import UsageError
 
@@ -130,10 +140,23 @@ def test_pictures_may_follow_a_list(
          "unknown option --threshold; did you mean '--score-threshold'?"),
         ("yolox-export", "--opset x", "--opset: expected a whole number, got 'x'"),
         ("yolox-export", "--opset", "--opset needs a value"),
-        ("yolox-export", "x.pth", "'x.pth' belongs to no option (--help shows examples)"),
+        ("yolox-export", "x.pth", "'x.pth' belongs to no option; write --model x.pth"),
+        ("yolox-export", "x", "'x' belongs to no option (--help shows examples)"),
+        ("yolox-export", "--out x", "unknown option --out; did you mean '--output'?"),
+        ("yolox-detect", "a.jpg --engine openvino", "unknown option --engine; write --backend"),
+        ("yolox-export", "--engine x", "unknown option --engine; write --to trt"),
+        ("yolox-detect", "a.jpg --conf=0.5", "unknown option --conf; write --score-threshold"),
+        ("yolox-detect", "a.jpg --nms 0.5", "unknown option --nms; write --iou-threshold"),
+        ("yolox-detect", "--path a.jpg", "unknown option --path; write SOURCE without an option"),
+        ("yolox-detect", "a.jpg -n yolox-s", "unknown option -n; write --model yolox_s"),
+        ("yolox-train", "-c x.pth", "unknown option -c; write --weights"),
+        ("yolox-train", "--nms 0.5", "unknown option --nms"),
+        ("yolox-detect", "a.jpg --save_result", "unknown option --save_result; write --output"),
+        ("yolox-bench", "--compare", "unknown option --compare; write yolox-bench compare A.json "
+         "B.json"),
         ("yolox-export", "--to ,", "--to: ',' names nothing"),
         ("yolox-export", "--dynamic=yes", "--dynamic takes no value, got 'yes'"),
-        ("yolox-detect", "", "PICTURE: missing (--help shows examples)"),
+        ("yolox-detect", "", "SOURCE: missing (--help shows examples)"),
         ("yolox-detect", "a.jpg --score-threshold high",
          "--score-threshold: expected a number, got 'high'"),
         ("yolox-eval", "--data x", "--model, --images: missing (--help shows examples)"),
@@ -146,6 +169,17 @@ def test_a_mistake_is_one_line(name: str, line: str, message: str) -> None:
     with pytest.raises(UsageError) as raised:
         PARSERS[name]().parse_args(line.split())
     assert str(raised.value) == message
+
+
+def test_the_names_of_other_tools_are_documented_and_lead_to_options_that_exist() -> None:
+    known = {option for name in PARSERS for action in options(name)
+             for option in action.option_strings} | {"SOURCE", bench.COMMAND}  # fmt: skip
+    page = Path(__file__).parents[2].joinpath("docs/troubleshooting.md").read_text()
+    for theirs, ours in other_tools.NAMES:
+        assert {answer.split()[0] for answer in ours} <= known
+        dashed = [f"-{word}" if len(word) == 1 else f"--{word}" for word in theirs.split()]
+        cells = (", ".join(f"`{word}`" for word in words) for words in (dashed, ours))
+        assert f"| {' | '.join(cells)} |" in page
 
 
 @pytest.mark.parametrize("name", ["doctor", "detect", "eval", "export"])

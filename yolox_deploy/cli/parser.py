@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import glob
 import os
 import re
@@ -12,7 +13,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from yolox_deploy.cli.other_tools import written_here
 from yolox_deploy.errors import UsageError, suggest
+from yolox_deploy.runtimes import BACKENDS
 
 # What the values of options are, by the words that stand for them in the help.
 TYPES: dict[str, Callable[[str], Any]] = {
@@ -30,6 +33,10 @@ MISTAKES = (
     (r"argument (\S+): ignored explicit argument (.+)", r"\1 takes no value, got \2"),
     (r"argument (\S+): (.+)", r"\1: \2"),
 )
+
+MODEL_SUFFIXES = frozenset(suffix for row in BACKENDS.values() for suffix in row.suffixes)
+# How alike an unknown option and the suggested one must be, in difflib's measure.
+NEAR = 0.7
 
 CHOICE = re.compile(r"argument (\S+): invalid choice: '?(.+?)'? \(choose from (.+)\)")
 
@@ -63,7 +70,7 @@ class Parser(argparse.ArgumentParser):
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **{"formatter_class": Help, **options})
+        super().__init__(*args, **{"formatter_class": Help, "allow_abbrev": False, **options})
         self.register("action", "list", Listing)
 
     def error(self, message: str) -> NoReturn:
@@ -80,23 +87,28 @@ class Parser(argparse.ArgumentParser):
         words = list(sys.argv[1:] if args is None else args)
         for word in words[: words.index("--")] if "--" in words else words:
             name = word.partition("=")[0]
-            if re.match("--?[A-Za-z]", name) and not self._options(name):
-                known = list(self._option_string_actions)
-                # The first option that has the word: --score-threshold for --threshold.
-                having = [k for k in known if name.lstrip("-") in k.split("-")]
-                meant = suggest((having or [name])[0], known)
-                raise UsageError(f"unknown option {name}{meant}")
+            if re.match("--?[A-Za-z]", name) and name not in self._option_string_actions:
+                raise UsageError(f"unknown option {name}{self._meant(name)}")
         found, extra = super().parse_known_args(self._pictures_first(words), namespace)
         if extra:
-            raise UsageError(f"{extra[0]!r} belongs to no option (--help shows examples)")
+            known = self._option_string_actions
+            is_model = "--model" in known and Path(extra[0]).suffix.lower() in MODEL_SUFFIXES
+            advice = f"; write --model {extra[0]}" if is_model else " (--help shows examples)"
+            raise UsageError(f"{extra[0]!r} belongs to no option{advice}")
         return found, extra
 
-    def _options(self, name: str) -> list[argparse.Action]:
-        """Return the options that a word, perhaps shortened, may mean."""
-        known = self._option_string_actions
-        if name in known:
-            return [known[name]]
-        return [action for option, action in known.items() if option.startswith(name)]
+    def _meant(self, name: str) -> str:
+        """Return what to write in place of an unknown option, or an empty string."""
+        known = [option for option in self._option_string_actions if option.startswith("--")]
+        others = [str(a.metavar) for a in self._actions if not a.option_strings]
+        if words := written_here(name, [*known, *others, self.prog]):
+            return words
+        bare = name.lstrip("-").lower()
+        # The first option that begins so, or has the word: --score-threshold for --threshold.
+        having = [k for k in known if k[2:].startswith(bare) or bare in k[2:].split("-")]
+        near = difflib.get_close_matches(bare, [k[2:] for k in known], n=1, cutoff=NEAR)
+        meant = having or [f"--{word}" for word in near]
+        return f"; did you mean {meant[0]!r}?" if meant else ""
 
     def _pictures_first(self, words: list[str]) -> list[str]:
         """Return the words with those files in front that follow a list: ``--classes cat a.jpg``.
@@ -109,7 +121,7 @@ class Parser(argparse.ArgumentParser):
         if not starts or starts[0] or "--" in words:
             return words
         for start, end in zip(starts, [*starts[1:], len(words)], strict=True):
-            action = self._options(words[start].partition("=")[0])[0]
+            action = self._option_string_actions[words[start].partition("=")[0]]
             most = 0 if action.nargs == 0 or "=" in words[start] else 1
             if action.nargs not in ("+", "?") and end - start - 1 > most:
                 return words
