@@ -189,7 +189,7 @@ def test_what_is_missing_on_disk_is_named(tmp_path: Path) -> None:
     document = read_coco(write(tmp_path))
     with pytest.raises(InputFileError, match=r"none\.json: cannot be read: No such file"):
         read_coco(tmp_path / "none.json")
-    with pytest.raises(InputFileError, match=f"{tmp_path.name}: cannot be read"):
+    with pytest.raises(InputFileError, match=f"{tmp_path.name}: is a folder: give the JSON"):
         read_coco(tmp_path)
     with pytest.raises(InputFileError, match="none: no such folder"):
         document.picture_paths(tmp_path / "none")
@@ -197,6 +197,10 @@ def test_what_is_missing_on_disk_is_named(tmp_path: Path) -> None:
         document.picture_paths(tmp_path)
     (tmp_path / "a.png").touch()
     assert document.picture_paths(tmp_path) == {5: tmp_path / "a.png"}
+    (tmp_path / "labels").mkdir()
+    for folder, place in ((tmp_path / "labels", tmp_path), (tmp_path.parent, tmp_path)):
+        with pytest.raises(InputFileError, match=f"first: all of them are in {place}: give that"):
+            document.picture_paths(folder)
 
 
 def test_the_truth_holds_the_asked_images_and_numbers_that_are_not_zero(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -89,6 +90,18 @@ def test_the_suffix_chooses_the_backend(path: str, name: str, expected: str) -> 
 def test_what_no_backend_opens_is_refused(path: str, name: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         backend_for(Path(path), name)
+
+
+@pytest.mark.parametrize(
+    ("part", "main"),
+    [("x.bin", "x.xml"), ("x.ncnn.bin", "x.ncnn.param"), ("x.onnx.data", "x.onnx")],
+)
+def test_a_part_of_a_model_leads_to_its_main_file(part: str, main: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no backend opens"):
+        backend_for(tmp_path / part)
+    (tmp_path / main).touch()
+    with pytest.raises(UsageError, match=f"give {re.escape(str(tmp_path / main))}$"):
+        backend_for(tmp_path / part)
 
 
 def test_an_engine_that_is_not_installed_is_named_with_its_line(

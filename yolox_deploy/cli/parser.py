@@ -15,13 +15,40 @@ from typing import Any, NoReturn
 
 from yolox_deploy.cli.other_tools import written_here
 from yolox_deploy.errors import UsageError, suggest
+from yolox_deploy.pictures.images import IMAGE_SUFFIXES
 from yolox_deploy.runtimes import BACKENDS
+
+MODEL_SUFFIXES = frozenset(suffix for row in BACKENDS.values() for suffix in row.suffixes)
+# What ends the name of a file: a folder of such a name would be a mistake.
+FILE_SUFFIXES = (
+    MODEL_SUFFIXES
+    | IMAGE_SUFFIXES
+    | {".bin", ".json", ".jsonl", ".csv", ".txt", ".html", ".md", ".mp4", ".avi", ".mkv", ".mov"}
+)
+
+
+def file_path(text: str) -> Path:
+    """Return the path of a file; raises :class:`UsageError` for the name of a folder."""
+    if text.endswith(("/", os.sep)):
+        raise UsageError(f"expected a file, and {text} is the name of a folder")
+    return Path(text)
+
+
+def folder_path(text: str) -> Path:
+    """Return the path of a folder; raises :class:`UsageError` for the name of a new file."""
+    path = Path(text)
+    if path.suffix.lower() in FILE_SUFFIXES and not path.exists():
+        raise UsageError(f"expected a folder, and {text} is the name of a file")
+    return path
+
 
 # What the values of options are, by the words that stand for them in the help.
 TYPES: dict[str, Callable[[str], Any]] = {
     **dict.fromkeys(("N", "PIXELS"), int),
     **dict.fromkeys(("S", "T", "F", "AP", "RATE", "FACTOR", "POINTS"), float),
-    **dict.fromkeys(("FILE", "DIR", "FOLDER", "PATH", "JSON"), Path),
+    **dict.fromkeys(("FOLDER", "PATH", "JSON"), Path),
+    "FILE": file_path,
+    "DIR": folder_path,
 }
 KINDS = {"int": "a whole number", "float": "a number"}
 # Values of lists that are kept whole: they may have commas of their own.
@@ -34,7 +61,6 @@ MISTAKES = (
     (r"argument (\S+): (.+)", r"\1: \2"),
 )
 
-MODEL_SUFFIXES = frozenset(suffix for row in BACKENDS.values() for suffix in row.suffixes)
 # How alike an unknown option and the suggested one must be, in difflib's measure.
 NEAR = 0.7
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -104,9 +105,19 @@ class CocoDocument:
         if missing:
             raise InputFileError(
                 f"{folder} lacks {len(missing)} of the {len(paths)} pictures that "
-                f"{self.path.name} names, {missing[0].name} first"
+                f"{self.path.name} names, {missing[0].name} first{self._elsewhere(folder)}"
             )
         return paths
+
+    def _elsewhere(self, folder: Path) -> str:
+        """Return advice if all pictures are in a folder just below or above ``folder``."""
+        names = [self.file_name(image) for image in self.images]
+        with suppress(OSError):
+            near = sorted(path for path in folder.iterdir() if path.is_dir())
+            for place in (*near, folder.parent):
+                if all(os.path.isfile(place / name) for name in names):
+                    return f": all of them are in {place}: give that folder"
+        return ""
 
     def file_name(self, image: CocoImage) -> str:
         """Return the file name of an image; raises :class:`InputFileError` if it has none."""
@@ -208,7 +219,10 @@ def _content(path: Path) -> dict[str, Any]:
         # Some editors put a byte-order mark before the text.
         content = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
-        raise InputFileError(f"{path}: cannot be read: {error.strerror}") from error
+        problem = f"cannot be read: {error.strerror}"
+        if path.is_dir():
+            problem = "is a folder: give the JSON file with the annotations"
+        raise InputFileError(f"{path}: {problem}") from error
     except ValueError as error:
         raise refused(path, f"not JSON: {' '.join(str(error).split())}") from error
     except RecursionError as error:

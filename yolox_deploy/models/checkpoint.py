@@ -216,6 +216,11 @@ def check_fit(network: YOLOX, shapes: Shapes, path: Path, *, forced: bool) -> No
     )
     parts = [f"{len(keys)} {words} ({first})" for keys, words, first in differences if keys]
     relation = "the requested" if forced else "the nearest"
+    if parts and forced and (own := infer_architecture(shapes, path).name) != network.arch.name:
+        raise CheckpointError(
+            f"{path}: its architecture is {own}, the requested is {network.arch.name}: leave the "
+            "architecture (--arch) out"
+        )
     if parts:
         raise CheckpointError(
             f"{path}: fits no YOLOX network; {relation} is {network.arch.name} with "

@@ -94,6 +94,7 @@ CONTENT = "yolox_deploy.runtimes.content"
 ONNX_STORED = {".onnx": f"{CONTENT}:onnx_stored"}
 ONNX_BESIDE = {".onnx": ("{name}.data", "{name}_data")}
 
+
 # In the order in which backend="auto" prefers them.
 BACKENDS: Registry[Backend] = Registry(
     "backend",
@@ -173,6 +174,13 @@ def files_of(model: Path) -> list[Path]:
     return [model, *map(model.with_name, names)]
 
 
+def main_file_of(part: Path) -> Path | None:
+    """Return the main file of the model that the file ``part`` belongs to, if it is there."""
+    suffixes = {suffix for row in BACKENDS.values() for suffix in row.beside}
+    mains = [part.with_suffix(suffix) for suffix in (*suffixes, "")]
+    return next((main for main in mains if part in files_of(main)[1:] and main.is_file()), None)
+
+
 def backend(name: str) -> Backend:
     """Return the backend called ``name``; raises :class:`UsageError` for any other name."""
     return BACKENDS.choose(name, "auto")
@@ -189,6 +197,8 @@ def backend_for(path: Path, name: str = "auto") -> Backend:
     """
     suffix = path.suffix.lower()
     able = [row for row in BACKENDS.values() if suffix in row.suffixes]
+    if not able and suffix and (main := main_file_of(path)):
+        raise UsageError(f"{path} is one file of a model of several: give {main}")
     if name != "auto":
         chosen = backend(name)
         if chosen not in able:
