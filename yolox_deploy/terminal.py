@@ -55,6 +55,8 @@ class Manner:
 
 
 _manner = [Manner()]
+# Whether the reader of the standard output has closed it, as in ``| head -1``.
+_unread = [False]
 
 
 def manner() -> Manner:
@@ -101,6 +103,7 @@ def prepare_streams() -> None:
     print.  Text for a closed standard output is an error, as with other programs; text for a closed
     standard error is dropped.
     """
+    _unread[0] = False
     closed: Any = [stream is None for stream in (sys.stdin, sys.stdout, sys.stderr)]
     if closed[0]:
         os.open(os.devnull, os.O_RDONLY)
@@ -115,7 +118,7 @@ def prepare_streams() -> None:
 
 @contextmanager
 def _written(stream: TextIO) -> Iterator[None]:
-    """Forgive a reader that has enough, as in ``| head -1``: the work goes on without it.
+    """Forgive a reader that has enough, as in ``| head -1``; see :func:`output_unread`.
 
     Raises :class:`OutputError` where results cannot be written.
     """
@@ -124,6 +127,7 @@ def _written(stream: TextIO) -> Iterator[None]:
     except OSError as error:
         # Drop what the stream holds, or the interpreter would try, and complain, at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        _unread[0] |= isinstance(error, BrokenPipeError) and stream is not sys.stderr
         if not isinstance(error, BrokenPipeError) and stream is not sys.stderr:
             raise OutputError(f"cannot write to the standard output: {error.strerror}") from error
 
@@ -132,6 +136,12 @@ def finish_output() -> None:
     """Print what the standard output still holds back; raises :class:`OutputError`."""
     with _written(sys.stdout):
         sys.stdout.flush()
+
+
+def output_unread() -> bool:
+    """Whether the reader of the standard output has closed it; prints what was held back."""
+    finish_output()
+    return _unread[0]
 
 
 def say(text: str) -> None:

@@ -143,7 +143,11 @@ def test_nothing_readable_ends_the_same_way(command: Any, onnx_nano: Path, tmp_p
         *("--coco", tmp_path / "coco.json", "--json", tmp_path / "r.json"),
     )
     assert found.code == 6
-    assert "0 pictures" in found.out
+    written = [tmp_path / "r.json", tmp_path / "coco.json"]
+    lines = found.out.splitlines()
+    assert lines[0] == "no picture and no frame could be read"
+    assert set(lines[1:]) == {f"wrote {path}" for path in written}
+    assert not (tmp_path / "out").exists()
     assert pictures_in(tmp_path / "r.json") == []
     assert json.loads((tmp_path / "coco.json").read_text())["images"] == []
 

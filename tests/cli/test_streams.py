@@ -81,6 +81,16 @@ def test_whatever_the_output_is_the_files_are_written(
 
 
 @POSIX
+@pytest.mark.parametrize("output", [(), ("--jsonl", "-")], ids=str)
+def test_a_run_ends_when_nobody_reads_its_only_results(
+    output: tuple[str, ...], detect: Any, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken.jpg"
+    broken.write_text("read, it would be reported")
+    assert detect("| head -c 0", "--no-draw", *output, more=[broken]).stderr == b"code 0\n"
+
+
+@POSIX
 def test_an_error_needs_no_place_to_be_printed(detect: Any) -> None:
     for redirection in ("2> /dev/full", "2>&-"):
         found = detect(f"--classes nothing {redirection}")

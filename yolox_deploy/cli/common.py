@@ -41,7 +41,7 @@ exit codes:
   3  a file is missing, unreadable or not what it was taken for
   4  a package, a driver or a GPU is missing or broken (the message says which)
   5  verification failed
-  6  done, but some pictures or videos could not be read
+  6  some pictures or videos, or all of them, could not be read
   7  a result could not be written, to a file or to the standard output
   8  weights could not be fetched
   9  a converter failed

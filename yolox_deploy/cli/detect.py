@@ -23,7 +23,7 @@ from yolox_deploy.cli.common import (
     run_command,
 )
 from yolox_deploy.cli.outputs import OVERWRITE, files_read
-from yolox_deploy.cli.parser import add_options
+from yolox_deploy.cli.parser import TYPES, add_options, one_value
 from yolox_deploy.cli.running import Run
 from yolox_deploy.detector import Detector
 from yolox_deploy.errors import UsageError, YoloxDeployError
@@ -97,7 +97,7 @@ def parser() -> argparse.ArgumentParser:
         ExtensionOptions(output, f"the sink {kind.name!r}").add_argument(
             f"--{kind.name}",
             dest=f"sink_{kind.name}",
-            type=Path,
+            type=one_value(TYPES.get(kind.metavar, Path)),
             metavar=kind.metavar,
             help=kind.help,
         )
@@ -133,7 +133,7 @@ def detect(arguments: argparse.Namespace) -> int:
         raise
     print_line(run.summary)
     for sink in sinks:
-        if sink.path != STANDARD_OUTPUT:
+        if sink.written and sink.path != STANDARD_OUTPUT:
             print_line(f"wrote {sink.path}", whole=True)
     for line in run.unreadable:
         say(f"{COMMAND}: {line}")

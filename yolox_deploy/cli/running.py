@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from itertools import groupby, islice
 from time import perf_counter
 
@@ -13,18 +13,23 @@ from numpy.typing import NDArray
 
 from yolox_deploy.detector import Detector
 from yolox_deploy.errors import InputFileError
+from yolox_deploy.files import STANDARD_OUTPUT
 from yolox_deploy.postprocess import Thresholds
 from yolox_deploy.progress import track
 from yolox_deploy.sinks import Sink
 from yolox_deploy.sources import Frame, Source
 from yolox_deploy.tasks import Detections
-from yolox_deploy.terminal import counted, print_line
+from yolox_deploy.terminal import counted, output_unread, print_line
 from yolox_deploy.tracking import Tracker
 
 # So many pictures are worth opening the model several times.
 MANY = 100
 
 Found = tuple[Frame, Detections]
+
+
+class _NobodyReadsError(Exception):
+    """The results go to the standard output alone, and its reader has closed it."""
 
 
 class Run:
@@ -55,15 +60,16 @@ class Run:
         self.seconds = 0.0
 
     def __call__(self, sources: Sequence[Source]) -> None:
-        """Detect in every source, in order."""
+        """Detect in every source, in order, until nobody reads the results."""
         start = perf_counter()
         try:
-            for moving, group in groupby(sources, lambda source: source.moving):
-                if moving:
-                    for source in group:
-                        self._film(source)
-                else:
-                    self._pictures(list(group), heading=len(sources) > 1)
+            with suppress(_NobodyReadsError):
+                for moving, group in groupby(sources, lambda source: source.moving):
+                    if moving:
+                        for source in group:
+                            self._film(source)
+                    else:
+                        self._pictures(list(group), heading=len(sources) > 1)
         finally:
             self.seconds = perf_counter() - start
 
@@ -76,6 +82,7 @@ class Run:
                 found = self._give(frame, found)
                 self.pictures += 1
                 print_found(frame.source.name, found, heading=heading)
+                self._demand_reader()
 
     def _in_batches(self, frames: Iterator[Frame]) -> Generator[Found, None, None]:
         while chunk := list(islice(frames, self.batch)):
@@ -115,6 +122,7 @@ class Run:
                     self._give(frame, frame.detections)
                     self.frames += 1
                     self.dropped += frame.dropped
+                    self._demand_reader()
         except InputFileError as error:
             self.unreadable.append(str(error))
         if self.frames > before:
@@ -135,6 +143,10 @@ class Run:
             sink.take(frame, found)
         return found
 
+    def _demand_reader(self) -> None:
+        if all(sink.path == STANDARD_OUTPUT for sink in self.sinks) and output_unread():
+            raise _NobodyReadsError
+
     @property
     def done(self) -> str:
         """What was done, in words."""
@@ -145,6 +157,8 @@ class Run:
     @property
     def summary(self) -> str:
         """What was done and found, how fast, in one line."""
+        if not self.pictures and not self.frames:
+            return "no picture and no frame could be read"
         rate = (self.pictures + self.frames) / self.seconds
         dropped = f", {self.dropped} frames left out" if self.dropped else ""
         tracks = f" in {len(self.tracks)} tracks" if self.tracker else ""

@@ -46,6 +46,11 @@ class Sink(ABC):
         """Return every file, or folder for a video's frames, that is written for ``sources``."""
         return [self.path]
 
+    @property
+    def written(self) -> bool:
+        """Whether something is at ``path`` when the run has ended."""
+        return True
+
     @abstractmethod
     def add(self, frame: Frame, found: Detections) -> None:
         """Take the detections of a frame: its ``image`` is (h, w, 3) uint8 BGR."""
@@ -90,6 +95,10 @@ class FolderSink(Sink):
     def check(self) -> None:
         check_apart({"the sink": self.files()}, paths_of(self.sources))
         check_folder(self.path)
+
+    @property
+    def written(self) -> bool:
+        return self.frames > 0
 
     @abstractmethod
     def suffix(self, source: Source) -> str:
