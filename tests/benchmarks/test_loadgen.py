@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import sys
@@ -33,6 +32,7 @@ from yolox_deploy.benchmarks.scenarios.loadgen.under_test import (
     SystemUnderTest,
     run_test,
 )
+from yolox_deploy.cli.parser import Parser
 from yolox_deploy.data.ap import CocoDataset
 from yolox_deploy.errors import ImageError, InputFileError, UsageError, YoloxDeployError
 from yolox_deploy.postprocess import Thresholds
@@ -182,7 +182,7 @@ def test_logs_that_are_none_are_refused(text: str, tmp_path: Path) -> None:
 
 
 def context(scenario: str, systems: Sequence[Any], tmp_path: Path, *words: object) -> Context:
-    parser = argparse.ArgumentParser()
+    parser = Parser()
     loadgen.add_arguments(parser)
     parser.set_defaults(data=None, images=None, json=None, seed=0, max_pixels=None)
     arguments = parser.parse_args(["--logs", str(tmp_path / "logs"), *map(str, words)])
@@ -248,16 +248,15 @@ def test_where_nothing_holds_the_search_goes_low() -> None:
         (("--target-qps", 0), "--target-qps must be more than 0"),
         (("--target-qps", math.nan), "--target-qps must be more than 0"),
         (("--latency-bound", -1), "--latency-bound must be more than 0"),
-        (("--pictures-per-query", 0), "--pictures-per-query"),
+        (("--pictures-per-query", 0), "--pictures-per-query: must lie in"),
     ],
     ids=str,
 )
 def test_what_cannot_be_done_is_said_at_once(
     words: tuple[object, ...], message: str, tmp_path: Path
 ) -> None:
-    given = context("server", [fake_system(FakeDetector(0.002))], tmp_path, *words)
     with pytest.raises(UsageError, match=message):
-        measure(given)
+        measure(context("server", [fake_system(FakeDetector(0.002))], tmp_path, *words))
     assert not (tmp_path / "logs").exists()
 
 

@@ -91,7 +91,7 @@ def test_pixels_without_a_word_on_what_they_mean_are_refused(
 @pytest.fixture
 def one_class_pth(legacy_pth: Path, tmp_path: Path) -> Path:
     """Legacy weights for one class that is in no drawn picture; the file states nothing."""
-    network, _ = initial_network("nano", 1, 0, load_checkpoint(legacy_pth))
+    network, _ = initial_network("nano", ["thing"], 0, load_checkpoint(legacy_pth))
     weights = network.state_dict()
     for level in range(3):
         weights[f"head.obj_preds.{level}.bias"] -= 10

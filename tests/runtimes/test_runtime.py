@@ -153,7 +153,9 @@ def test_an_output_of_another_shape_is_refused_in_words(
     with pytest.raises(ArtifactError, match=message):
         Toy(file).infer(images)
     monkeypatch.setattr(Toy, "spec_json", ModelSpec("toy", ("thing",), 64, 64).to_json())
-    with pytest.raises(ArtifactError, match=r"by its spec it takes 1x3x64x64 .* takes 2x3x32x32"):
+    with pytest.raises(
+        ArtifactError, match=r"by its spec it takes float32 1x3x64x64 .* takes float32 2x3x32x32"
+    ):
         Toy(file)
 
 
