@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import resource
 import shutil
 import signal
@@ -23,7 +22,7 @@ from yolox_deploy.cli.common import EXIT_CODES
 MEMORY = 3 << 30
 SECONDS = 120.0
 # What ``--help`` documents, but for "an unexpected error" and signals.
-DOCUMENTED = {code for code in map(int, re.findall(r"^  (\d+)", EXIT_CODES, re.M)) if code != 1}
+DOCUMENTED = set(EXIT_CODES) - {1}
 # In the line of an error that nobody foresaw.
 UNEXPECTED = "YOLOX_DEPLOY_DEBUG"
 STREAMS = ("stdout.txt", "stderr.txt")

@@ -37,7 +37,8 @@ def test_models_and_backends_are_put_side_by_side_with_their_difference(
     )
     printed = capsys.readouterr()
     assert code == 0, printed.err
-    header, _, *rows = printed.out.splitlines()
+    header, _, *rows, over = printed.out.splitlines()
+    assert over.startswith("AP is the mean of ")
     assert " ".join(header.split()) == "model backend AP AP50 AP75 APs APm APl difference"
     cells = [row.split() for row in rows]
     assert [c[:2] for c in cells] == [
@@ -119,6 +120,8 @@ def test_a_checkpoint_is_opened_by_torch(
         ({"--backend": "opnvino"}, 2, "did you mean 'openvino'?"),
         ({"--names": ",".join(f"n{i}" for i in range(79))}, 2, "79 class names"),
         ({"--score-threshold": 7}, 2, "score_threshold"),
+        ({"--classes": "persn"}, 2, "has no category 'persn': expected some of person, "),
+        ({"--classes": "hair drier"}, 2, "has no object of 'hair drier', so it has no AP"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,
 )
@@ -156,6 +159,33 @@ def test_a_data_set_of_other_things_is_refused(
     assert "no name in common" in last
     assert "screw" in last
     assert "--names" in last
+    assert f"{nano_onnx}: the model's classes (person, " in last
+
+
+def test_classes_limit_the_categories_that_ap_is_the_mean_of(
+    few_pictures: Few, nano_onnx: Path, tmp_path: Path, capsys: Any
+) -> None:
+    data, images = few_pictures
+    base = ("--model", nano_onnx, "--data", data, "--images", images, "--json", tmp_path / "ap")
+    assert run(*base, "--per-class") == 0
+    assert "never found" not in capsys.readouterr().err
+    (all_of_them,) = results_in(tmp_path / "ap")
+    names = ["person", "cat", *(f"none {i}" for i in range(78))]
+    more = ("--names", *names, "--backend", "onnxruntime", "openvino")
+    assert run(*base, *more) == 0
+    printed = capsys.readouterr()
+    # Once for two models of the same names.
+    assert printed.err.count("78 of 80 categories of the data set have no class in the model") == 1
+    assert printed.err.count("yolox-eval --classes NAME ... measures AP over") == 1
+    assert run(*base, "--classes", "cat", "person", "--bootstrap", "5") == 0
+    printed = capsys.readouterr()
+    assert "AP is the mean of 2 classes: person, cat" in printed.out
+    assert "count as never found" not in printed.err
+    (row,) = results_in(tmp_path / "ap")
+    expected = {name: all_of_them["classes"][name] for name in ("person", "cat")}
+    assert row["classes"] == pytest.approx(expected)
+    assert row["ap"] == pytest.approx(sum(expected.values()) / 2)
+    assert json.loads((tmp_path / "ap").read_text())["classes"] == ["person", "cat"]
 
 
 def test_figures_that_cannot_be_written_are_an_output_error(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from yolox_deploy.benchmarks.measure.systems import System, SystemRequest, Timed
 from yolox_deploy.errors import InputFileError, UsageError
 from yolox_deploy.files import ASSETS
 from yolox_deploy.pictures.images import read_image
+from yolox_deploy.runtimes.openvino import OpenVINORuntime
 from yolox_deploy.timing import EngineSeconds, StageSeconds
 
 PICTURES = [read_image(path) for path in sorted(ASSETS.glob("digits_*.jpg"))]
@@ -165,7 +167,31 @@ def test_all_precisions_are_those_that_the_device_computes_in() -> None:
     (opened,), (note,) = open_systems(found[1:], PICTURES)
     opened.close()
     assert note.startswith("digits_nano torch fp16 was left out: ")
-    assert "--precision fp16" in note
+    assert "name it to measure it: --precision fp16" in note
+
+
+def test_openvino_says_what_it_would_take_instead(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(OpenVINORuntime, "precisions_on", classmethod(lambda cls, kind: ("fp32",)))
+    one, *others = requests([None], ["openvino"], ["all"])
+    assert not one.left_out
+    assert {r.left_out for r in others} == {
+        "OpenVINO does not compute in it on this device, and would take fp32 instead"
+    }
+
+
+def test_precisions_that_no_engine_has_are_refused_before_an_export(tmp_path: Path) -> None:
+    checkpoint = tmp_path / "m.pth"
+    checkpoint.touch()
+    with pytest.raises(UsageError, match="nothing to measure") as refused:
+        requests([str(checkpoint)], ["torch", "openvino", "onnxruntime"], ["int8"])
+    for words in (
+        *("torch has no precision 'int8': expected fp32, fp16", "expected fp32, bf16, fp16"),
+        *("onnxruntime has no precision 'int8': expected fp32", "yolox-export --int8"),
+    ):
+        assert words in str(refused.value)
+    found = requests([str(checkpoint)], ["torch", "onnxruntime"], ["fp32", "FP16"])
+    left_out = "onnxruntime has no precision 'FP16': expected fp32"
+    assert [r.left_out.partition(";")[0] for r in found] == ["", "", "", left_out]
 
 
 def test_a_batch_that_the_artifact_cannot_take_is_refused(nano_onnx: Any) -> None:

@@ -82,6 +82,12 @@ def test_a_missing_engine_is_told_with_its_pip_line(name: str, process: Any) -> 
     assert install_line(row.extra) in backend["reason"]
 
 
+def test_the_short_form_has_one_line_for_each_missing_extra(process: Any) -> None:
+    found = process("yolox-doctor", before=HIDING.format(names={"scipy", "psutil"}))
+    assert found.code == 0, found.err
+    assert f"  scipy, psutil (for benchmarks): {install_line('bench')}" in found.out
+
+
 def test_an_engine_that_cannot_be_imported_is_told_with_the_reason(
     process: Any, tmp_path: Path
 ) -> None:

@@ -238,8 +238,11 @@ def test_classes_that_are_matched_by_order_and_categories_without_a_class_are_sa
     categories = {"mensch": 3, "auto": 1, "stuhl": 7}
     with pytest.warns(ModelWarning, match="by order: katze = auto"):
         assert match_categories(("katze", "hund", "maus"), categories) == [1, 3, 7]
-    with pytest.warns(ModelWarning, match="1 of 3 categories .* never found: mensch"):
+    with pytest.warns(ModelWarning, match="1 of 3 .* never found: mensch; yolox-eval --classes"):
         assert match_categories(("dog", "auto", "stuhl"), categories)[1:] == [1, 7]
+    with pytest.warns(ModelWarning, match="1 of 2 categories .* never found: mensch$"):
+        match_categories(("dog", "auto", "stuhl"), categories, ["auto", "mensch"])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        match_categories(("dog", "auto", "stuhl"), categories, ["auto", "stuhl"])
         assert match_categories(("class_0", "class_1", "class_2"), categories) == [1, 3, 7]

@@ -70,6 +70,11 @@ def test_what_is_no_device_is_refused(text: Any, message: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_gpu_means_cuda_where_that_is_the_gpu() -> None:
+    with pytest.raises(UsageError, match=r"no device 'gpu': .*; did you mean 'cuda'\?$"):
+        parse_device("gpu", ("cpu", "cuda"), "onnxruntime")
+
+
 @pytest.mark.parametrize(
     ("text", "available", "expected"),
     [

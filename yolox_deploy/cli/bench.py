@@ -25,6 +25,7 @@ from yolox_deploy.cli.bench_files import (
     show,
 )
 from yolox_deploy.cli.common import (
+    MODEL_CODES,
     ExtensionOptions,
     add_max_pixels,
     add_model_hints,
@@ -62,6 +63,7 @@ def parser() -> argparse.ArgumentParser:
         "streaming accuracy.  Several models, backends and precisions take turns in one run, and "
         "no measurement is left out.",
         EXAMPLES,
+        MODEL_CODES,
     )
     questions = "; ".join(f"{s.name}: {s.question}" for s in SCENARIOS.values())
     result.add_argument(
@@ -81,7 +83,7 @@ def parser() -> argparse.ArgumentParser:
         --precision NAME ...: precisions that the engines compute in, for example fp32 bf16, or
             all (default: the first precision of each engine, mostly fp32)
         --batch N: number of pictures per inference call
-        --threads N: number of CPU threads (default: the engine's choice)
+        --threads N: number of CPU threads (default: as many as the process may use)
         --device NAME: device that the engine runs on, for example cuda or gpu (default: cpu)
         --images PATH ...: pictures or folders to detect in (default: the pictures in this package)
         --duration S: measure each system for at least this many seconds

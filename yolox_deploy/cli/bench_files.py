@@ -70,6 +70,7 @@ def compare_parser() -> argparse.ArgumentParser:
         "verdict if the intervals allow one. If they do not, the reason is printed, and the exit "
         "code is 11.",
         f"  {COMPARE} before.json after.json --fail-if-slower 1.10",
+        (SlowerError.exit_code, NoVerdictError.exit_code),
     )
     result.add_argument("before", type=Path, help="a report of yolox-bench --json")
     result.add_argument("after", type=Path, help="a later report of the same models")
@@ -109,22 +110,23 @@ def _compare(arguments: argparse.Namespace) -> int:
     shown = comparing.table(found, comparing.margin_of(before, after), full=arguments.full)
     print_table(shown.headers, shown.rows)
     print_line(shown.note)
-    remarks = comparing.remarks(before, after, found)
-    for line in remarks:
+    remarks, unknown = comparing.remarks(before, after), comparing.without_verdict(found)
+    slower = [c for c in found if factor is not None and c.is_slower_than(factor)]
+    # Without a slower system they are the error itself.
+    for line in [*remarks, *(unknown if slower else ())]:
         print_line(f"note: {line}")
     if arguments.json:
         files = {"before": str(arguments.before), "after": str(arguments.after)}
         systems = [asdict(c) for c in found]
-        write_document(arguments.json, COMPARE, {**files, "systems": systems, "remarks": remarks})
-    if factor is not None:
-        slower = [c for c in found if c.is_slower_than(factor)]
-        if slower:
-            raise SlowerError(
-                "; ".join(f"{c.label} takes {c.ratio:.2f} times as long" for c in slower)
-                + f", more than {factor:g} is allowed"
-            )
-    if unknown := [c.label for c in found if c.verdict == comparing.NO_VERDICT]:
-        raise NoVerdictError(f"no verdict on {', '.join(unknown)}; the reason is printed above")
+        content = {**files, "systems": systems, "remarks": [*remarks, *unknown]}
+        write_document(arguments.json, COMPARE, content)
+    if slower:
+        raise SlowerError(
+            "; ".join(f"{c.label} takes {c.ratio:.2f} times as long" for c in slower)
+            + f", more than {factor:g} is allowed"
+        )
+    if unknown:
+        raise NoVerdictError("; ".join(unknown))
     return 0
 
 

@@ -33,28 +33,31 @@ from yolox_deploy.terminal import (
     say,
 )
 
-EXIT_CODES = """\
-exit codes:
-  0  done
-  1  an unexpected error (YOLOX_DEPLOY_DEBUG=1 shows where)
-  2  wrong usage
-  3  a file is missing, unreadable or not what it was taken for
-  4  a package, a driver or a GPU is missing or broken (the message says which)
-  5  verification failed
-  6  some pictures or videos, or all of them, could not be read
-  7  a result could not be written, to a file or to the standard output
-  8  weights could not be fetched
-  9  a converter failed
-  10  a benchmark became slower than --fail-if-slower allows, or INT8 is not
-      surely faster than other precisions
-  11  two benchmarks cannot be compared: the times scatter too much
-  12  done, but without proof: nothing was detected in the verification
-      pictures, or the artifact cannot run on this machine
-  13  done, but training made nothing better: best.pth is the start
-  129  ended by SIGHUP: the terminal was closed
-  130  interrupted with Ctrl-C
-  143  ended by SIGTERM
-"""
+EXIT_CODES = {
+    0: "done",
+    1: "an unexpected error (YOLOX_DEPLOY_DEBUG=1 shows where)",
+    2: "wrong usage",
+    3: "a file is missing, unreadable or not what it was taken for",
+    4: "a package, a driver or a GPU is missing or broken (the message says which)",
+    5: "verification failed",
+    6: "some pictures or videos, or all of them, could not be read",
+    7: "a result could not be written, to a file or to the standard output",
+    8: "weights could not be fetched",
+    9: "a converter failed",
+    10: "a benchmark became slower than --fail-if-slower allows, or INT8 is not\n"
+    "      surely faster than other precisions",
+    11: "two benchmarks cannot be compared: the times scatter too much",
+    12: "done, but without proof: nothing was detected in the verification\n"
+    "      pictures, or the artifact cannot run on this machine",
+    13: "done, but training made nothing better: best.pth is the start",
+    129: "ended by SIGHUP: the terminal was closed",
+    130: "interrupted with Ctrl-C",
+    143: "ended by SIGTERM",
+}
+# With these every command can end.
+COMMON_CODES = (0, 1, 2, 3, 4, 7, 129, 130, 143)
+# With these a command can end that opens any model: it may fetch and export it.
+MODEL_CODES = (5, 8, 9)
 SOME_UNREADABLE = 6
 WITHOUT_PROOF = 12
 NO_BETTER = 13
@@ -65,12 +68,16 @@ NOTES = (ModelWarning, ExtensionWarning)
 RESULT_FILES = ("json", "markdown")
 
 
-def make_parser(command: str, description: str, examples: str) -> Parser:
-    """Return a parser with the examples and exit codes at the end of its help."""
+def make_parser(command: str, description: str, examples: str, codes: Sequence[int] = ()) -> Parser:
+    """Return a parser with the examples and exit codes at the end of its help.
+
+    ``codes`` are those that not every command can end with.
+    """
+    lines = [f"  {code}  {EXIT_CODES[code]}\n" for code in sorted({*COMMON_CODES, *codes})]
     parser = Parser(
         command,
         description=textwrap.fill(description, 79),
-        epilog=f"examples:\n{examples}\n{EXIT_CODES}",
+        epilog=f"examples:\n{examples}\nexit codes:\n{''.join(lines)}",
     )
     parser.add_argument(
         "--version", action="version", version=f"%(prog)s {yolox_deploy.__version__}"

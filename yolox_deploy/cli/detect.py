@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from yolox_deploy.cli.common import (
+    MODEL_CODES,
     SOME_UNREADABLE,
     ExtensionOptions,
     add_engine_arguments,
@@ -57,7 +58,8 @@ SOURCES = (
 
 def parser() -> argparse.ArgumentParser:
     """Return the command's parser."""
-    result = make_parser(COMMAND, "Detect objects in pictures, videos and live streams.", EXAMPLES)
+    what, codes = "pictures, videos and live streams", (*MODEL_CODES, SOME_UNREADABLE)
+    result = make_parser(COMMAND, f"Detect objects in {what}.", EXAMPLES, codes)
     result.add_argument("sources", nargs="+", metavar="SOURCE", help=SOURCES)
     add_options(result, f"--model MODEL: {model_help()}")
     add_thresholds(result, SCORE_THRESHOLD, IOU_THRESHOLD)

@@ -103,11 +103,13 @@ def report(arguments: argparse.Namespace) -> int:
         print_table(["", ""], [[key, str(value)] for key, value in about.items()])
         print_line()
         print_table(["package", "for", "version", "what to do"], [*map(package_row, packages)])
-    elif missing := [p["name"] for p in packages if p["reason"]]:
+    elif missing := [p for p in packages if p["reason"]]:
         print_line()
-        print_line(
-            f"Missing or broken packages: {', '.join(missing)}. {COMMAND} --full says what for."
-        )
+        print_line("Missing or broken packages:")
+        for reason in dict.fromkeys(p["reason"] for p in missing):
+            uses = {p["name"]: p["for"] for p in missing if p["reason"] == reason}
+            purposes = ", ".join(dict.fromkeys(uses.values()))
+            print_line(f"  {', '.join(uses)} (for {purposes}): {reason}")
     if models:
         print_line()
         print_table([*models[0]], [[*model.values()] for model in models])

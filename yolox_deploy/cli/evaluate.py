@@ -13,6 +13,7 @@ from typing import Any
 
 from yolox_deploy.benchmarks.accuracy import detect_dataset, evaluation_detector
 from yolox_deploy.cli.common import (
+    MODEL_CODES,
     add_max_pixels,
     add_model_hints,
     add_thresholds,
@@ -26,9 +27,10 @@ from yolox_deploy.cli.parser import add_options
 from yolox_deploy.data.ap import CocoDataset, figure_text
 from yolox_deploy.data.matches import Matches, interval
 from yolox_deploy.detector import Detector
-from yolox_deploy.errors import UsageError, VerificationError
+from yolox_deploy.errors import UsageError, VerificationError, in_short
 from yolox_deploy.files import write_atomically, write_document
 from yolox_deploy.postprocess import EVALUATION
+from yolox_deploy.processors import wait_passively
 from yolox_deploy.progress import track
 from yolox_deploy.runtimes import CHECKPOINT_SUFFIXES
 from yolox_deploy.sinks.outputs import check_apart, check_folder, check_new
@@ -46,6 +48,7 @@ EXAMPLES = """\
   yolox-eval --model yolox_nano.pth --data val.json --images val2017/
   yolox-eval --model yolox_nano.pth yolox_nano.onnx --data val.json --images val2017/
   yolox-eval --model m.onnx --backend onnxruntime openvino --data val.json --images val/
+  yolox-eval --model my3.pth --data val.json --images val2017/ --classes person car bus
   yolox-eval --model m.onnx --data val.json --images val/ --reference 0.286 --tolerance 0.005
 """
 
@@ -53,7 +56,7 @@ EXAMPLES = """\
 def parser() -> argparse.ArgumentParser:
     """Return the command's parser."""
     result = make_parser(
-        COMMAND, "Measure COCO AP of models on any backend, side by side.", EXAMPLES
+        COMMAND, "Measure COCO AP of models on any backend, side by side.", EXAMPLES, MODEL_CODES
     )
     add_options(
         result,
@@ -64,6 +67,8 @@ def parser() -> argparse.ArgumentParser:
             (default: auto, which opens a .pth with torch)
         --data JSON: annotations in COCO's format
         --images DIR: folder with the pictures that the annotations name
+        --classes NAME ...: measure AP over these categories of the data set only, for example
+            --classes cat dog (default: all that have objects)
         --full: show AP for small, medium and large objects, too
         --per-class: show AP of each class
         --bootstrap N: also show the 95 %% confidence interval of each difference from the first
@@ -95,7 +100,9 @@ def evaluate(arguments: argparse.Namespace) -> int:
     """Measure every model on every backend and print the table."""
     if not 0 <= arguments.bootstrap <= MOST_DRAWS:
         raise UsageError(f"--bootstrap takes 0 to {MOST_DRAWS} draws, got {arguments.bootstrap}")
-    dataset = CocoDataset(arguments.data, arguments.images)
+    # Before a library with threads of OpenMP is loaded.
+    wait_passively()
+    dataset = CocoDataset(arguments.data, arguments.images, arguments.classes)
     for text in dataset.notes:
         note(f"note: {text}")
     read = [*dataset.pictures.values(), *files_read(arguments, arguments.model, arguments.data)]
@@ -108,7 +115,10 @@ def evaluate(arguments: argparse.Namespace) -> int:
         for model, backend in itertools.product(arguments.model, arguments.backend):
             detector = stack.enter_context(open_detector(arguments, model, backend))
             dataset.check_metric(task_of(detector.spec).metric)
-            dataset.category_ids(detector.names)
+            try:
+                dataset.category_ids(detector.names)
+            except UsageError as error:
+                raise UsageError(f"{model}: {error}") from error
             opened.append((model, detector))
         files = result_files(arguments, opened, read)
         rows: list[dict[str, Any]] = []
@@ -125,7 +135,8 @@ def evaluate(arguments: argparse.Namespace) -> int:
             row["interval"] = interval(matches[0], matched, arguments.bootstrap, SEED)
     show(rows, arguments)
     if arguments.json:
-        about = {"data": str(arguments.data), "images": str(arguments.images)}
+        about: dict[str, Any] = {"data": str(arguments.data), "images": str(arguments.images)}
+        about["classes"] = list(rows[0]["classes"])
         write_document(arguments.json, COMMAND, {**about, "results": rows})
     if arguments.reference is not None:
         demand_reference(rows, arguments.reference, arguments.tolerance)
@@ -143,6 +154,8 @@ def show(rows: Sequence[dict[str, Any]], arguments: argparse.Namespace) -> None:
         ends = [" to ".join(low_high) or "-"] * len(between)
         cells.append([row["model"], row["backend"], *figures, f"{row['difference']:+.4f}", *ends])
     print_table(["model", "backend", *titles.values(), "difference", *between], cells)
+    over = list(rows[0]["classes"])
+    print_line(f"AP is the mean of {len(over)} class{'es' * (len(over) > 1)}: {in_short(over)}")
     if arguments.per_class:
         print_line()
         names = list(dict.fromkeys(name for row in rows for name in row["classes"]))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from yolox_deploy.cli.common import (
+    MODEL_CODES,
     WITHOUT_PROOF,
     add_max_pixels,
     add_model_hints,
@@ -72,6 +73,7 @@ def parser() -> argparse.ArgumentParser:
         "Export a trained YOLOX checkpoint to other formats, and verify that every artifact "
         "detects what the checkpoint detects.",
         EXAMPLES,
+        (*MODEL_CODES, NotFasterError.exit_code, WITHOUT_PROOF),
     )
     width = max(map(len, TARGETS))
     lines = [f"  {name:<{width}}  {row.description}" for name, row in TARGETS.items()]
@@ -147,7 +149,7 @@ def parser() -> argparse.ArgumentParser:
             (default: --enclose)
         --no-verify: write the artifacts without verifying them
         --allow-unverified: if an artifact fails, give it the requested name all the same; exit
-            with code 0 also where verification fails or proves nothing
+            with code 0 also if verification fails or proves nothing
         --backend NAME: with --verify-artifact: what runs the artifact (default: the first that
             opens it)
         --device NAME: with --verify-artifact: cpu, cuda, cuda:1, gpu or npu, as far as the backend

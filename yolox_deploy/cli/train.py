@@ -14,7 +14,7 @@ from yolox_deploy.architectures import ARCHITECTURES
 from yolox_deploy.cli.common import NO_BETTER, given, image_size, make_parser, run_command
 from yolox_deploy.cli.outputs import check_file_option
 from yolox_deploy.cli.parser import add_options
-from yolox_deploy.errors import UsageError
+from yolox_deploy.errors import DownloadError, UsageError
 from yolox_deploy.files import write_document
 from yolox_deploy.packages import install_line, require
 from yolox_deploy.processors import wait_passively
@@ -46,7 +46,8 @@ tried):
 
 def parser() -> argparse.ArgumentParser:
     """Return the command's parser."""
-    result = make_parser(COMMAND, "Train or fine-tune a YOLOX network.", EXAMPLES)
+    codes = (DownloadError.exit_code, NO_BETTER)
+    result = make_parser(COMMAND, "Train or fine-tune a YOLOX network.", EXAMPLES, codes)
     add_options(
         result.add_argument_group("data"),
         """

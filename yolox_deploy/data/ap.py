@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from yolox_deploy.data.categories import default_category_ids
 from yolox_deploy.data.coco import read_coco
 from yolox_deploy.data.matches import Matches, matches_of
-from yolox_deploy.errors import InputFileError, ModelWarning, UsageError, in_short
+from yolox_deploy.errors import InputFileError, ModelWarning, UsageError, in_short, suggest
 from yolox_deploy.packages import install_line, require
 
 # COCO's metrics, and the fields of an annotation that each compares besides box, area and crowd.
@@ -66,9 +66,14 @@ class CocoDataset:
     ``notes`` sentences on what is odd about them.  Raises :class:`InputFileError` if a file is
     missing, is no COCO data set or has no annotations, and :class:`MissingPackageError` without
     ``pycocotools``.
+
+    ``classes`` are the names of the categories that AP is the mean of (``None``: all).  Raises
+    :class:`UsageError` for a name that is no category, or of which there is no object.
     """
 
-    def __init__(self, annotations: Path, images: Path) -> None:
+    def __init__(
+        self, annotations: Path, images: Path, classes: Sequence[str] | None = None
+    ) -> None:
         require_pycocotools()
         document = read_coco(annotations, [name for names in METRICS.values() for name in names])
         self.path = annotations
@@ -81,10 +86,27 @@ class CocoDataset:
             )
         self.truth = truth
         self.notes = document.oddities()
+        self.classes = classes
+        self._matched: dict[tuple[str, ...], list[int]] = {}
+        objects = {e["category_id"] for e in truth["annotations"] if not e.get("iscrowd")}
+        for name in classes or ():
+            if name not in self.categories:
+                raise UsageError(
+                    f"{annotations} has no category {name!r}: expected some of "
+                    f"{in_short(list(self.categories))}{suggest(name, self.categories)}"
+                )
+            if self.categories[name] not in objects:
+                raise UsageError(f"{annotations} has no object of {name!r}, so it has no AP")
 
     def category_ids(self, names: Sequence[str]) -> list[int]:
-        """Return the category id of each class, see :func:`match_categories`."""
-        return match_categories(names, self.categories)
+        """Return the category id of each class, see :func:`match_categories`.
+
+        What is odd about a list of names is said once.
+        """
+        key = tuple(names)
+        if key not in self._matched:
+            self._matched[key] = match_categories(names, self.categories, self.classes)
+        return self._matched[key]
 
     def check_metric(self, metric: str) -> None:
         """Refuse a metric for which something is not annotated; to be called before detecting.
@@ -106,16 +128,19 @@ class CocoDataset:
     def evaluated(self, results: Sequence[dict[str, Any]], metric: str = "bbox") -> Evaluated:
         """Return the same in all detail."""
         self.check_metric(metric)
-        return evaluated(self.truth, results, metric)
+        ids = None if self.classes is None else [self.categories[name] for name in self.classes]
+        return evaluated(self.truth, results, metric, ids)
 
 
-def match_categories(names: Sequence[str], categories: Mapping[str, int]) -> list[int]:
+def match_categories(
+    names: Sequence[str], categories: Mapping[str, int], measured: Sequence[str] | None = None
+) -> list[int]:
     """Return the id of each class among ``categories`` (name to id), matched by name.
 
     Classes that are no category get ids that no category has.  As many classes as categories, none
     of them of the same name, are taken to be in the order of the ids.  A :class:`ModelWarning`
     says so, unless the classes have no names of their own (``class_0``, ...), and names categories
-    without a class.
+    without a class, among those that are ``measured`` (``None``: all).
 
     Raises :class:`UsageError` where no class can be matched.
     """
@@ -134,10 +159,13 @@ def match_categories(names: Sequence[str], categories: Mapping[str, int]) -> lis
             f"the model's classes ({in_short(names)}) and the data set's categories "
             f"({in_short(list(categories))}) have no name in common: give --names"
         )
-    if missing := [name for name in categories if name not in names]:
+    chosen = list(dict.fromkeys(categories if measured is None else measured))
+    if missing := [name for name in chosen if name not in names]:
+        remedy = "; yolox-eval --classes NAME ... measures AP over the classes that you name"
         warnings.warn(
-            f"{len(missing)} of {len(categories)} categories of the data set have no class in the "
-            f"model, and count as never found: {in_short(missing)}",
+            f"{len(missing)} of {len(chosen)} categories of the data set have no class in the "
+            f"model, and count as never found: {in_short(missing)}"
+            + (remedy if measured is None else ""),
             ModelWarning,
             stacklevel=2,
         )
@@ -153,12 +181,16 @@ def average_precision(
 
 
 def evaluated(
-    truth: dict[str, Any], results: Sequence[dict[str, Any]], metric: str = "bbox"
+    truth: dict[str, Any],
+    results: Sequence[dict[str, Any]],
+    metric: str = "bbox",
+    categories: Sequence[int] | None = None,
 ) -> Evaluated:
     """Return AP of result entries, such as ``Detections.to_coco`` gives, in all detail.
 
-    ``truth`` is a COCO document (``images``, ``categories``, ``annotations``) and ``metric`` one of
-    :data:`METRICS`.  Raises :class:`MissingPackageError` without ``pycocotools``.
+    ``truth`` is a COCO document (``images``, ``categories``, ``annotations``), ``metric`` one of
+    :data:`METRICS`, ``categories`` the ids that AP is the mean of (``None``: all).  Raises
+    :class:`MissingPackageError` without ``pycocotools``.
     """
     _fields(metric)
     coco_class, evaluation_class = require_pycocotools()
@@ -170,6 +202,8 @@ def evaluated(
         coco.createIndex()
         found = coco.loadRes(list(map(dict, results))) if results else coco_class()
         evaluation = evaluation_class(coco, found, metric)
+        if categories is not None:
+            evaluation.params.catIds = sorted(set(categories))
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()

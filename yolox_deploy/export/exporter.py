@@ -103,11 +103,6 @@ class Exporter:
         spec = self.spec if row.batches else replace(self.spec, batch=1)
         hub = self.hub(spec.batch)
         notes = [*self.checkpoint.notes, *self.input_notes, *hub.notes, *self.evidence_notes]
-        if not self.checkpoint.knows_names and self.options.hints.names is None:
-            notes.append(
-                f"{self.checkpoint.path.name} does not name its {spec.num_classes} classes: they "
-                "are called class_0, class_1, ...; give the names with --names"
-            )
         if spec.batch != self.spec.batch:
             notes.append(f"{row.name} has no batches: the runtime loops over the pictures")
         self.report(f"converting to {row.name}")

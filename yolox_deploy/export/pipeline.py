@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -11,6 +12,7 @@ from typing import Any
 from yolox_deploy.errors import (
     InputFileError,
     MissingPackageError,
+    ModelWarning,
     UsageError,
     YoloxDeployError,
     suggest,
@@ -82,6 +84,13 @@ def export_model(
     report("reading the checkpoint")
     loaded = load_checkpoint(checkpoint, options.hints.architecture)
     spec = requested_spec(loaded, options)
+    if not loaded.knows_names and options.hints.names is None:
+        warnings.warn(
+            f"{loaded.path.name} does not name its {spec.num_classes} classes: they are called "
+            "class_0, class_1, ...; give the names with --names",
+            ModelWarning,
+            stacklevel=2,
+        )
     for row in asked_for:
         row.check(spec)
     check_folder(output)

@@ -74,6 +74,8 @@ class Runtime(ABC):
     name: ClassVar[str]
     devices: ClassVar[tuple[str, ...]] = ("cpu",)
     precisions: ClassVar[tuple[str, ...]] = ("fp32",)
+    # Why ``yolox-bench --precision all`` leaves out those that ``precisions_on`` does not return.
+    why_not_measured: ClassVar[str] = "the engine does not gain by it on this device"
     settings: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     # Whether several instances may divide the processor, each with threads of its own.
     divisible: ClassVar[bool] = True
@@ -104,9 +106,8 @@ class Runtime(ABC):
         named = self.devices[0] if device is None else device
         self.placed = parse_device(named, self.devices, self.name)
         self.precision = self.precisions[0] if precision is None else precision.lower()
-        if self.precision not in self.precisions:
-            problem = f"{self.name} has no precision {precision!r}"
-            raise UsageError(problem + expectation(self.precision, self.precisions))
+        if problem := self.lacks_precision(precision or self.precision):
+            raise UsageError(problem)
         self.chosen_settings = dict(settings or {})
         for name, value in self.chosen_settings.items():
             if name not in self.settings:
@@ -158,6 +159,14 @@ class Runtime(ABC):
         These are what ``yolox-bench --precision all`` measures.
         """
         return cls.precisions
+
+    @classmethod
+    def lacks_precision(cls, precision: str) -> str:
+        """Return why the engine cannot be asked for a precision, nothing if it can."""
+        if precision.lower() in cls.precisions:
+            return ""
+        problem = f"{cls.name} has no precision {precision!r}"
+        return problem + expectation(precision.lower(), cls.precisions)
 
     def facts(self) -> EngineFacts:
         """Return the precision and the threads that the engine really uses.

@@ -60,9 +60,10 @@ def parse_device(named: str | int, kinds: tuple[str, ...], runtime: str) -> Devi
     kind, *numbers = text.lower().replace(".", ":").split(":")
     if kind not in kinds:
         known = ", ".join(f"{k} ({KINDS[k]})" if k in KINDS else k for k in kinds)
-        raise UsageError(
-            f"{runtime} has no device {named!r}{meant}: expected {known}" + suggest(kind, kinds)
-        )
+        # "gpu" is spelled more like "cpu" than like the word for a GPU.
+        near = "; did you mean 'cuda'?" if kind == "gpu" and "cuda" in kinds else ""
+        near = near or suggest(kind, kinds)
+        raise UsageError(f"{runtime} has no device {named!r}{meant}: expected {known}{near}")
     if not numbers:
         return Device(kind)
     if kind in WITHOUT_NUMBER:

@@ -51,6 +51,7 @@ class OpenVINORuntime(Runtime):
     name = "openvino"
     devices = ("cpu", "gpu", "npu", "auto")
     precisions = tuple(ELEMENT_TYPES)
+    why_not_measured = "OpenVINO does not compute in it on this device, and would take fp32 instead"
 
     @classmethod
     def precisions_on(cls, kind: str) -> tuple[str, ...]:

@@ -34,6 +34,10 @@ class TorchRuntime(Runtime):
     name = "torch"
     devices = ("cpu", "cuda", "mps")
     precisions = ("fp32", "fp16")
+    why_not_measured = (
+        "on a CPU PyTorch takes many times as long in it as in fp32; name it to measure it: "
+        "--precision fp16"
+    )
     openmp = True
     on_gpu: GraphRunner | None = None
 

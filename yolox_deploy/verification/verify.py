@@ -34,6 +34,12 @@ GIVE_PICTURES = (
     f"{NOT_PROVEN.format('the verification pictures')}give pictures of what it was trained on, "
     "--verify FOLDER"
 )
+# Fewer detections say little about others.
+FEW = 10
+FEW_COMPARED = (
+    "only {} compared in the verification pictures: {}pictures of what the model is for, --verify "
+    "FOLDER, prove more"
+)
 GIVE_OTHERS = (
     f"{NOT_PROVEN}give pictures in which it finds something with a score of 0.25 or more; to look "
     "for them: yolox-detect PICTURES --model CHECKPOINT --backend torch; if it finds nothing in "
@@ -92,7 +98,8 @@ class Verification:
         borderline = c["borderline"]
         border = f" ({borderline} more or less at the threshold)" if borderline else ""
         return (
-            f"{c['detections']} detections agree{border} on {self.pictures} pictures, scores "
+            f"{_number(c['detections'], 'detection')} agree{'s' * (c['detections'] == 1)}{border} "
+            f"on {_number(self.pictures, 'picture')}, scores "
             f"within {c['score_difference']:.1e}, boxes within {c['box_pixels']:.1e} px"
         )
 
@@ -149,7 +156,13 @@ def verify(
         compare(found, spec, runtime.infer(inputs[chunk]), outputs[chunk], tolerance)
     problems = tuple(task.problems(found, tolerance))
     row = BACKENDS.get(runtime.name)
-    advice = GIVE_OTHERS.format(f"the pictures of {folder}") if folder else GIVE_PICTURES
+    count = found["detections"]
+    notes: tuple[str, ...] = ()
+    if not count:
+        notes = (GIVE_OTHERS.format(f"the pictures of {folder}") if folder else GIVE_PICTURES,)
+    elif count < FEW:
+        compared = f"{_number(count, 'detection')} {'was' if count == 1 else 'were'}"
+        notes = (FEW_COMPARED.format(compared, "more " if folder else ""),)
     return Verification(
         "failed" if problems else "passed" if found["detections"] else "not proven on detections",
         problems,
@@ -160,8 +173,12 @@ def verify(
         (row and row.availability().version) or "",
         runtime.device,
         tolerance,
-        () if found["detections"] else (advice,),
+        notes,
     )
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count} {noun}{'s' * (count != 1)}"
 
 
 def run_all(runtime: Runtime, inputs: NDArray[Any]) -> list[Array]:

@@ -14,10 +14,6 @@ from yolox_deploy.packages import require
 from yolox_deploy.runtimes import BACKENDS, CHECKPOINT_SUFFIXES, backend, backend_for
 from yolox_deploy.weights import find_model, needs_torch
 
-NO_SENSE = (
-    "--precision all leaves out what the engine does not compute in on this device, or only many "
-    "times more slowly than in fp32; name it to measure it: --precision fp16"
-)
 Opener = Callable[[SystemRequest, Sequence[ImageArray]], System]
 
 
@@ -35,7 +31,8 @@ def requests(
     sense on the device are then left out, see ``SystemRequest.left_out``.
 
     ``options`` are further fields of :class:`SystemRequest`.  Raises :class:`UsageError` for an
-    unknown backend, and what :func:`~yolox_deploy.weights.find_model` raises.
+    unknown backend and where no backend has a named precision, and what
+    :func:`~yolox_deploy.weights.find_model` raises.
     """
     result: dict[SystemRequest, None] = {}
     for model in models:
@@ -50,6 +47,11 @@ def requests(
                     **options,
                 )
                 result[request] = None
+    if result and all(request.left_out for request in result):
+        reasons = "; ".join(dict.fromkeys(request.left_out for request in result))
+        in_file = "int8" in [str(precision).lower() for precision in precisions]
+        int8 = "; INT8 is in a file: yolox-export --int8, then --model FILE" if in_file else ""
+        raise UsageError(f"nothing to measure: {reasons}{int8}")
     return list(result)
 
 
@@ -88,13 +90,17 @@ def _expand_precisions(
     name: str, precisions: Sequence[str | None], device: str | None
 ) -> Iterator[tuple[str | None, str]]:
     """Yield each precision, and why it is left out ("": it is not)."""
-    if list(precisions) != ["all"]:
-        yield from ((precision, "") for precision in precisions)
+    if list(precisions) == [None]:
+        yield None, ""
         return
     engine = BACKENDS[name].runtime_class()
+    if list(precisions) != ["all"]:
+        # Before a checkpoint is exported, which takes a minute or more.
+        yield from ((p, engine.lacks_precision(p) if p else "") for p in precisions)
+        return
     kind = (device or engine.devices[0]).partition(":")[0]
     for precision in engine.precisions:
-        yield precision, "" if precision in engine.precisions_on(kind) else NO_SENSE
+        yield precision, "" if precision in engine.precisions_on(kind) else engine.why_not_measured
 
 
 def open_systems(

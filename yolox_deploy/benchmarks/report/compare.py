@@ -136,6 +136,8 @@ def table(found: Sequence[SpeedChange], margin: float = MARGIN, *, full: bool = 
         f"({MARGIN:.0%} on a quiet machine). No difference: the whole interval is within "
         f"{TOO_WIDE:.0%}."
     )
+    if margin > TOO_WIDE:
+        note = "Two such runs of the same program may differ by more than any verdict allows."
     return Table.of("Compared", cells, note)
 
 
@@ -143,8 +145,17 @@ def _interval(c: SpeedChange) -> str:
     return f"{c.interval.low:.3f} .. {c.interval.high:.3f}"
 
 
-def remarks(before: Report, after: Report, found: Sequence[SpeedChange]) -> list[str]:
-    """Return what else differs between the runs, and why verdicts are missing."""
+def without_verdict(found: Sequence[SpeedChange]) -> list[str]:
+    """Return which systems have no verdict, one sentence for each reason."""
+    labels: dict[str, list[str]] = {}
+    for c in found:
+        if c.note:
+            labels.setdefault(c.note, []).append(c.label)
+    return [f"no verdict on {', '.join(names)}: {reason}" for reason, names in labels.items()]
+
+
+def remarks(before: Report, after: Report) -> list[str]:
+    """Return what else differs between the runs, and why one of them is doubtful."""
     old, new = before.environment.machine, after.environment.machine
     lines = [
         f"{key}: {old.get(key, '-')} before, {new.get(key, '-')} after"
@@ -159,11 +170,11 @@ def remarks(before: Report, after: Report, found: Sequence[SpeedChange]) -> list
     engines = [{(s.backend, s.engine_version) for s in r.systems} for r in (before, after)]
     for name, version in sorted(engines[1] - engines[0]):
         lines.append(f"{name} {version} was not in the run before")
-    for reason in dict.fromkeys(c.note for c in found if c.note):
-        labels = ", ".join(c.label for c in found if c.note == reason)
-        lines.append(f"no verdict on {labels}: {reason}")
-    for word, report in (("before", before), ("after", after)):
-        lines += [f"the run {word} is doubtful, because {t}" for t in report.environment.doubts]
+    doubts = [report.environment.doubts for report in (before, after)]
+    for text in dict.fromkeys((*doubts[0], *doubts[1])):
+        which = [word for word, own in zip(("before", "after"), doubts, strict=True) if text in own]
+        runs = "both runs are" if len(which) == 2 else f"the run {which[0]} is"
+        lines.append(f"{runs} doubtful, because {text}")
     return lines
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from yolox_deploy.cli.common import (
+    MODEL_CODES,
     add_model_hints,
     make_parser,
     model_hints,
@@ -53,6 +54,7 @@ def parser() -> argparse.ArgumentParser:
         "only one of them has, and, where it can be found, why. Exit code 5 if they differ by more "
         "than their precision explains.",
         EXAMPLES,
+        MODEL_CODES,
     )
     result.add_argument("a", metavar="A", help="a checkpoint or an artifact: the reference")
     result.add_argument("b", metavar="B", help="another one, of the same classes")

@@ -42,6 +42,7 @@ def parser() -> argparse.ArgumentParser:
         "carries what this needs: pictures, and what the checkpoint found on them. Neither the "
         "checkpoint nor PyTorch is needed.",
         EXAMPLES,
+        (VerificationError.exit_code, WITHOUT_PROOF),
     )
     result.add_argument(
         "artifact", type=Path, help="an artifact of yolox-export (.onnx, .xml, .param, .engine)"

@@ -145,7 +145,7 @@ def _fastest(result: LatencyFigures, systems: Sequence[SystemInfo]) -> Iterator[
             text += f"; yolox_{name} has fewer operations and may: measure --model yolox_{name} "
             yield f"{text}--random-weights"
         else:
-            yield f"{text}; a smaller --imgsz or a lower precision may"
+            yield f"{text}; a smaller --imgsz or a lower precision may hold it"
 
 
 def _but(result: LatencyFigures, systems: Sequence[SystemInfo], order: Sequence[int]) -> str:
