@@ -260,7 +260,7 @@ def test_runs_on_processors_that_were_moved_get_no_verdict(
     # Once, whatever the number of systems.
     said = found.err.count("measure both again, or both with --threads 1")
     assert said == (expected == "cannot say")
-    assert said == found.out.count("up to 2.1 times as slowly")
+    assert said == found.err.count("up to 2.1 times as slowly")
 
 
 def test_one_thread_does_not_depend_on_the_exchange(

@@ -177,7 +177,7 @@ def verify(
     )
 
 
-def _number(count: int, noun: str) -> str:
+def _number(count: float, noun: str) -> str:
     return f"{count} {noun}{'s' * (count != 1)}"
 
 
