@@ -45,7 +45,8 @@ def script(name):
 for name in ("try_angle.py", "make_angle.py", "make_spec.py"):
     script(name)
 command("export", "--model angle.pth --to onnx,onnx-optimized --nms --level extended --output made")
-command("detect", "{picture} --model made/angle.onnx --csv found.csv --xml xml --counts - --no-draw")
+sinks = "--csv found.csv --xml xml --counts - --no-draw"
+command("detect", "{picture} --model made/angle.onnx " + sinks)
 command("detect", "{picture} --model made/angle.optimized.onnx --json - --no-draw")
 command("export", "--model angle.pth --to onnx --imgsz 64 --no-verify --output small")
 command("detect", "{picture} --model small/angle.onnx --backend reference --no-draw --json r.json")
