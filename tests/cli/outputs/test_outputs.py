@@ -94,7 +94,8 @@ REFUSED = [
     Case(f"{DETECT} --txt labels", 7, THERE),
     Case("yolox-detect dog.jpg --model m.onnx --output done", 7, THERE),
     # What cannot be written, or must not be replaced.
-    *(Case(f"{DETECT} --json {name}", 7, "it is a folder") for name in ("pics", ".", "/")),
+    *(Case(f"{DETECT} --json {name}", 7, "it is a folder") for name in ("pics", ".")),
+    *(Case(f"{DETECT} --json {name}", 2, "the name of a folder") for name in ("/", "pics/")),
     Case(f"{DETECT} --json names.txt/r.json", 7, "names.txt"),
     Case(f"{DETECT} --txt names.txt", 7, "not a folder"),
     Case("yolox-detect dog.jpg --model m.onnx --output names.txt/out", 7, "not a folder"),
