@@ -186,6 +186,8 @@ def test_a_file_that_does_not_fit_into_memory_is_said(
 
 
 def test_what_is_missing_on_disk_is_named(tmp_path: Path) -> None:
+    tmp_path /= "set"  # beside it lie no pictures of other tests
+    tmp_path.mkdir()
     document = read_coco(write(tmp_path))
     with pytest.raises(InputFileError, match=r"none\.json: cannot be read: No such file"):
         read_coco(tmp_path / "none.json")

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from yolox_deploy import Detector
-from yolox_deploy.errors import ArtifactError, UsageError
+from yolox_deploy.errors import ArtifactError, ModelWarning, UsageError
 from yolox_deploy.export import ExportOptions, UnverifiedError, export_model
 from yolox_deploy.export.reference import Reference
 from yolox_deploy.models.checkpoint import load_checkpoint
@@ -100,7 +100,10 @@ def one_class_pth(legacy_pth: Path, tmp_path: Path) -> Path:
 
 
 def test_legacy_weights_that_detect_nothing_are_found(one_class_pth: Path, tmp_path: Path) -> None:
-    (result,) = export_model(one_class_pth, ["onnx"], ExportOptions(), tmp_path)
+    with pytest.warns(
+        ModelWarning, match=r"called class_0, class_1, \.\.\.; give the names with --names"
+    ):
+        (result,) = export_model(one_class_pth, ["onnx"], ExportOptions(), tmp_path)
     assert result.spec.legacy
     assert any("legacy input (release 0.1.0) is used" in note for note in result.notes)
     error = refused(one_class_pth, tmp_path, legacy=False)
