@@ -15,7 +15,7 @@ from typing import Any
 
 from yolox_deploy.data.coco import CocoAnnotation, CocoDocument, CocoImage
 from yolox_deploy.errors import ImageError, InputFileError, ModelWarning
-from yolox_deploy.packages import require
+from yolox_deploy.packages import install_line, require
 from yolox_deploy.pictures.images import find_images, read_image
 
 # Shares a little above 1 are rounding; larger ones are pixels, or another format.
@@ -25,8 +25,7 @@ LARGEST_LABEL_FILE = 16 << 20
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """Return the content of a YAML file; raises :class:`InputFileError` if it is no mapping."""
-    install = 'pip install "yolox-deploy[train]"'
-    yaml = require("yaml", f"reading {path.name} needs PyYAML", install)
+    yaml = require("yaml", f"reading {path.name} needs PyYAML", install_line("train"))
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
     except OSError as error:

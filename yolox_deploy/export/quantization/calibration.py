@@ -17,7 +17,7 @@ from onnx import helper
 
 from yolox_deploy.errors import ImageError, InputFileError, ModelWarning
 from yolox_deploy.files import sha256_of
-from yolox_deploy.packages import require
+from yolox_deploy.packages import install_line, require
 from yolox_deploy.pictures.images import MAX_PIXELS, find_images, read_image
 from yolox_deploy.pictures.letterbox import Letterbox
 from yolox_deploy.spec import ModelSpec
@@ -121,9 +121,8 @@ def find_ranges(
     The mean, because the extremes of one picture among many would cost all others resolution.
     Raises :class:`MissingPackageError` without ONNX Runtime, which runs the graph.
     """
-    ort = require(
-        "onnxruntime", "calibration runs on ONNX Runtime", 'pip install "yolox-deploy[onnxruntime]"'
-    )
+    install = install_line("onnxruntime")
+    ort = require("onnxruntime", "calibration runs on ONNX Runtime", install)
     watched = onnx.ModelProto()
     watched.CopyFrom(model)
     del watched.graph.output[:]
