@@ -151,6 +151,12 @@ def test_what_is_no_report_is_refused(text: str, words: str, command: Any, tmp_p
     assert all(word in found.err for word in ("run.json", words))
 
 
+def test_a_device_without_an_end_is_no_report(command: Any) -> None:
+    found = command("show", "/dev/zero")
+    assert found.code == 3
+    assert found.err == "yolox-bench show: /dev/zero: too large for a report of yolox-bench\n"
+
+
 def slowed(content: Any, factor: float, path: Path) -> Path:
     for series in content["result"]["series"]:
         series["total"] = [round(value * factor) for value in series["total"]]

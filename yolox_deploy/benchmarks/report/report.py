@@ -26,7 +26,7 @@ from yolox_deploy.terminal import note, print_line, print_table
 FORMAT = "yolox-bench"
 # Rises when a reader of an older version would misunderstand the file.
 VERSION = 1
-LARGEST_FILE = 1 << 30
+LARGEST_FILE = 1 << 28
 LARGEST_INTEGER = (1 << 63) - 1
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
