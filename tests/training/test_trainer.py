@@ -115,14 +115,14 @@ def test_a_short_run_finds_digits(draw_digits: Draw, tmp_path: Path) -> None:
     assert (tmp_path / "results.png").read_bytes().startswith(b"\x89PNG")
 
 
-KILLED_RUN = ["--arch", "nano", "--imgsz", "64", "--batch", "8", "--epochs", "5", "--seed", "3"]
+KILLED_RUN = ["--arch", "nano", "--imgsz", "64", "--batch", "8", "--epochs", "4", "--seed", "3"]
 KILLED_RUN += ["--threads", "1", "--workers", "1", "--data"]
 
 
 @pytest.fixture(scope="module")
 def unbroken(draw_digits: Draw, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     """The data and the folder of a run that nothing interrupted."""
-    data = str(draw_digits(40, 64).annotations)
+    data = str(draw_digits(24, 64).annotations)
     output = tmp_path_factory.mktemp("unbroken")
     assert main([*KILLED_RUN, data, "--output", str(output)]) == 0
     return data, output
@@ -159,7 +159,7 @@ def test_a_killed_run_resumes_to_the_weights_of_an_unbroken_one(
         assert f"yolox-train --resume --output {broken}" in told
         assert "Traceback" not in told
     done = torch.load(broken / "last.pth", weights_only=True)["start_epoch"]
-    assert 1 <= done < 5
+    assert 1 <= done < 4
 
     assert main(["--resume", "--output", str(broken), "--workers", "0"]) == 0
     assert_same_weights(whole / "last.pth", broken / "last.pth")
@@ -223,8 +223,9 @@ def test_a_run_is_never_overwritten(fitted: Fitted, tmp_path: Path) -> None:
         Trainer(fitted.settings, tmp_path).fit()
 
 
+@pytest.mark.usefixtures("every_processor")
 def test_two_processes_train_together(draw_digits: Draw, tmp_path: Path) -> None:
-    data = draw_digits(64, 64)
+    data = draw_digits(48, 64)
     launch = [
         sys.executable,
         "-m",
@@ -234,12 +235,12 @@ def test_two_processes_train_together(draw_digits: Draw, tmp_path: Path) -> None
         "2",
     ]
     run = ["-m", "yolox_deploy.cli.train", "--arch", "nano", "--data", str(data.annotations)]
-    run += ["--val", str(data.annotations), "--imgsz", "64", "--batch", "8", "--epochs", "4"]
+    run += ["--val", str(data.annotations), "--imgsz", "64", "--batch", "8", "--epochs", "3"]
     run += ["--set", "lr=0.04", "flip_prob=0", "mosaic_prob=0", "plain_epochs=1"]
     run += ["--workers", "0", "--device", "cpu", "--output", str(tmp_path)]
     done = subprocess.run([*launch, *run], capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr
-    assert len(re.findall("^ +4 ", done.stderr, re.M)) == 1
+    assert len(re.findall("^ +3 ", done.stderr, re.M)) == 1
     rows = json.loads((tmp_path / "results.json").read_text())["epochs"]
     assert rows[2]["total"] < 0.95 * rows[0]["total"]
     load_checkpoint(tmp_path / "best.pth")
