@@ -77,14 +77,16 @@ class Reference:
         # The network's own output, whatever the artifacts do in their graphs.
         spec = replace(self.spec, output="raw", score_threshold=None, iou_threshold=None)
         turned = replace(spec, input=RAW_INPUT if used else LEGACY_INPUT)
-        stated = steady(self._run, spec, self.pictures)
-        other = steady(self._run, turned, self.pictures)
-        clearly_used, clearly_other = stated.clearly_beats(other), other.clearly_beats(stated)
         found = input_of(self.network)
         # An artifact of another package may state an input of its own.
         own = self.spec.input not in (RAW_INPUT, LEGACY_INPUT)
         trained_on_used = not own and found.legacy is used
         trained_on_other = not own and found.legacy is (not used)
+        other = steady(self._run, turned, self.pictures)
+        if not other.plenty and not trained_on_other:
+            return None  # whatever the stated input shows
+        stated = steady(self._run, spec, self.pictures)
+        clearly_used, clearly_other = stated.clearly_beats(other), other.clearly_beats(stated)
         if not clearly_other and not trained_on_other:
             return None
         this, that = INPUT_WORDS[used], INPUT_WORDS[not used]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,12 +34,17 @@ class Steady(NamedTuple):
     steady: int
     total: int
 
+    @property
+    def plenty(self) -> bool:
+        """Whether enough of them are steady to be a witness."""
+        return self.steady >= PLENTY
+
     def clearly_beats(self, other: Steady) -> bool:
         """Return whether this input is the right one, and the other one is not.
 
         An untrained network finds things everywhere, and few of them are steady.
         """
-        return self.steady >= max(PLENTY, 3 * other.steady) and 2 * self.steady >= self.total
+        return self.plenty and self.steady >= 3 * other.steady and 2 * self.steady >= self.total
 
 
 class Mirrored(NamedTuple):
@@ -79,14 +84,18 @@ def steady(run: Run, spec: ModelSpec, pictures: Sequence[NDArray[np.uint8]]) -> 
     letterbox = Letterbox(spec.height, spec.width, spec.input)
     postprocess = Postprocess(spec, Thresholds(max_detections=None))
     count = total = 0
+
+    def detect(view: NDArray[np.uint8]) -> tuple[Any, float]:
+        tensor = np.empty((1, 3, spec.height, spec.width), np.float32)
+        ratio = letterbox(view, tensor[0])
+        (candidates,) = postprocess.decode(run(tensor), 1)
+        return postprocess.suppress(candidates), ratio
+
     for picture in pictures:
-        found = []
-        for view in (picture, np.ascontiguousarray(picture[:, ::-1])):
-            tensor = np.empty((1, 3, spec.height, spec.width), np.float32)
-            ratio = letterbox(view, tensor[0])
-            (candidates,) = postprocess.decode(run(tensor), 1)
-            found.append(postprocess.suppress(candidates))
-        here, there = found
+        here, ratio = detect(picture)
+        if not len(here):
+            continue
+        there, _ = detect(np.ascontiguousarray(picture[:, ::-1]))
         back = there.xyxy[:, [2, 1, 0, 3]]
         back[:, [0, 2]] = picture.shape[1] * ratio - back[:, [0, 2]]
         overlaps = iou(here.xyxy, back)
