@@ -121,6 +121,15 @@ def in_short(names: Sequence[str]) -> str:
     return ", ".join((*names[:6], *["..."] * (len(names) > 6)))
 
 
+def number_of(count: float, noun: str, nouns: str = "") -> str:
+    """Return a number with its noun; ``nouns`` is the plural, where it has more than an s.
+
+    >>> number_of(1, "class", "classes"), number_of(0, "class", "classes"), number_of(2, "epoch")
+    ('1 class', '0 classes', '2 epochs')
+    """
+    return f"{count} {noun if count == 1 else nouns or f'{noun}s'}"
+
+
 def suggest(given: str, known: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"`` for the nearest of the known words, else an empty string."""
     near = difflib.get_close_matches(given.lower(), list(known), n=1, cutoff=0.6)

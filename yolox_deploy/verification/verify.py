@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from yolox_deploy.errors import ImageError
+from yolox_deploy.errors import ImageError, number_of
 from yolox_deploy.files import ASSETS
 from yolox_deploy.pictures.images import MAX_PIXELS, find_images, read_image
 from yolox_deploy.runtimes.base import Runtime
@@ -97,9 +97,10 @@ class Verification:
             return NOTHING_DETECTED.format(self.pictures, rows)
         borderline = c["borderline"]
         border = f" ({borderline} more or less at the threshold)" if borderline else ""
+        agree = f"agree{'s' * (c['detections'] == 1)}{border}"
         return (
-            f"{_number(c['detections'], 'detection')} agree{'s' * (c['detections'] == 1)}{border} "
-            f"on {_number(self.pictures, 'picture')}, scores "
+            f"{number_of(c['detections'], 'detection')} {agree} "
+            f"on {number_of(self.pictures, 'picture')}, scores "
             f"within {c['score_difference']:.1e}, boxes within {c['box_pixels']:.1e} px"
         )
 
@@ -161,7 +162,7 @@ def verify(
     if not count:
         notes = (GIVE_OTHERS.format(f"the pictures of {folder}") if folder else GIVE_PICTURES,)
     elif count < FEW:
-        compared = f"{_number(count, 'detection')} {'was' if count == 1 else 'were'}"
+        compared = f"{number_of(count, 'detection')} {'was' if count == 1 else 'were'}"
         notes = (FEW_COMPARED.format(compared, "more " if folder else ""),)
     return Verification(
         "failed" if problems else "passed" if found["detections"] else "not proven on detections",
@@ -175,10 +176,6 @@ def verify(
         tolerance,
         notes,
     )
-
-
-def _number(count: float, noun: str) -> str:
-    return f"{count} {noun}{'s' * (count != 1)}"
 
 
 def run_all(runtime: Runtime, inputs: NDArray[Any]) -> list[Array]:
