@@ -8,6 +8,7 @@ import os
 import threading
 import warnings
 from collections.abc import Generator, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal, Self, cast, overload
 
 import numpy as np
@@ -20,7 +21,13 @@ from yolox_deploy.mapping.streams import Streams
 from yolox_deploy.mapping.threads import in_chunks, in_threads
 from yolox_deploy.pictures.images import MAX_PIXELS, ImageLike, as_bgr, is_one_picture
 from yolox_deploy.pictures.letterbox import Letterbox
-from yolox_deploy.postprocess import IOU_THRESHOLD, SCORE_THRESHOLD, Postprocess, Thresholds
+from yolox_deploy.postprocess import (
+    IOU_THRESHOLD,
+    SCORE_THRESHOLD,
+    Postprocess,
+    Thresholds,
+    usual_score,
+)
 from yolox_deploy.runtimes import Runtime
 from yolox_deploy.sources import DetectedFrame, Source, as_sources, detect_frames
 from yolox_deploy.spec import LARGEST_BATCH, ModelSpec, SpecHints
@@ -42,12 +49,13 @@ class Detector:
     once, into the cache folder.  An engine is code: open only those you trust.
 
     ``backend`` is ``auto`` or one of ``yolox_deploy.runtimes.BACKENDS``.  A detection has a
-    ``score >= score_threshold``; of two boxes whose IoU is above ``iou_threshold`` the better one
-    stays, within a class or, if ``class_agnostic``, over all.  ``max_detections`` bounds their
-    number (``None``: no bound).  ``classes`` (a name, an id, or a list of them) restricts what is
-    looked for.  With ``clip=False`` boxes may reach beyond the picture.  A file of more than
-    ``max_pixels`` is refused before it is decoded (``None``: no bound).  ``device``, ``threads``,
-    ``precision`` and ``settings`` (such as ``{"cuda_binding": "pycuda"}``) are the runtime's.
+    ``score >= score_threshold`` (``None``: that which the model's file suggests, otherwise 0.25);
+    of two boxes whose IoU is above ``iou_threshold`` the better one stays, within a class or, if
+    ``class_agnostic``, over all.  ``max_detections`` bounds their number (``None``: no bound).
+    ``classes`` (a name, an id, or a list of them) restricts what is looked for.  With
+    ``clip=False`` boxes may reach beyond the picture.  A file of more than ``max_pixels`` is
+    refused before it is decoded (``None``: no bound).  ``device``, ``threads``, ``precision`` and
+    ``settings`` (such as ``{"cuda_binding": "pycuda"}``) are the runtime's.
 
     ``imgsz`` (height, width), ``names``, ``legacy``, ``decoded`` and ``architecture`` are for
     models that do not state them, see :class:`~yolox_deploy.spec.SpecHints`.
@@ -72,7 +80,7 @@ class Detector:
         self,
         model: str | os.PathLike[str] | None = None,
         backend: str = "auto",
-        score_threshold: float = SCORE_THRESHOLD,
+        score_threshold: float | None = None,
         iou_threshold: float = IOU_THRESHOLD,
         class_agnostic: bool = False,
         max_detections: int | None = 300,
@@ -91,9 +99,8 @@ class Detector:
         architecture: str | None = None,
         verify: bool = False,
     ) -> None:
-        thresholds = Thresholds(
-            score_threshold, iou_threshold, class_agnostic, max_detections, clip
-        )
+        score = SCORE_THRESHOLD if score_threshold is None else score_threshold
+        thresholds = Thresholds(score, iou_threshold, class_agnostic, max_detections, clip)
         if max_pixels is not None and not (is_integer(max_pixels) and max_pixels > 0):
             raise UsageError(f"max_pixels must be at least 1 or None, got {max_pixels!r}")
         self.max_pixels = max_pixels
@@ -117,6 +124,8 @@ class Detector:
         for note in self.runtime.notes:
             warnings.warn(note, ModelWarning, stacklevel=2)
         spec = self.spec
+        if score_threshold is None:
+            thresholds = replace(thresholds, score=usual_score(spec))
         self.classes = wanted
         try:
             if verify:

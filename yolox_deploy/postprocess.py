@@ -50,6 +50,16 @@ class Thresholds:
             raise UsageError(f"max_detections must be at least 1 or None, got {most!r}")
 
 
+def usual_score(spec: ModelSpec) -> float:
+    """Return the score threshold for a user who gives none: what the model's file suggests.
+
+    Where it suggests none, that of the original's demo.
+    """
+    if spec.suggested_score_threshold is None:
+        return SCORE_THRESHOLD
+    return max(spec.suggested_score_threshold, spec.score_threshold or 0.0)
+
+
 # The original's evaluation: everything above noise, a lenient NMS, boxes as the network gives them.
 EVALUATION = Thresholds(FAINTEST, 0.65, max_detections=None, clip=False)
 

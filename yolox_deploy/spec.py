@@ -53,6 +53,8 @@ class ModelSpec:
     ``precision`` is what is stored; ``quantization`` says of an ``int8`` artifact what stayed in
     floating point (``floating``), how that was found (``how``), and the points of AP that it costs
     (``ap_drop``, ``judged_ap_drop``).
+    ``suggested_score_threshold`` is the one with the highest F1 on the validation pictures of the
+    model's training: what a detector takes if its user gives none.
 
     Raises :class:`UsageError` where a value makes no sense.
     """
@@ -78,6 +80,7 @@ class ModelSpec:
     task_settings: Mapping[str, Any] = field(default_factory=dict)
     pixels: bool = False
     quantization: Mapping[str, Any] | None = None
+    suggested_score_threshold: float | None = None
 
     def __post_init__(self) -> None:
         if not self.class_names or len(self.class_names) > LARGEST_CLASS_COUNT:
@@ -106,7 +109,8 @@ class ModelSpec:
         numbers = (self.input.scale, *self.input.mean, *self.input.std)
         if not all(map(math.isfinite, numbers)) or not all(self.input.std):
             raise UsageError(f"scale, mean and std must be finite and std not 0, got {numbers}")
-        for threshold in (self.score_threshold, self.iou_threshold):
+        suggested = self.suggested_score_threshold
+        for threshold in (self.score_threshold, self.iou_threshold, suggested):
             if threshold is not None and not 0 <= threshold <= 1:
                 raise UsageError(f"thresholds must lie in 0..1, got {threshold}")
 
@@ -146,6 +150,8 @@ class ModelSpec:
         for key in ("task_settings", "evidence", "pixels", "quantization"):
             if not content[key]:
                 del content[key]
+        if self.suggested_score_threshold is None:
+            del content["suggested_score_threshold"]
         if hashes:
             content["files"] = dict(hashes)
         # As it will be read again: with texts as keys, and lists.
@@ -313,7 +319,7 @@ def _optional_kinds(values: dict[str, Any]) -> None:
         str | None: ("architecture", "checkpoint_sha256"),
         dict: ("tools", "task_settings"),
         dict | None: ("verification", "evidence", "quantization"),
-        float | int | None: ("score_threshold", "iou_threshold"),
+        float | int | None: ("score_threshold", "iou_threshold", "suggested_score_threshold"),
         bool: ("pixels",),
     }
     for kind, keys in kinds.items():

@@ -11,9 +11,12 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from yolox_deploy import Detector
 from yolox_deploy.cli import running
+from yolox_deploy.files import ASSETS
+from yolox_deploy.weights import BUNDLED
 
 DOG = {"dog": 0.855, "bicycle": 0.803, "car": 0.798, "truck": 0.306, "cat": 0.260}
 
@@ -229,6 +232,23 @@ def test_batches_and_streams_change_nothing(
             for mine, one in zip(picture["detections"], alone, strict=True):
                 assert mine["score"] == pytest.approx(one.score, abs=1e-4)
                 assert mine["xyxy"] == pytest.approx(list(one.xyxy), abs=0.01)
+
+
+def test_a_model_may_suggest_its_score_threshold(command: Any, tmp_path: Path) -> None:
+    content = torch.load(BUNDLED, weights_only=True)
+    model, picture = tmp_path / "mine.pth", ASSETS / "digits_1.jpg"
+    torch.save(content | {"score_threshold": 0.9}, model)
+    run = ["yolox-detect", picture, "--model", model, "--backend", "torch", "--threads", "1"]
+    counts = []
+    for more in ((), ("--score-threshold", "0.25")):
+        found = command(*run, "--no-draw", "--json", tmp_path / "r.json", *more)
+        assert found.code == 0, found.err
+        told = f"note: score threshold 0.9, which {model} suggests: the highest F1"
+        assert (told in " ".join(found.err.split())) == (not more)
+        scores = [row["score"] for row in pictures_in(tmp_path / "r.json")[0]["detections"]]
+        assert min(scores) >= (0.25 if more else 0.9)
+        counts.append(len(scores))
+    assert 0 < counts[0] < counts[1]
 
 
 def test_thresholds_clipping_and_bounds_reach_the_detector(

@@ -55,11 +55,22 @@ def test_an_input_that_fills_the_memory_is_refused() -> None:
         replace(PLAIN, batch=4096)
 
 
-@pytest.mark.parametrize("spec", [FULL, PLAIN, replace(PLAIN, batch=None, pixels=True)])
+@pytest.mark.parametrize(
+    "spec",
+    [
+        FULL,
+        PLAIN,
+        replace(PLAIN, batch=None, pixels=True),
+        replace(PLAIN, suggested_score_threshold=0.4),
+    ],
+)
 def test_json_gives_the_same_spec_back(spec: ModelSpec) -> None:
     text = spec.to_json()
     assert json.loads(text)["version"] == SPEC_VERSION
     assert ModelSpec.from_json(text) == spec
+    stated = spec.suggested_score_threshold is not None
+    assert ("suggested_score_threshold" in json.loads(text)) == stated
+    assert ("score threshold" in dict(describe(spec))) == stated
 
 
 def sealed(content: dict[str, Any]) -> str:

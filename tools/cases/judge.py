@@ -27,6 +27,7 @@ from tools.trials import STREAMS, Main, Trial
 from yolox_deploy.cli import bench, detect, doctor, evaluate, export, train
 from yolox_deploy.errors import UsageError
 from yolox_deploy.files import WORKPLACE
+from yolox_deploy.postprocess import SCORE_THRESHOLD
 
 MODULES = (bench, detect, doctor, evaluate, export, train)
 MAINS: dict[str, Main] = {module.COMMAND: module.main for module in MODULES}
@@ -192,12 +193,14 @@ class Run(Trial):
 
 def wrong_detections(content: Any, arguments: argparse.Namespace) -> Iterator[str]:
     """Yield what ``yolox-detect`` should not have found."""
+    lowest = arguments.score_threshold
+    lowest = SCORE_THRESHOLD if lowest is None else lowest
     for picture in content["pictures"]:
         found = picture["detections"]
         if len(found) > arguments.max_detections:
             yield f"{len(found)} detections, at most {arguments.max_detections} were asked for"
         for one in found:
-            if not arguments.score_threshold - 1e-4 <= one["score"] <= 1:
+            if not lowest - 1e-4 <= one["score"] <= 1:
                 yield f"a score of {one['score']}"
             wanted = arguments.classes
             if wanted and not {str(one["class_id"]), one["name"]} & set(wanted):

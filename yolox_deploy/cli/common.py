@@ -20,6 +20,7 @@ from yolox_deploy.cli.parser import Parser, add_options
 from yolox_deploy.errors import ExtensionWarning, ModelWarning, UsageError, YoloxDeployError
 from yolox_deploy.files import STANDARD_OUTPUT
 from yolox_deploy.pictures.images import MAX_PIXELS
+from yolox_deploy.postprocess import SCORE_THRESHOLD
 from yolox_deploy.runtimes import BACKENDS, CHECKPOINT_SUFFIXES
 from yolox_deploy.sinks import SINKS
 from yolox_deploy.spec import SpecHints
@@ -343,12 +344,13 @@ def engine_settings(arguments: argparse.Namespace) -> dict[str, str]:
     return found
 
 
-def add_thresholds(place: argparse._ActionsContainer, score: float, iou: float) -> None:
-    """Add score and IoU threshold with their defaults."""
+def add_thresholds(place: argparse._ActionsContainer, score: float | None, iou: float) -> None:
+    """Add score and IoU threshold; ``None``: the score threshold that the model's file suggests."""
+    stated = f" (default: that which the model's file suggests, otherwise {SCORE_THRESHOLD})"
     add_options(
         place,
-        """
-        --score-threshold S: lowest score of a detection
+        f"""
+        --score-threshold S: lowest score of a detection{stated if score is None else ""}
         --iou-threshold T: IoU above which the worse of two boxes goes
         """,
         score_threshold=score,

@@ -50,6 +50,10 @@ EXAMPLES = """\
   yolox-detect rtsp://camera.local/stream --model yolox_nano.onnx --no-draw --jsonl -
 """
 NO_MODEL = "note: no --model was given: the model of drawn digits in this package is used"
+SUGGESTED = (
+    "note: score threshold {:g}, which {} suggests: the highest F1 on its validation pictures;"
+    " --score-threshold sets another"
+)
 SOURCES = (
     "picture, video, folder, glob, numbered pictures (frames/%%06d.png), text file with a path per "
     "line, number of a camera (0), or address (rtsp://, http://)"
@@ -62,7 +66,7 @@ def parser() -> argparse.ArgumentParser:
     result = make_parser(COMMAND, f"Detect objects in {what}.", EXAMPLES, codes)
     result.add_argument("sources", nargs="+", metavar="SOURCE", help=SOURCES)
     add_options(result, f"--model MODEL: {model_help()}")
-    add_thresholds(result, SCORE_THRESHOLD, IOU_THRESHOLD)
+    add_thresholds(result, None, IOU_THRESHOLD)
     add_options(
         result,
         """
@@ -124,6 +128,9 @@ def detect(arguments: argparse.Namespace) -> int:
             detector = stack.enter_context(open_detector(arguments))
             if arguments.model is None:
                 note(NO_MODEL)
+            if arguments.score_threshold is None and detector.spec.suggested_score_threshold:
+                note(SUGGESTED.format(detector.thresholds.score, arguments.model))
+                tracker = make_tracker(arguments, detector.thresholds.score)
             for sink in sinks:
                 stack.enter_context(sink)
             run = Run(detector, sinks, arguments.batch, arguments.live, tracker)
@@ -155,13 +162,14 @@ def open_detector(arguments: argparse.Namespace) -> Detector:
     )
 
 
-def make_tracker(arguments: argparse.Namespace) -> Tracker | None:
+def make_tracker(arguments: argparse.Namespace, usual: float = SCORE_THRESHOLD) -> Tracker | None:
     """Return the tracker that the arguments ask for; raises :class:`UsageError`."""
     if not (arguments.track or arguments.track_classes):
         if arguments.sink_mot is not None:
             raise UsageError("--mot needs the ids of tracks: add --track")
         return None
-    return Tracker(arguments.score_threshold, as_classes(arguments.track_classes))
+    score = usual if arguments.score_threshold is None else arguments.score_threshold
+    return Tracker(score, as_classes(arguments.track_classes))
 
 
 def as_classes(words: Sequence[str] | None) -> list[int | str] | None:

@@ -38,10 +38,11 @@ BLOCKS_PATTERN = re.compile(r"backbone\.backbone\.dark3\.1\.m\.(\d{1,3})\.conv1\
 class Checkpoint:
     """A trained network (evaluation mode, float32, on the CPU) and what its file states.
 
-    ``names``, ``legacy`` and ``imgsz`` (height, width) are ``None`` if the file does not state
-    them; ``notes`` are sentences for the user about choices made while reading; ``name`` is what
-    the file calls the model, otherwise its own name without the suffix.  What the file
-    does not state of its input is found from the weights, see :meth:`input_is_legacy`.
+    ``names``, ``legacy``, ``imgsz`` (height, width) and ``score_threshold`` (the suggested one) are
+    ``None`` if the file does not state them; ``notes`` are sentences for the user about choices
+    made while reading; ``name`` is what the file calls the model, otherwise its own name without
+    the suffix.  What the file does not state of its input is found from the weights, see
+    :meth:`input_is_legacy`.
     """
 
     path: Path
@@ -52,6 +53,7 @@ class Checkpoint:
     imgsz: tuple[int, int] | None
     notes: tuple[str, ...]
     name: str
+    score_threshold: float | None = None
 
     @property
     def arch(self) -> Architecture:
@@ -121,6 +123,7 @@ class Checkpoint:
             checkpoint_sha256=self.sha256,
             task=self.network.task,
             task_settings=self.network.task_settings,
+            suggested_score_threshold=self.score_threshold,
         )
         return spec.with_names(names) if names else spec
 
@@ -172,6 +175,7 @@ def load_checkpoint(path: Path, arch: str | None = None) -> Checkpoint:
         _imgsz(about.get("imgsz")),
         tuple(notes),
         _name(about.get("name"), path),
+        _share(about.get("score_threshold")),
     )
 
 
@@ -257,6 +261,10 @@ def _name(value: Any, path: Path) -> str:
 def _names(value: Any, count: int) -> tuple[str, ...] | None:
     good = isinstance(value, (list, tuple)) and len(value) == count
     return tuple(value) if good and all(isinstance(v, str) for v in value) else None
+
+
+def _share(value: Any) -> float | None:
+    return value if isinstance(value, float) and 0 < value <= 1 else None
 
 
 def _imgsz(value: Any) -> tuple[int, int] | None:

@@ -44,6 +44,7 @@ def describe(spec: ModelSpec) -> list[tuple[str, str]]:
             + ("; the graph does this, it takes uint8 (N, H, W, 3) BGR" if spec.pixels else ""),
         ),
         ("output", outputs[spec.output]),
+        *_describe_threshold(spec.suggested_score_threshold),
         ("classes", f"{spec.num_classes}: {in_short(spec.class_names)}"),
         ("precision", spec.precision),
         *(describe_quantization(spec.quantization) if spec.quantization else ()),
@@ -55,6 +56,12 @@ def describe(spec: ModelSpec) -> list[tuple[str, str]]:
     if spec.assumed:
         result.append(("assumed", ", ".join(spec.assumed) + " (the file does not say)"))
     return result
+
+
+def _describe_threshold(suggested: float | None) -> list[tuple[str, str]]:
+    if suggested is None:
+        return []
+    return [("score threshold", f"{suggested:g}: the highest F1 on its validation pictures")]
 
 
 def describe_quantization(found: Mapping[str, Any]) -> list[tuple[str, str]]:
