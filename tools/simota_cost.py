@@ -17,8 +17,8 @@ from torch import Tensor
 from yolox_deploy.models import build_network
 from yolox_deploy.training import recipe
 from yolox_deploy.training.assignment import simota
+from yolox_deploy.training.computing import HeadLevels
 from yolox_deploy.training.losses import decode, joined, yolox_losses
-from yolox_deploy.training.trainer import HeadLevels
 from yolox_deploy.training.weights import sgd
 
 

@@ -150,7 +150,7 @@ LONGEST = """
 import sys, time
 from yolox_deploy import progress
 from yolox_deploy.training.console import ConsoleReporter
-from yolox_deploy.training.report import SHOWN, StepResult
+from yolox_deploy.training.report.results import SHOWN, StepResult
 with progress.stages("bench") as begin:
     begin("measuring yolox_darknet53 tensorrt-rtx fp16 and yolox_darknet53 openvino fp32 in turn")
     begin.advance("", 12345, 67890)

@@ -18,7 +18,7 @@ from yolox_deploy.pictures.convention import RAW_INPUT
 from yolox_deploy.pictures.letterbox import Letterbox
 from yolox_deploy.training import CocoSource, EpochResult, Recipe, Reporter, Settings, Trainer
 from yolox_deploy.training.choice import choose_recipe
-from yolox_deploy.training.report import best_epoch, epochs_without_gain
+from yolox_deploy.training.report.results import best_epoch, epochs_without_gain
 from yolox_deploy.training.unfold import folded_blocks
 from yolox_deploy.training.weights import ClassRows
 from yolox_deploy.weights import BUNDLED

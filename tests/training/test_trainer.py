@@ -23,10 +23,12 @@ from numpy.typing import NDArray
 from yolox_deploy.benchmarks.accuracy import detect_dataset, evaluation_detector
 from yolox_deploy.cli.train import main
 from yolox_deploy.data.ap import CocoDataset
+from yolox_deploy.detector import Detector
 from yolox_deploy.errors import OutputError, UsageError
 from yolox_deploy.models.checkpoint import load_checkpoint
 from yolox_deploy.pictures.convention import LEGACY_INPUT, RAW_INPUT
 from yolox_deploy.pictures.letterbox import Letterbox
+from yolox_deploy.postprocess import SCORE_THRESHOLD
 from yolox_deploy.training import (
     CocoSource,
     DivergedError,
@@ -112,7 +114,16 @@ def test_a_short_run_finds_digits(draw_digits: Draw, tmp_path: Path) -> None:
     assert (best.arch.name, best.imgsz, best.legacy) == ("nano", (96, 96), False)
     assert len((tmp_path / "results.csv").read_text().splitlines()) == 13
     assert json.loads((tmp_path / "results.json").read_text())["epochs"][-1]["ap50"] > 0.8
-    assert (tmp_path / "results.png").read_bytes().startswith(b"\x89PNG")
+    for name in ("results.png", "scores.png", "mosaic.png"):
+        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
+    page = (tmp_path / "report.html").read_text("utf-8")
+    assert '<p class="good">Finished after 12 of 12 epochs; best.pth is of epoch 12: AP 0.' in page
+    suggested = json.loads((tmp_path / "results.json").read_text())["score_threshold"]
+    assert suggested == best.spec().suggested_score_threshold
+    with Detector(tmp_path / "best.pth", "torch", threads=1) as detector:
+        assert detector.thresholds.score == suggested != SCORE_THRESHOLD
+    with Detector(tmp_path / "best.pth", "torch", SCORE_THRESHOLD, threads=1) as detector:
+        assert detector.thresholds.score == SCORE_THRESHOLD
 
 
 KILLED_RUN = ["--arch", "nano", "--imgsz", "64", "--batch", "8", "--epochs", "4", "--seed", "3"]
@@ -158,6 +169,10 @@ def test_a_killed_run_resumes_to_the_weights_of_an_unbroken_one(
     if kind != signal.SIGKILL:
         assert f"yolox-train --resume --output {broken}" in told
         assert "Traceback" not in told
+        page = (broken / "report.html").read_text("utf-8")
+        assert re.search(
+            '<p class="bad">This run ended early, after [1-4] of 5 epochs: it was', page
+        )
     done = torch.load(broken / "last.pth", weights_only=True)["start_epoch"]
     assert 1 <= done < 4
 
@@ -185,6 +200,23 @@ def test_a_diverged_loss_stops_the_run_and_leaves_the_checkpoint(
     with pytest.raises(DivergedError, match=r"the loss is (nan|inf) in epoch 2, step \d"):
         trainer.fit()
     assert (tmp_path / "last.pth").read_bytes() == before
+    page = (tmp_path / "report.html").read_text("utf-8")
+    assert '<p class="bad">This run ended early, after 1 of 3 epochs: the loss is ' in page
+
+
+def test_a_run_that_fails_at_once_is_shown_and_in_nobodys_way(
+    fitted: Fitted, tmp_path: Path
+) -> None:
+    mad = Recipe(epochs=1, warmup_epochs=0, plain_epochs=0, lr=1e30)
+    for _ in range(2):
+        with pytest.raises(DivergedError):
+            Trainer(replace(fitted.settings, recipe=mad), tmp_path).fit()
+        page = (tmp_path / "report.html").read_text("utf-8")
+        assert "This run ended early, after 0 of 1 epoch: the loss is " in page
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mosaic.png", "report.html"]
+    (tmp_path / "report.html").write_text("a page of somebody else")
+    with pytest.raises(OutputError, match=r"report\.html \(and 1 more\): it is there already"):
+        Trainer(fitted.settings, tmp_path)
 
 
 def test_a_damaged_run_is_not_resumed(
@@ -294,4 +326,4 @@ def test_average_precision_is_that_of_the_detector(data_file: DataFile, tmp_path
         dataset = CocoDataset(few, images)
         expected = dataset.evaluate(detect_dataset(detector, dataset))
     assert expected.ap > 0.25
-    assert found.as_dict() == pytest.approx(expected.as_dict(), abs=5e-4)
+    assert found.figures.as_dict() == pytest.approx(expected.as_dict(), abs=5e-4)

@@ -71,7 +71,9 @@ def untouched(weights: Path, val: CocoSource) -> float:
     legacy, _ = checkpoint.input_is_legacy()
     data = CocoPictures.read([val], COCO_NAMES)
     convention = LEGACY_INPUT if legacy else RAW_INPUT
-    return evaluate_network(checkpoint.network, data, SIZE, convention, torch.device("cpu")).ap
+    return evaluate_network(
+        checkpoint.network, data, SIZE, convention, torch.device("cpu")
+    ).figures.ap
 
 
 def fine_tune(

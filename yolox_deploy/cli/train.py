@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import re
-import shlex
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from yolox_deploy.datasets.sources import DataFiles
     from yolox_deploy.training import Reporter, Settings, Trainer
     from yolox_deploy.training.distributed import Processes
+    from yolox_deploy.training.report.outcome import Outcome
 
 COMMAND = "yolox-train"
 # The options that replace what the recipe has under the same name.
@@ -124,7 +124,6 @@ def train(arguments: argparse.Namespace) -> int:
     require("torch", "training needs torch", install_line("train"))
     from yolox_deploy.training.console import ConsoleReporter
     from yolox_deploy.training.distributed import processes
-    from yolox_deploy.training.report import results_document
 
     with processes(arguments.device) as group, ConsoleReporter(silent=not group.first) as reporter:
         trainer = open_trainer(arguments, group, reporter)
@@ -135,37 +134,29 @@ def train(arguments: argparse.Namespace) -> int:
             resume = f": continue with {COMMAND} --resume --output {trainer.output}" if done else ""
             reporter.message(f"stopped after {done} complete epochs{resume}")
             raise
+        outcome = trainer.outcome
         if group.first:
-            for line in _summary(trainer):
+            for line in _summary(outcome):
                 reporter.message(line)
             if arguments.json:
-                document = results_document(trainer.run.plain(), trainer.history, trainer.start)
-                write_document(arguments.json, COMMAND, document)
-    return NO_BETTER if trainer.start and not trainer.best else 0
+                write_document(arguments.json, COMMAND, outcome.document())
+    return 0 if outcome.gained else NO_BETTER
 
 
-def _summary(trainer: Trainer) -> list[str]:
+def _summary(outcome: Outcome) -> list[str]:
     """Return what a run came to, and the commands to go on with."""
-    start, best, folder = trainer.start, trainer.best, trainer.output
-    lines = [f"{folder} holds best.pth, last.pth and results.csv, .json, .png"]
-    before = f", before training {start.ap:.4f}" if start else ""
-    if trainer.val is None:
-        lines.append("AP was not measured, so best.pth is of the last epoch; --val measures it")
-    elif best and best.ap is not None:
-        lines.append(f"best.pth is of epoch {best.epoch}: AP {best.ap:.4f}{before}")
-    elif start and not best:
-        lines.append(
-            f"no epoch was better than the start, so best.pth holds the start: AP {start.ap:.4f}."
-            " Try a lower --lr, more --freeze, or more pictures; and look whether the boxes in the"
-            " data are right"
-        )
-    pictures = (trainer.val or trainer.data).pictures[0].path
-    model = shlex.quote(str(folder / "best.pth"))
+    threshold = outcome.score_threshold
     return [
-        *lines,
+        f"{outcome.folder} holds best.pth, last.pth and results.csv, .json, .png",
+        f"{outcome.report_path} shows the run",
+        outcome.sentence(),
+        *(
+            [f"best.pth suggests the score threshold {threshold:.2f}, which has the highest F1"]
+            if threshold
+            else []
+        ),
         "next:",
-        f"  yolox-detect {shlex.quote(str(pictures))} --model {model}",
-        f"  yolox-export --model {model} --to onnx --verify {shlex.quote(str(pictures.parent))}",
+        *(f"  {line}" for line in outcome.commands()),
     ]
 
 

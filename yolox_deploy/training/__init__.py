@@ -14,7 +14,7 @@
 
 from yolox_deploy.datasets.sources import CocoSource
 from yolox_deploy.training.recipes import RECIPES, Recipe, recipe
-from yolox_deploy.training.report import EpochResult, Reporter, StepResult
+from yolox_deploy.training.report.results import EpochResult, Reporter, StepResult
 from yolox_deploy.training.settings import Settings
 from yolox_deploy.training.trainer import DivergedError, Trainer
 

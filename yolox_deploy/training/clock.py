@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from yolox_deploy.training.recipes import Recipe
-from yolox_deploy.training.report import EpochResult
+from yolox_deploy.training.report.results import EpochResult
 from yolox_deploy.training.settings import TrainingRun
 
 

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 
 from yolox_deploy.progress import display
 from yolox_deploy.terminal import note
-from yolox_deploy.training.report import SHOWN, EpochResult, Reporter, StepResult
+from yolox_deploy.training.report.results import SHOWN, EpochResult, Reporter, StepResult
 
 WIDTH = 10
 COLUMNS = ("epoch", *SHOWN, "images/s", "AP", "AP50")

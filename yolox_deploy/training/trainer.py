@@ -10,9 +10,8 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, fields, replace
+from collections.abc import Sequence
+from dataclasses import fields, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -23,15 +22,13 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import convert_conv2d_weight_memory_format
 from torch.utils.data import DataLoader
 
-from yolox_deploy.data.ap import AveragePrecision, require_pycocotools
+from yolox_deploy.data.ap import require_pycocotools
 from yolox_deploy.datasets.sources import CocoSource
 from yolox_deploy.errors import UsageError, YoloxDeployError
-from yolox_deploy.models import YOLOX
-from yolox_deploy.models.saving import save_checkpoint
 from yolox_deploy.pictures.convention import LEGACY_INPUT, RAW_INPUT
-from yolox_deploy.sinks.outputs import check_folder, check_new
 from yolox_deploy.training.choice import choose_recipe
 from yolox_deploy.training.clock import Clock
+from yolox_deploy.training.computing import HeadLevels, compute_threads
 from yolox_deploy.training.data.augment import Sample
 from yolox_deploy.training.data.batches import EpochRequests, batch_loader, batches
 from yolox_deploy.training.data.pictures import CocoPictures, same_pictures
@@ -39,13 +36,15 @@ from yolox_deploy.training.distributed import Processes
 from yolox_deploy.training.evaluation import evaluate_network
 from yolox_deploy.training.losses import Losses, yolox_losses
 from yolox_deploy.training.recipes import Recipe
-from yolox_deploy.training.report import (
+from yolox_deploy.training.report.judgement import Judgement
+from yolox_deploy.training.report.outcome import Outcome
+from yolox_deploy.training.report.page import write_report
+from yolox_deploy.training.report.record import Record
+from yolox_deploy.training.report.results import (
     EpochResult,
     Reporter,
     StepResult,
-    best_epoch,
     epochs_without_gain,
-    write_results,
 )
 from yolox_deploy.training.settings import PRECISIONS, Settings, TrainingRun, settings_from_plain
 from yolox_deploy.training.unfold import folded_blocks, unfold_normalisation
@@ -59,9 +58,6 @@ from yolox_deploy.training.weights import (
     sgd,
 )
 
-# What a run writes into its folder, and what to do where an earlier run has left such files.
-FILES = ("last.pth", "best.pth", "results.csv", "results.json", "results.png")
-ANOTHER_FOLDER = "continue that run with --resume, or choose another --output"
 ALONE = Processes(0, 1, torch.device("cpu"))
 # Of 16 pictures: enough for statistics that are those of all pictures, but for a percent.
 BATCHES_TO_UNFOLD = 4
@@ -90,18 +86,13 @@ class Trainer:
         *,
         resumed: bool = False,
     ) -> None:
-        if not resumed:
-            check_new([output / name for name in FILES], ANOTHER_FOLDER)
-        check_folder(output)
         self.processes = processes
         self.device = processes.device
         self.output = output
         self.reporter = reporter if reporter and processes.first else Reporter()
+        self.record = Record(output, self.reporter, resumed=resumed)
         self.run = run = settings.resolved(self.device)
         self.convention = LEGACY_INPUT if run.legacy else RAW_INPUT
-        self.history: list[EpochResult] = []
-        self.start: AveragePrecision | None = None
-        self.start_weights: dict[str, Tensor] | None = None
         if settings.batch % processes.world:
             raise UsageError(f"a batch of {settings.batch} does not divide by {processes.world}")
 
@@ -111,7 +102,7 @@ class Trainer:
             require_pycocotools()
             self.val = self._open_data("validation", settings.val, self.data.names)
             if same := same_pictures(self.data, self.val):
-                self.reporter.message(
+                self.record.note(
                     f"validation: {len(same)} of its {len(self.val.pictures)} pictures are training"
                     f" pictures, too, the first is {same[0]}: AP will look better than it is"
                 )
@@ -142,9 +133,7 @@ class Trainer:
             trainer.average.updates = int(content["average_updates"])
             load_optimizer(trainer.optimizer, content["optimizer"])
             trainer.scaler.load_state_dict(content["scaler"])
-            trainer.history = [EpochResult(**row) for row in content["history"]]
-            if before := content.get("start"):
-                trainer.start = AveragePrecision(**before)
+            trainer.record.load(content)
         trainer.run = replace(trainer.run, settings=settings)
         return trainer
 
@@ -152,12 +141,8 @@ class Trainer:
         self, what: str, sources: Sequence[CocoSource], names: Sequence[str] | None
     ) -> CocoPictures:
         data = CocoPictures.read(sources, names)
-        boxes = sum(len(picture.boxes) for picture in data.pictures)
-        self.reporter.message(
-            f"{what}: {len(data.pictures)} pictures, {boxes} boxes, {len(data.names)} classes"
-        )
-        for problem, count in (+data.problems).items():
-            self.reporter.message(f"{what}: {count} {problem}")
+        for sentence in data.sentences():
+            self.record.note(f"{what}: {sentence}")
         return data
 
     def _build(self, run: TrainingRun) -> None:
@@ -165,7 +150,7 @@ class Trainer:
         network, rows = initial_network(asked.arch, self.data.names, asked.seed, run.weights)
         if run.weights and rows:
             for note in filter(None, (*run.weights.notes, run.note, rows.note)):
-                self.reporter.message(note)
+                self.record.note(note)
         if not asked.recipe:
             chosen, why = choose_recipe(
                 asked.arch,
@@ -175,7 +160,7 @@ class Trainer:
                 asked.changes.get("epochs"),
             )
             self.run = run = replace(run, recipe=chosen.changed(asked.changes))
-            self.reporter.message(f"recipe {why}: {run.recipe.described()}")
+            self.record.note(f"recipe {why}: {run.recipe.described()}")
         # NHWC made a step of nano 1.6 times as fast on a CPU with AVX-512, and suits tensor cores.
         self.network = network.to(self.device)
         convert_conv2d_weight_memory_format(self.network, torch.channels_last)
@@ -200,10 +185,10 @@ class Trainer:
             len(self.data.pictures), 16, run.size, run.recipe, run.settings.seed
         )
         loader = batch_loader(self.data, requests, 0, pin_memory=False)
-        with _compute_threads(run.threads):
+        with compute_threads(run.threads):
             first = islice(batches(loader), BATCHES_TO_UNFOLD)
             unfold_normalisation(self.network, (self._prepared(images) for images, _ in first))
-        self.reporter.message(
+        self.record.note(
             f"{run.settings.weights}: its batch normalisation was folded into the convolutions, so"
             " its statistics were measured on your pictures"
         )
@@ -212,51 +197,66 @@ class Trainer:
         """Train to the last epoch and return the results of all epochs.
 
         Raises :class:`DivergedError`, :class:`ImageError` and :class:`OutputError`.  After an
-        error, and after Ctrl-C, ``last.pth`` is that of the last complete epoch.
+        error, and after Ctrl-C, ``last.pth`` is that of the last complete epoch, and the report
+        says why the run ended.
         """
-        cuda = self.device.type == "cuda"
-        workers = self.run.settings.workers
-        loader = batch_loader(self.data, self.requests, workers, pin_memory=cuda)
-        clock = Clock(self.run, self.history)
-        with _compute_threads(self.run.threads):
-            if not self.history and self.run.settings.weights:
-                self._measure_start(clock)
-            while len(self.history) < self.run.recipe.epochs and not self._out_of_patience():
-                result = self._epoch(len(self.history), loader)
-                if clock.limit:
-                    self._use(self.processes.shared(clock.fitted(result)))
-                due = result.epoch % self.run.recipe.eval_every == 0
-                if due or result.epoch == self.run.recipe.epochs:
-                    result = self._evaluated(result, clock)
-                self.history.append(result)
-                if self.processes.first:
-                    self._save(result)
-                self.processes.wait()
-                self.reporter.epoch(result)
+        try:
+            with compute_threads(self.run.threads):
+                self._fit(Clock(self.run, self.history))
+        except BaseException as error:
+            if self.processes.first:
+                self.record.end(self.outcome, error)
+            raise
+        if self.processes.first:
+            self.record.end(self.outcome)
         return self.history
 
+    def _fit(self, clock: Clock) -> None:
+        cuda = self.device.type == "cuda"
+        loader = batch_loader(self.data, self.requests, self.run.settings.workers, pin_memory=cuda)
+        if self.processes.first:
+            self.record.begin(self.outcome, self.data)
+        if not self.history and self.run.settings.weights:
+            self._measure_start(clock)
+        while len(self.history) < self.run.recipe.epochs and not self._out_of_patience():
+            result = self._epoch(len(self.history), loader)
+            if clock.limit:
+                self._use(self.processes.shared(clock.fitted(result)))
+            due = result.epoch % self.run.recipe.eval_every == 0
+            if due or result.epoch == self.run.recipe.epochs:
+                result = self._evaluated(result, clock)
+            self.history.append(result)
+            if self.processes.first:
+                self._save(result)
+            self.processes.wait()
+            self.reporter.epoch(result)
+
     @property
-    def best(self) -> EpochResult | None:
-        """The epoch that ``best.pth`` is of; ``None``: the start, because no epoch was better."""
-        if self.val is None:
-            return self.history[-1] if self.history else None
-        return best_epoch(self.history, self.start)
+    def history(self) -> list[EpochResult]:
+        """The results of the epochs so far."""
+        return self.record.history
+
+    @property
+    def outcome(self) -> Outcome:
+        """What the run has come to so far."""
+        return self.record.outcome(self.run, self.data, self.val)
 
     def _measure_start(self, clock: Clock) -> None:
         """Measure AP before training, and keep the weights, in case that they remain the best."""
         if self.val is None:
             return
         if self.processes.first:
-            self.start_weights = copy.deepcopy(self.average.network.state_dict())
-        self.start = self._measured(clock)
-        if self.start:
-            self.reporter.message(
-                f"before training: AP {self.start.ap:.4f}, AP50 {self.start.ap50:.4f}"
-            )
+            self.record.start_weights = copy.deepcopy(self.average.network.state_dict())
+        self.record.start = found = self._measured(clock)
+        if found:
+            figures = found.figures
+            self.record.note(f"before training: AP {figures.ap:.4f}, AP50 {figures.ap50:.4f}")
+            if self.processes.first:
+                write_report(self.outcome)
 
     def _out_of_patience(self) -> bool:
-        patience = self.run.recipe.patience
-        return 0 < patience <= epochs_without_gain(self.history, self.start)
+        patience, start = self.run.recipe.patience, self.record.start
+        return 0 < patience <= epochs_without_gain(self.history, start and start.figures)
 
     def _use(self, recipe: Recipe) -> None:
         """Go on with a shorter or a longer schedule."""
@@ -322,8 +322,8 @@ class Trainer:
         scaled = (inputs.flip(1) * self.convention.scale - mean) / std
         return scaled.contiguous(memory_format=torch.channels_last)
 
-    def _measured(self, clock: Clock) -> AveragePrecision | None:
-        """Return the AP of the averaged weights, in every process; ``None`` without ``val``."""
+    def _measured(self, clock: Clock) -> Judgement | None:
+        """Return the judgement on the averaged weights, in every process; ``None`` without val."""
         found = None
         if self.val is not None and self.processes.first:
             network, size = self.average.network, self.run.size
@@ -333,15 +333,17 @@ class Trainer:
 
     def _evaluated(self, result: EpochResult, clock: Clock) -> EpochResult:
         """Return the result with AP, if it can be measured."""
-        found = self._measured(clock)
-        return replace(result, ap=found.ap, ap50=found.ap50, ap75=found.ap75) if found else result
+        self.record.judged = found = self._measured(clock)
+        if not found:
+            return result
+        figures = found.figures
+        return replace(result, ap=figures.ap, ap50=figures.ap50, ap75=figures.ap75)
 
     def _save(self, result: EpochResult) -> None:
-        name = self.output.resolve().name
         model = {
             "model": self.average.network.state_dict(),
             "start_epoch": result.epoch,
-            "name": name,
+            "name": self.output.resolve().name,
             "names": list(self.data.names),
             "arch": self.run.settings.arch,
             "imgsz": list(self.run.size),
@@ -352,46 +354,5 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "average_updates": self.average.updates,
-            "settings": self.run.plain(),
-            "history": [asdict(row) for row in self.history],
-            "start": self.start and self.start.as_dict(),
         }
-        # The best goes first: a run that is stopped in between repeats this epoch, and so both.
-        best = self.output / "best.pth"
-        if self.best is result:
-            save_checkpoint(best, model | {"ap": result.ap})
-        elif self.start and self.start_weights:
-            start = {"model": self.start_weights, "start_epoch": 0, "ap": self.start.ap}
-            save_checkpoint(best, model | start)
-        self.start_weights = None
-        save_checkpoint(
-            self.output / "last.pth", {**model, "name": f"{model['name']}_last", **rest}
-        )
-        write_results(self.output, self.run.plain(), self.history, self.start)
-
-
-class HeadLevels(nn.Module):
-    """The network for training: from pictures to the logits of each stride."""
-
-    def __init__(self, network: YOLOX) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, images: Tensor) -> list[tuple[Tensor, Tensor, Tensor]]:
-        """Return :meth:`YOLOXHead.levels` for prepared images (N, 3, H, W)."""
-        return self.network.head.levels(self.network.backbone(images))
-
-
-@contextmanager
-def _compute_threads(count: int) -> Iterator[None]:
-    """Compute with ``count`` threads within the context.
-
-    OpenMP threads that wait for a core spin: with 2 threads and 2 workers on 2 cores a step of
-    nano took 20 times as long as with 1 thread.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+        self.record.save(self.outcome, model, rest)

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from yolox_deploy.data.coco import CocoAnnotation, CocoDocument, CocoImage, Id
 from yolox_deploy.datasets.sources import CocoSource
-from yolox_deploy.errors import ImageError, InputFileError
+from yolox_deploy.errors import ImageError, InputFileError, number_of
 from yolox_deploy.pictures.images import read_image
+from yolox_deploy.pictures.sheet import Annotated
 
 Size = tuple[int, int]
 Boxes = NDArray[np.float32]
@@ -84,6 +85,20 @@ class CocoPictures:
             reason = f" ({seen})" if seen else ""
             raise InputFileError(f"{files}: no picture with a usable box{reason}")
         return result
+
+    def sentences(self) -> list[str]:
+        """Return in words what was read, and what was mended or left out."""
+        boxes = number_of(sum(len(picture.boxes) for picture in self.pictures), "box", "boxes")
+        pictures = number_of(len(self.pictures), "picture")
+        whole = f"{pictures}, {boxes}, {number_of(len(self.names), 'class', 'classes')}"
+        return [whole, *(f"{count} {what}" for what, count in (+self.problems).items())]
+
+    def annotated(self) -> list[Annotated]:
+        """Return the pictures as they are drawn."""
+        return [
+            Annotated(one.path, one.boxes, one.labels, [self.names[i] for i in one.labels])
+            for one in self.pictures
+        ]
 
     def document(self) -> dict[str, Any]:
         """Return the annotations as a COCO document, for the measurement of AP."""

@@ -1,0 +1,1 @@
+"""What a training run came to: its results, what its evaluations say, and the page with both."""
