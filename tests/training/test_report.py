@@ -185,5 +185,5 @@ def test_ap_of_nothing_looks_like_nothing(outcome: Outcome, judged: Judgement) -
     page = outcome.report_path.read_text("utf-8")
     assert '<p class="bad">' in page
     assert "Nothing that the model found on the validation pictures was right." in page
-    charts = [curves([epoch(1, ap), epoch(2, 2 * ap)]) for ap in (0.0, 0.0005)]
+    charts = [curves((epoch(1, ap), epoch(2, 2 * ap))) for ap in (0.0, 0.0005)]
     assert charts[0] != charts[1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,15 @@ from yolox_deploy.models.checkpoint import load_checkpoint
 from yolox_deploy.models.heads import PRIOR
 from yolox_deploy.pictures.convention import RAW_INPUT
 from yolox_deploy.pictures.letterbox import Letterbox
-from yolox_deploy.training import CocoSource, EpochResult, Recipe, Reporter, Settings, Trainer
+from yolox_deploy.training import (
+    CocoSource,
+    EpochResult,
+    Recipe,
+    Reporter,
+    Settings,
+    Trainer,
+    train,
+)
 from yolox_deploy.training.choice import choose_recipe
 from yolox_deploy.training.report.results import best_epoch, epochs_without_gain
 from yolox_deploy.training.unfold import folded_blocks
@@ -158,11 +167,15 @@ def test_frozen_stages_do_not_change_and_a_run_resumes_with_them(
 
 
 def test_a_schedule_is_fitted_into_the_time(draw_digits: Draw, tmp_path: Path) -> None:
-    run = ["--data", str(draw_digits(24, 64).annotations), "--arch", "nano", "--imgsz", "64"]
-    run += ["--device", "cpu", "--workers", "0", "--epochs", "9999", "--time", "1s"]
-    assert main([*run, "--output", str(tmp_path)]) == 0
+    data = draw_digits(24, 64).annotations
+    asked: dict[str, Any] = {"arch": "nano", "imgsz": 64, "epochs": 9999, "time": "1s"}
+    outcome = train(data, **asked, device="cpu", workers=0, output=tmp_path)
     found = json.loads((tmp_path / "results.json").read_text())
     assert found["settings"]["recipe"]["epochs"] == len(found["epochs"]) < 9999
+    assert len(outcome.history) == len(found["epochs"])
+    assert outcome.best_path.is_file()
+    assert outcome.gained
+    assert (outcome.ap, outcome.ap_before, outcome.by_class) == (None, None, {})
 
 
 def test_the_best_epoch_is_one_that_beats_the_start() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from yolox_deploy.cli.train import main, parser
-from yolox_deploy.training import CocoSource
+from yolox_deploy.training import CocoSource, train
 
 Draw = Callable[..., CocoSource]
 
@@ -66,6 +67,11 @@ def test_a_mistake_is_told_in_one_line(
     told = capsys.readouterr().err.splitlines()
     assert [line for line in told if line.startswith("yolox-train: ")] == told[-1:]
     assert words in told[-1]
+
+
+def test_python_takes_the_arguments_of_the_command() -> None:
+    known = {action.dest for action in parser()._actions} - {"help", "version", "quiet", "json"}
+    assert set(inspect.signature(train).parameters) == known | {"reporter"}
 
 
 def test_the_table_in_the_documentation_has_every_option() -> None:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from yolox_deploy.architectures import ARCHITECTURES
-from yolox_deploy.cli.common import NO_BETTER, given, image_size, make_parser, run_command
+from yolox_deploy.cli.common import NO_BETTER, make_parser, run_command
 from yolox_deploy.cli.outputs import check_file_option
 from yolox_deploy.cli.parser import add_options
 from yolox_deploy.errors import DownloadError, UsageError
@@ -19,16 +17,9 @@ from yolox_deploy.packages import install_line, require
 from yolox_deploy.processors import wait_passively
 
 if TYPE_CHECKING:
-    from yolox_deploy.datasets.sources import DataFiles
-    from yolox_deploy.training import Reporter, Settings, Trainer
-    from yolox_deploy.training.distributed import Processes
     from yolox_deploy.training.report.outcome import Outcome
 
 COMMAND = "yolox-train"
-# The options that replace what the recipe has under the same name.
-CHANGES = ("epochs", "lr", "freeze", "patience")
-NUMBER = r"(\d+(?:\.\d+)?)"
-TIME = re.compile(rf"(?:{NUMBER}h)?(?:{NUMBER}m)?(?:{NUMBER}s)?")
 EXAMPLES = """\
   yolox-train --arch nano --data train.json --val val.json --epochs 50
   yolox-train --data a.json b.json --weights yolox_nano.pth --set flip_prob=0
@@ -115,31 +106,26 @@ def parser() -> argparse.ArgumentParser:
     return result
 
 
-def train(arguments: argparse.Namespace) -> int:
+def work(arguments: argparse.Namespace) -> int:
     """Train, or continue a run, and show the progress."""
     read = [*arguments.data, *arguments.val, *([arguments.weights] if arguments.weights else [])]
     check_file_option("--json", arguments.json, read)
     # Before PyTorch is loaded: its threads would take the cores from the data workers.
     wait_passively()
     require("torch", "training needs torch", install_line("train"))
+    from yolox_deploy.training import train
     from yolox_deploy.training.console import ConsoleReporter
-    from yolox_deploy.training.distributed import processes
+    from yolox_deploy.training.distributed import is_first
 
-    with processes(arguments.device) as group, ConsoleReporter(silent=not group.first) as reporter:
-        trainer = open_trainer(arguments, group, reporter)
-        try:
-            trainer.fit()
-        except KeyboardInterrupt:
-            done = len(trainer.history)
-            resume = f": continue with {COMMAND} --resume --output {trainer.output}" if done else ""
-            reporter.message(f"stopped after {done} complete epochs{resume}")
-            raise
-        outcome = trainer.outcome
-        if group.first:
-            for line in _summary(outcome):
-                reporter.message(line)
-            if arguments.json:
-                write_document(arguments.json, COMMAND, outcome.document())
+    # Everything else is an argument of `train`, under the same name.
+    asked = {key: value for key, value in vars(arguments).items() if key not in ("json", "quiet")}
+    asked["set"] = dict(map(_setting, arguments.set or []))
+    with ConsoleReporter(silent=not is_first()) as reporter:
+        outcome = train(**asked, reporter=reporter)
+        for line in _summary(outcome):
+            reporter.message(line)
+    if arguments.json and is_first():
+        write_document(arguments.json, COMMAND, outcome.document())
     return 0 if outcome.gained else NO_BETTER
 
 
@@ -160,75 +146,6 @@ def _summary(outcome: Outcome) -> list[str]:
     ]
 
 
-def open_trainer(arguments: argparse.Namespace, group: Processes, reporter: Reporter) -> Trainer:
-    """Return the trainer that the arguments ask for."""
-    from yolox_deploy.training import Trainer
-
-    if arguments.resume:
-        return Trainer.resume(_output_to_resume(arguments), group, reporter, **_changes(arguments))
-    settings = _settings(arguments)
-    return Trainer(settings, arguments.output or Path("runs", settings.arch), group, reporter)
-
-
-def _output_to_resume(arguments: argparse.Namespace) -> Path:
-    fixed = ("arch", "weights", "legacy", "imgsz", "batch", "seed", "set", *CHANGES)
-    machine = ("precision", "threads", "time")
-    refused = ", ".join(f"--{name}" for name in given(arguments, *fixed, *machine))
-    if refused:
-        raise UsageError(f"a resumed run keeps its settings: leave out {refused}")
-    output: Path | None = arguments.output
-    if output is None:
-        raise UsageError("--resume needs --output, the folder of the run")
-    return output
-
-
-def _changes(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Return what may change in a resumed run: the places of its data, and the workers."""
-    files = _data_files(arguments)
-    moved = {"train": files.train, "val": files.val}
-    return {key: value for key, value in moved.items() if value} | given(arguments, "workers")
-
-
-def _data_files(arguments: argparse.Namespace) -> DataFiles:
-    from yolox_deploy.datasets.sources import data_files
-
-    return data_files(arguments.data, arguments.val, arguments.images, arguments.val_images)
-
-
-def _settings(arguments: argparse.Namespace) -> Settings:
-    from yolox_deploy.models.checkpoint import load_checkpoint
-    from yolox_deploy.training import Settings
-    from yolox_deploy.weights import find_model
-
-    if not arguments.data:
-        raise UsageError("what to train on? Give --data train.json, or --data data.yaml")
-    weights = find_model(arguments.weights) if arguments.weights else None
-    arch = arguments.arch or (weights and load_checkpoint(weights).arch.name)
-    if not arch:
-        raise UsageError("which network? Give --arch nano, or --weights to start from")
-    files = _data_files(arguments)
-    return Settings(
-        arch=arch,
-        train=files.train,
-        val=files.val,
-        changes=given(arguments, *CHANGES) | dict(map(_setting, arguments.set or [])),
-        seconds=None if arguments.time is None else _seconds(arguments.time),
-        imgsz=image_size(arguments.imgsz),
-        **given(arguments, "batch", "seed", "workers", "legacy", "precision", "threads"),
-        weights=weights,
-        names=files.names,
-    )
-
-
-def _seconds(text: str) -> float:
-    """Return the seconds of ``90s``, ``30m``, ``1h30m``."""
-    found = TIME.fullmatch(text.strip().lower())
-    if not text.strip() or not found:
-        raise UsageError(f"--time {text}: expected a time such as 90s, 30m or 1h30m")
-    hours, minutes, seconds = (float(part or 0) for part in found.groups())
-    return 3600 * hours + 60 * minutes + seconds
-
-
 def _setting(text: str) -> tuple[str, Any]:
     """Return name and value of ``NAME=VALUE``; ranges are written ``scale=[0.5,1.5]``."""
     name, equals, value = text.partition("=")
@@ -241,7 +158,7 @@ def _setting(text: str) -> tuple[str, Any]:
     return name, tuple(parsed) if isinstance(parsed, list) else parsed
 
 
-main = partial(run_command, COMMAND, parser, train)
+main = partial(run_command, COMMAND, parser, work)
 
 if __name__ == "__main__":
     raise SystemExit(main())

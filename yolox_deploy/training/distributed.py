@@ -48,6 +48,11 @@ class Processes:
         return values[0]
 
 
+def is_first() -> bool:
+    """Whether this process is alone, or the first of those that ``torchrun`` has started."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
 def _placed(device: str) -> torch.device:
     """Return the device that is meant, checked."""
     asked = parse_device(device, ("auto", "cpu", "cuda"), "training")

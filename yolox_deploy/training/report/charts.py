@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import math
-from collections.abc import Sequence
 from typing import Any
 
 from yolox_deploy.data.ap import AveragePrecision
 from yolox_deploy.packages import is_installed, why_broken
-from yolox_deploy.training.report.judgement import SCORES, Judgement
+from yolox_deploy.training.report.judgement import SCORES
 from yolox_deploy.training.report.results import SHOWN, EpochResult
 
 # The least height of the axis of AP, as a share of the highest AP: below it, differences are noise.
@@ -21,7 +21,9 @@ def drawable() -> bool:
     return is_installed("matplotlib") and not why_broken("matplotlib.figure")
 
 
-def curves(history: Sequence[EpochResult], start: AveragePrecision | None = None) -> bytes:
+# A page is written again at the end of a run, with the charts of its last evaluation.
+@functools.lru_cache(1)
+def curves(history: tuple[EpochResult, ...], start: AveragePrecision | None = None) -> bytes:
     """Return a PNG of losses and AP over the epochs; ``start`` is AP before training."""
     from matplotlib.ticker import LogLocator, MaxNLocator
 
@@ -62,20 +64,21 @@ def curves(history: Sequence[EpochResult], start: AveragePrecision | None = None
     return _png(figure)
 
 
-def score_curves(judged: Judgement) -> bytes:
-    """Return a PNG of precision, recall and F1 over the score threshold."""
+@functools.lru_cache(1)
+def score_curves(
+    precision: tuple[float | None, ...], recall: tuple[float, ...], threshold: float
+) -> bytes:
+    """Return a PNG of precision, recall and F1 at each of ``SCORES``, and of the threshold."""
     figure = _figure(6)
     axes = figure.subplots()
-    precision = [math.nan if value is None else value for value in judged.precision]
+    known = [math.nan if value is None else value for value in precision]
     f1 = [
-        2 * p * r / (p + r) if p + r > 0 else math.nan
-        for p, r in zip(precision, judged.recall, strict=True)
+        2 * p * r / (p + r) if p + r > 0 else math.nan for p, r in zip(known, recall, strict=True)
     ]
-    for label, values in (("precision", precision), ("recall", judged.recall), ("F1", f1)):
+    for label, values in (("precision", known), ("recall", recall), ("F1", f1)):
         axes.plot(SCORES, values, label=label)
-    if judged.threshold is not None:
-        label = f"highest F1: score {judged.threshold:.2f}"
-        axes.axvline(judged.threshold, color="black", linestyle=":", label=label)
+    label = f"highest F1: score {threshold:.2f}"
+    axes.axvline(threshold, color="black", linestyle=":", label=label)
     axes.set(title="all classes, IoU 0.5", xlabel="score threshold", xlim=(0, 1), ylim=(0, 1.02))
     _finish(axes)
     return _png(figure)

@@ -105,7 +105,7 @@ def _curves(page: Page, outcome: Outcome) -> None:
     if measured:
         values = [f"{row.ap:.4f} after epoch {row.epoch}" for row in measured[-5:]]
         told += f" AP: {', '.join(values)}."
-    chart = curves(outcome.history, outcome.before and outcome.before.figures)
+    chart = curves(tuple(outcome.history), outcome.before and outcome.before.figures)
     write_atomically(outcome.folder / CURVES, chart)
     page.picture(chart, told)
 
@@ -144,7 +144,7 @@ def _threshold(page: Page, outcome: Outcome) -> None:
         " threshold, and so does what is exported from it: it is used where no other is given."
     )
     if drawable():
-        chart = score_curves(judged)
+        chart = score_curves(tuple(judged.precision), tuple(judged.recall), judged.threshold)
         write_atomically(outcome.folder / SCORE_CURVES, chart)
         page.picture(chart, f"Precision, recall and F1 over the score threshold. {told}")
     rows = [
