@@ -14,11 +14,11 @@ from typing import Any, Literal, Self, cast, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from yolox_deploy import runtimes
 from yolox_deploy.errors import ImageError, ModelWarning, UsageError, YoloxDeployError
 from yolox_deploy.mapping.pipeline import Pipeline
 from yolox_deploy.mapping.streams import Streams
 from yolox_deploy.mapping.threads import in_chunks, in_threads
+from yolox_deploy.opening import open_model
 from yolox_deploy.pictures.images import MAX_PIXELS, ImageLike, as_bgr, is_one_picture
 from yolox_deploy.pictures.letterbox import Letterbox
 from yolox_deploy.postprocess import (
@@ -34,7 +34,6 @@ from yolox_deploy.spec import LARGEST_BATCH, ModelSpec, SpecHints
 from yolox_deploy.tasks import Detections
 from yolox_deploy.tasks.classes import Classes, as_list, is_integer
 from yolox_deploy.verification.again import prove_opened
-from yolox_deploy.weights import BUNDLED_ONNX, find_model
 
 # Pictures that go through an engine of dynamic batch at once: bounds memory on long lists.
 LARGEST_CHUNK = 16
@@ -46,7 +45,8 @@ class Detector:
     ``model`` is an artifact (``.onnx``, ``.xml``, ``.param``, ``.engine``), a checkpoint
     (``.pth``), the name of published weights (``yolox_s``), or ``None`` for the small model of
     digits in this package.  A checkpoint on another backend than ``torch`` is exported and verified
-    once, into the cache folder.  An engine is code: open only those you trust.
+    once, into the cache folder.  An engine is code: open only those you trust.  The ``plan.json``
+    of ``yolox-plan`` names an artifact, and backend, precision and threads that were chosen for it.
 
     ``backend`` is ``auto`` or one of ``yolox_deploy.runtimes.BACKENDS``.  A detection has a
     ``score >= score_threshold`` (``None``: that which the model's file suggests, otherwise 0.25);
@@ -55,7 +55,9 @@ class Detector:
     ``classes`` (a name, an id, or a list of them) restricts what is looked for.  With
     ``clip=False`` boxes may reach beyond the picture.  A file of more than ``max_pixels`` is
     refused before it is decoded (``None``: no bound).  ``device``, ``threads``, ``precision`` and
-    ``settings`` (such as ``{"cuda_binding": "pycuda"}``) are the runtime's.
+    ``settings`` (such as ``{"cuda_binding": "pycuda"}``) are the runtime's.  The precision
+    ``fastest-proven`` is the fastest one in which the artifact was verified, see
+    :func:`~yolox_deploy.opening.open_model`.
 
     ``imgsz`` (height, width), ``names``, ``legacy``, ``decoded`` and ``architecture`` are for
     models that do not state them, see :class:`~yolox_deploy.spec.SpecHints`.
@@ -360,36 +362,3 @@ def as_size(imgsz: int | Sequence[int]) -> tuple[int, int]:
     if len(sides) not in (1, 2):
         raise UsageError(f"imgsz is one side, or height and width, got {imgsz!r}")
     return sides[0], sides[-1]
-
-
-def open_model(
-    model: str | os.PathLike[str] | None = None,
-    backend: str = "auto",
-    hints: SpecHints = SpecHints(),  # noqa: B008 (frozen)
-    *,
-    device: str | int | None = None,
-    threads: int | None = None,
-    precision: str | None = None,
-    settings: Mapping[str, str] | None = None,
-) -> Runtime:
-    """Open an artifact, a checkpoint or published weights; arguments as for :class:`Detector`."""
-    if backend != "auto":
-        runtimes.backend(backend)
-    path = found = find_model(model)
-    if path.suffix.lower() in runtimes.CHECKPOINT_SUFFIXES and backend != "torch":
-        from yolox_deploy.export.cache import exported
-
-        path = exported(path, backend, hints)
-        if path.suffix.lower() not in runtimes.CHECKPOINT_SUFFIXES:
-            hints = SpecHints()
-    row = runtimes.backend_for(path, backend)
-    return row.runtime_class()(
-        path,
-        device=device,
-        threads=threads,
-        precision=precision,
-        settings=settings,
-        hints=hints,
-        # What is in the cache has just been compared with its hashes.
-        check_files=path in (found, BUNDLED_ONNX),
-    )

@@ -323,8 +323,8 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
         --device NAME: cpu, cuda, cuda:1, gpu, npu or auto, as far as the backend has it (default:
             the backend's first, mostly cpu)
         --threads N: number of CPU threads (default: the engine's choice)
-        --precision NAME: what the engine computes in: fp32, bf16 or fp16 (default: the backend's
-            first, mostly fp32)
+        --precision NAME: what the engine computes in: fp32, bf16 or fp16, or fastest-proven: the
+            fastest one in which the model was verified (default: the backend's first, mostly fp32)
         --engine-setting NAME=VALUE ...: settings that only some backends have, such as
             cuda_binding=pycuda (default: none)
         """,

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from time import perf_counter
 
 import numpy as np
 
-from yolox_deploy.export.quantization.calibration import Progress
 from yolox_deploy.records import Record
 from yolox_deploy.runtimes.base import Array, Runtime
 
@@ -19,6 +18,8 @@ ROUNDS, LOWEST, HIGHEST = 15, 3, 11
 # A round repeats a call for as long as this, so that its median is not one interruption.
 ROUND_S = 0.1
 MOST_CALLS = 20
+# Is told how many rounds are done, and how many there are.
+Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,163 @@
+"""From what a user names as a model to an opened runtime."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from yolox_deploy import runtimes
+from yolox_deploy.errors import ArtifactError, UsageError
+from yolox_deploy.files import sha256_of
+from yolox_deploy.runtimes import Runtime
+from yolox_deploy.runtimes.registry import main_file_of
+from yolox_deploy.spec import SpecHints
+from yolox_deploy.tasks.proof import proof_for
+from yolox_deploy.weights import BUNDLED_ONNX, find_model
+
+# What the file says that ``yolox-plan`` writes.
+PLAN, PLAN_VERSION = "yolox-plan", 1
+LARGEST_PLAN_BYTES = 16 << 20
+FASTEST_PROVEN = "fastest-proven"
+
+
+def open_model(
+    model: str | os.PathLike[str] | None = None,
+    backend: str = "auto",
+    hints: SpecHints = SpecHints(),  # noqa: B008 (frozen)
+    *,
+    device: str | int | None = None,
+    threads: int | None = None,
+    precision: str | None = None,
+    settings: Mapping[str, str] | None = None,
+) -> Runtime:
+    """Open an artifact, a checkpoint, published weights or a plan; arguments as for ``Detector``.
+
+    A plan gives backend, device, precision and threads where the caller gives none.
+
+    With the precision :data:`FASTEST_PROVEN` those precisions take turns for some seconds in which
+    the verification of the artifact covers the backend.  The fastest is taken; of precisions whose
+    times cannot be told apart, the most exact one.  Raises :class:`UsageError` if none is proven.
+    """
+    if backend != "auto":
+        runtimes.backend(backend)
+    path = found = find_model(model)
+    if path.suffix.lower() == ".json" and main_file_of(path) is None:
+        path, chosen = read_plan(path)
+        found = path
+        backend = chosen["backend"] if backend == "auto" else backend
+        device = chosen["device"] if device is None else device
+        threads = chosen["threads"] if threads is None else threads
+        precision = chosen["precision"] if precision is None else precision
+    if path.suffix.lower() in runtimes.CHECKPOINT_SUFFIXES and backend != "torch":
+        from yolox_deploy.export.cache import exported
+
+        path = exported(path, backend, hints)
+        if path.suffix.lower() not in runtimes.CHECKPOINT_SUFFIXES:
+            hints = SpecHints()
+    row = runtimes.backend_for(path, backend)
+
+    def open_in(name: str | None) -> Runtime:
+        return row.runtime_class()(
+            path,
+            device=device,
+            threads=threads,
+            precision=name,
+            settings=settings,
+            hints=hints,
+            # What is in the cache has just been compared with its hashes.
+            check_files=path in (found, BUNDLED_ONNX),
+        )
+
+    return fastest_proven(open_in) if precision == FASTEST_PROVEN else open_in(precision)
+
+
+def fastest_proven(open_in: Callable[[str | None], Runtime]) -> Runtime:
+    """Return an artifact, opened in the fastest of the precisions in which it was verified.
+
+    ``open_in`` opens it in a precision; ``None`` is the backend's first.
+    """
+    from yolox_deploy.export.quantization.speed import ROUNDS, alternate, ratio_of
+
+    first = open_in(None)
+    opened = [first]
+    proven: dict[str, Runtime] = {}
+    try:
+        for name in first.precisions_on(first.placed.kind):
+            if name != first.precision:
+                opened.append(open_in(name))
+            executed = opened[-1].facts().precision
+            proof = proof_for(first.spec, executed, first.name)
+            if proof and proof.verdict == "passed":
+                # An engine may compute two precisions alike.
+                proven.setdefault(executed, opened[-1])
+        if not proven:
+            raise UsageError(
+                f"precision {FASTEST_PROVEN}: {first.path} is proven in no precision on "
+                f"{first.name}; prove one with: yolox-verify {first.path} --record --backend "
+                f"{first.name} --precision NAME"
+            )
+        best, *others = proven
+        if others:
+            blank = first.new_input(first.spec.batch or 1)
+            blank[:] = np.asarray(first.spec.input.pad_value, blank.dtype)
+            times = alternate(proven, blank, ROUNDS, lambda done, total: None)
+            for name in others:
+                if ratio_of(name, times[name], times[best]).surely_faster:
+                    best = name
+        chosen = proven[best]
+    except BaseException:
+        for runtime in opened:
+            runtime.close()
+        raise
+    for runtime in opened:
+        if runtime is not chosen:
+            runtime.close()
+    return chosen
+
+
+def read_plan(path: Path) -> tuple[Path, dict[str, Any]]:
+    """Return the artifact that a plan names, and ``backend``, ``device``, ``threads``, ....
+
+    The artifact lies beside the plan, and each of its files must have the SHA-256 that the plan
+    states.  Raises :class:`ArtifactError`.
+    """
+    try:
+        if path.stat().st_size > LARGEST_PLAN_BYTES:
+            raise ValueError("it is too large")
+        content = json.loads(path.read_text("utf-8"))
+        if (content["format"], content["version"]) != (PLAN, PLAN_VERSION):
+            raise ValueError(f"its format is {content['format']!r:.60}")
+        chosen = content["artifact"]
+        if chosen is None:
+            raise ValueError("no artifact was written with it: run yolox-plan with --output DIR")
+        hashes = dict(chosen["sha256"])
+        texts = [*hashes, chosen["path"], chosen["backend"], chosen["device"], chosen["precision"]]
+        if not all(isinstance(text, str) for text in (*texts, *hashes.values())):
+            raise TypeError("a name is no text")
+        if not isinstance(chosen["threads"], int | None):
+            raise TypeError("the number of threads is no whole number")
+        if any(Path(name).name != name for name in hashes) or chosen["path"] not in hashes:
+            raise ValueError("it names files that do not lie beside it")
+    except OSError as error:
+        raise ArtifactError(f"{path}: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        reason = str(error) if isinstance(error, ValueError) else type(error).__name__
+        raise ArtifactError(
+            f"{path}: not a plan that can be opened ({reason:.150}); expected the plan.json of "
+            "yolox-plan --output DIR, or a model"
+        ) from error
+    for name, expected in hashes.items():
+        file = path.with_name(name)
+        if not file.is_file():
+            raise ArtifactError(f"{file}: no such file; copy the whole folder of {path}")
+        if sha256_of(file) != expected:
+            raise ArtifactError(
+                f"{file} is not the file that {path} was written for (by its SHA-256): copy the "
+                "whole folder again, or run yolox-plan again"
+            )
+    return path.with_name(chosen["path"]), chosen
