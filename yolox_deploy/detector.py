@@ -18,7 +18,7 @@ from yolox_deploy.errors import ImageError, ModelWarning, UsageError, YoloxDeplo
 from yolox_deploy.mapping.pipeline import Pipeline
 from yolox_deploy.mapping.streams import Streams
 from yolox_deploy.mapping.threads import in_chunks, in_threads
-from yolox_deploy.opening import open_model
+from yolox_deploy.opening.models import open_model
 from yolox_deploy.pictures.images import MAX_PIXELS, ImageLike, as_bgr, is_one_picture
 from yolox_deploy.pictures.letterbox import Letterbox
 from yolox_deploy.postprocess import (
@@ -57,7 +57,7 @@ class Detector:
     refused before it is decoded (``None``: no bound).  ``device``, ``threads``, ``precision`` and
     ``settings`` (such as ``{"cuda_binding": "pycuda"}``) are the runtime's.  The precision
     ``fastest-proven`` is the fastest one in which the artifact was verified, see
-    :func:`~yolox_deploy.opening.open_model`.
+    :func:`~yolox_deploy.opening.models.open_model`.
 
     ``imgsz`` (height, width), ``names``, ``legacy``, ``decoded`` and ``architecture`` are for
     models that do not state them, see :class:`~yolox_deploy.spec.SpecHints`.

@@ -14,6 +14,7 @@ from yolox_deploy import Detector
 from yolox_deploy.errors import DeviceError, ModelWarning, UsageError
 from yolox_deploy.export import TARGETS, ExportOptions, ExportResult, artifact
 from yolox_deploy.export.artifact import verify_artifact
+from yolox_deploy.export.quantization import speed
 from yolox_deploy.export.targets import target_of
 from yolox_deploy.runtimes import BACKENDS
 from yolox_deploy.runtimes.base import Opened
@@ -22,6 +23,7 @@ from yolox_deploy.runtimes.tensorrt.sidecar import EngineRecord, read_sidecar
 from yolox_deploy.tasks.describe import describe
 from yolox_deploy.tasks.proof import proofs
 
+SCATTERED = [0.5 + i % 2 for i in range(15)]
 no_gpu = pytest.mark.skipif(not why_no_gpu(), reason="here engines run")
 
 
@@ -163,3 +165,29 @@ def test_an_engine_is_not_verified_where_it_cannot_run(rtx: ExportResult, nano_p
     with pytest.raises(DeviceError, match="no NVIDIA driver"):
         verify_artifact(rtx.path, nano_pth)
     assert rtx.path.with_name(rtx.path.name + ".json").read_bytes() == content
+
+
+def test_the_fastest_proven_precision_is_taken(
+    made_once: Any,
+    built: list[str],
+    nano_pth: Path,
+    nano_onnx: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = copied(made_once(nano_pth, built, ExportOptions())["ncnn"], tmp_path)
+
+    def taken() -> str:
+        with Detector(path, threads=1, precision="fastest-proven") as detector:
+            return detector.runtime.precision
+
+    # BF16 is not proven yet, so nothing is measured.
+    assert taken() == "fp32"
+    verify_artifact(path, nano_pth, backend="ncnn", precision="bf16")
+    assert taken() in ("fp32", "bf16")
+    for bf16, expected in (([0.6] * 15, "bf16"), ([1.4] * 15, "fp32"), (SCATTERED, "fp32")):
+        recorded = {"fp32": [1.0] * 15, "bf16": bf16}
+        monkeypatch.setattr(speed, "alternate", lambda *_, times=recorded: times)
+        assert taken() == expected
+    with pytest.raises(UsageError, match=r"proven in no precision on onnxruntime.* yolox-verify"):
+        Detector(nano_onnx, "onnxruntime", threads=1, precision="fastest-proven")

@@ -20,7 +20,7 @@ from yolox_deploy.cli.outputs import check_file_option, files_read
 from yolox_deploy.cli.parser import add_options
 from yolox_deploy.errors import VerificationError
 from yolox_deploy.files import write_document
-from yolox_deploy.opening import open_model
+from yolox_deploy.opening.models import open_model
 from yolox_deploy.packages import is_installed
 from yolox_deploy.progress import stages
 from yolox_deploy.runtimes import CHECKPOINT_SUFFIXES

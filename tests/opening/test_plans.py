@@ -1,4 +1,4 @@
-"""What ``Detector`` opens beside models: the fastest proven precision, and plans."""
+"""Plans, which ``Detector`` opens as they were chosen."""
 
 from __future__ import annotations
 
@@ -10,46 +10,9 @@ from typing import Any
 import pytest
 
 from yolox_deploy import Detector
-from yolox_deploy.cli.proof.verify import main as verify_command
-from yolox_deploy.errors import ArtifactError, UsageError
-from yolox_deploy.export import ExportOptions
-from yolox_deploy.export.quantization import speed
+from yolox_deploy.errors import ArtifactError
 from yolox_deploy.files import ASSETS, sha256_of
-from yolox_deploy.runtimes.registry import files_of
-from yolox_deploy.spec import SpecHints
 from yolox_deploy.weights import BUNDLED_ONNX
-
-SCATTERED = [0.5 + i % 2 for i in range(15)]
-
-
-def test_the_fastest_proven_precision_is_taken(
-    made_once: Any,
-    nano_pth: Path,
-    nano_onnx: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    # As in test_evidence.py, so that it is made once.
-    small = ExportOptions(hints=SpecHints(imgsz=(224, 224)))
-    found = made_once(nano_pth, ["onnx", "openvino", "ncnn"], small)["ncnn"].path
-    for file in files_of(found):
-        shutil.copy(file, tmp_path)
-    path = tmp_path / found.name
-
-    def taken() -> str:
-        with Detector(path, threads=1, precision="fastest-proven") as detector:
-            return detector.runtime.precision
-
-    # BF16 is not proven yet, so nothing is measured.
-    assert taken() == "fp32"
-    assert verify_command([str(path), "--precision", "bf16", "--threads", "1", "--record"]) == 0
-    assert taken() in ("fp32", "bf16")
-    for bf16, expected in (([0.6] * 15, "bf16"), ([1.4] * 15, "fp32"), (SCATTERED, "fp32")):
-        recorded = {"fp32": [1.0] * 15, "bf16": bf16}
-        monkeypatch.setattr(speed, "alternate", lambda *_, times=recorded: times)
-        assert taken() == expected
-    with pytest.raises(UsageError, match=r"proven in no precision on onnxruntime.* yolox-verify"):
-        Detector(nano_onnx, "onnxruntime", threads=1, precision="fastest-proven")
 
 
 @pytest.fixture

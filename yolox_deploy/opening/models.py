@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from yolox_deploy import runtimes
-from yolox_deploy.errors import ArtifactError, UsageError
-from yolox_deploy.files import sha256_of
+from yolox_deploy.errors import UsageError
+from yolox_deploy.opening.plans import read_plan
 from yolox_deploy.runtimes import Runtime
 from yolox_deploy.runtimes.registry import main_file_of
 from yolox_deploy.spec import SpecHints
 from yolox_deploy.tasks.proof import proof_for
 from yolox_deploy.weights import BUNDLED_ONNX, find_model
 
-# What the file says that ``yolox-plan`` writes.
-PLAN, PLAN_VERSION = "yolox-plan", 1
-LARGEST_PLAN_BYTES = 16 << 20
 FASTEST_PROVEN = "fastest-proven"
 
 
@@ -118,46 +112,3 @@ def fastest_proven(open_in: Callable[[str | None], Runtime]) -> Runtime:
         if runtime is not chosen:
             runtime.close()
     return chosen
-
-
-def read_plan(path: Path) -> tuple[Path, dict[str, Any]]:
-    """Return the artifact that a plan names, and ``backend``, ``device``, ``threads``, ....
-
-    The artifact lies beside the plan, and each of its files must have the SHA-256 that the plan
-    states.  Raises :class:`ArtifactError`.
-    """
-    try:
-        if path.stat().st_size > LARGEST_PLAN_BYTES:
-            raise ValueError("it is too large")
-        content = json.loads(path.read_text("utf-8"))
-        if (content["format"], content["version"]) != (PLAN, PLAN_VERSION):
-            raise ValueError(f"its format is {content['format']!r:.60}")
-        chosen = content["artifact"]
-        if chosen is None:
-            raise ValueError("no artifact was written with it: run yolox-plan with --output DIR")
-        hashes = dict(chosen["sha256"])
-        texts = [*hashes, chosen["path"], chosen["backend"], chosen["device"], chosen["precision"]]
-        if not all(isinstance(text, str) for text in (*texts, *hashes.values())):
-            raise TypeError("a name is no text")
-        if not isinstance(chosen["threads"], int | None):
-            raise TypeError("the number of threads is no whole number")
-        if any(Path(name).name != name for name in hashes) or chosen["path"] not in hashes:
-            raise ValueError("it names files that do not lie beside it")
-    except OSError as error:
-        raise ArtifactError(f"{path}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        reason = str(error) if isinstance(error, ValueError) else type(error).__name__
-        raise ArtifactError(
-            f"{path}: not a plan that can be opened ({reason:.150}); expected the plan.json of "
-            "yolox-plan --output DIR, or a model"
-        ) from error
-    for name, expected in hashes.items():
-        file = path.with_name(name)
-        if not file.is_file():
-            raise ArtifactError(f"{file}: no such file; copy the whole folder of {path}")
-        if sha256_of(file) != expected:
-            raise ArtifactError(
-                f"{file} is not the file that {path} was written for (by its SHA-256): copy the "
-                "whole folder again, or run yolox-plan again"
-            )
-    return path.with_name(chosen["path"]), chosen

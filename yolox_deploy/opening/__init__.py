@@ -1,0 +1,1 @@
+"""From what a user names as a model to an opened runtime."""
