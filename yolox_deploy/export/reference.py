@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from yolox_deploy.models import YOLOX
 from yolox_deploy.models.stem import input_of
 from yolox_deploy.pictures.convention import LEGACY_INPUT, RAW_INPUT
-from yolox_deploy.pictures.letterbox import Letterbox
 from yolox_deploy.runtimes.foreign.mirror import steady
 from yolox_deploy.spec import ModelSpec
 from yolox_deploy.verification.compare import Array
+from yolox_deploy.verification.diagnosis import as_inputs
 from yolox_deploy.verification.evidence import Evidence, drawn, enclosed, gather, handful
 from yolox_deploy.verification.verify import load_pictures
 
@@ -38,12 +38,7 @@ class Reference:
 
     def inputs_of(self, spec: ModelSpec) -> NDArray[Any]:
         """Return the pictures as an artifact with that spec takes them."""
-        shape = (len(self.pictures), *spec.input_shape[1:])
-        inputs: NDArray[Any] = np.empty(shape, spec.input_type)
-        letterbox = Letterbox(spec.height, spec.width, spec.input)
-        for image, out in zip(self.pictures, inputs, strict=True):
-            letterbox(image, out)
-        return inputs
+        return as_inputs(spec, self.pictures)
 
     def _run(self, inputs: Array) -> Array:
         with torch.inference_mode():

@@ -5,6 +5,7 @@ Which differences there are, and how far they may be, is said by the task.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from yolox_deploy.postprocess import IOU_THRESHOLD, SCORE_THRESHOLD, Postprocess, Thresholds
 from yolox_deploy.spec import ModelSpec
-from yolox_deploy.tasks import Candidates, Comparison, Tolerance
+from yolox_deploy.tasks import Candidates, Comparison, Detections, Tolerance
 from yolox_deploy.tasks.boxes import iou
 
 Array = NDArray[np.float32]
@@ -33,22 +34,37 @@ def compare(
     judge = Judge(spec, tolerance)
     task = judge.decoded.task
     expected = task.decoder(replace(judge.decoded.spec, output="raw")).decode(reference)
-    theirs = judge.detections(expected)
     if spec.output == "detections":
-        as_stated = Postprocess(spec, judge.thresholds)
-        for mine, them in zip(as_stated.decode(output, len(expected)), theirs, strict=True):
-            judge.match(found, mine, them, rows=False)
+        ours = Postprocess(spec, judge.thresholds).decode(output, len(expected))
+        for mine, theirs in zip(ours, judge.detections(expected), strict=True):
+            judge.match(found, mine, theirs, rows=False)
         return
     decoded = output if spec.output == "decoded" else task.decoder(spec).decode(output)
     same_kind = expected if spec.output == "decoded" else reference
     difference = np.abs(output - same_kind).max()
     found.largest(raw_absolute=difference, raw_relative=difference / np.abs(same_kind).max())
-    task.compare_encoded(found, decoded, expected, spec)
-    for rows, wanted, mine, them in zip(
-        decoded, expected, judge.detections(decoded), theirs, strict=True
-    ):
-        task.compare_rows(found, rows, wanted, judge.decoded.spec, judge.thresholds.score)
-        judge.match(found, mine, them, rows=True)
+    judge.compare(found, decoded, expected)
+
+
+def pairs_of(
+    one: Candidates | Detections, other: Candidates | Detections
+) -> Iterator[tuple[int, int, float]]:
+    """Yield the indices of what is the same object on both sides, and the IoU, class by class.
+
+    First each of ``one``, best first, then what is left of ``other``; -1 stands for no partner.
+    """
+    overlaps = iou(one.xyxy, other.xyxy)
+    overlaps *= one.class_ids[:, None] == other.class_ids[None]
+    free = np.ones(len(other), bool)
+    for i, row in enumerate(overlaps):
+        left = row * free
+        j = int(left.argmax()) if len(left) else -1
+        if j < 0 or left[j] < SAME_OBJECT_IOU:
+            yield i, -1, 0.0
+        else:
+            free[j] = False
+            yield i, j, left[j]
+    yield from ((-1, j, 0.0) for j in np.flatnonzero(free).tolist())
 
 
 class Judge:
@@ -70,6 +86,15 @@ class Judge:
         """Return what is found in each picture's decoded rows (N, A, width), best first."""
         return list(map(self.decoded.suppress, self.decoded.decode(decoded, len(decoded))))
 
+    def compare(self, found: Comparison, decoded: Array, expected: Array) -> None:
+        """Add how decoded rows (N, A, width) differ from the expected ones."""
+        task, spec = self.decoded.task, self.decoded.spec
+        task.compare_encoded(found, decoded, expected, spec)
+        kept = self.detections(decoded), self.detections(expected)
+        for rows, wanted, mine, theirs in zip(decoded, expected, *kept, strict=True):
+            task.compare_rows(found, rows, wanted, spec, self.thresholds.score)
+            self.match(found, mine, theirs, rows=True)
+
     def match(
         self,
         found: Comparison,
@@ -86,32 +111,27 @@ class Judge:
         those were compared already).
         """
         pairs = not rows if pairs is None else pairs
-        overlaps = iou(theirs.xyxy, mine.xyxy)
-        overlaps *= theirs.class_ids[:, None] == mine.class_ids[None]
-        free = np.ones(len(mine), bool)
         found.count(detections=len(theirs))
-        for row, score in enumerate(theirs.scores):
-            partners = overlaps[row] * free
-            best = int(partners.argmax()) if len(partners) else -1
-            if best < 0 or partners[best] < SAME_OBJECT_IOU:
+        for row, best, overlap in pairs_of(theirs, mine):
+            if best < 0:
                 border = self.on_the_border(theirs, row, mine)
                 found.count(**{"borderline" if border else "missed": 1})
                 continue
-            free[best] = False
-            elsewhere = bool(partners[best] < self.tolerance["iou"])
-            tie = elsewhere and abs(mine.scores[best] - score) <= self.tolerance.margin
-            if tie and rows:
+            if row < 0:
+                border = self.on_the_border(mine, best, theirs)
+                found.count(**{"borderline" if border else "extra": 1})
+                continue
+            elsewhere = bool(overlap < self.tolerance["iou"])
+            tie = abs(mine.scores[best] - theirs.scores[row]) <= self.tolerance.margin
+            if elsewhere and tie and rows:
                 # Two boxes of one object with equal scores: each side kept another one.
                 found.count(borderline=1)
                 continue
-            found["lowest_iou"] = min(found["lowest_iou"], float(partners[best]))
+            found["lowest_iou"] = min(found["lowest_iou"], float(overlap))
             found.count(shifted=elsewhere)
             if pairs:
                 one, other = mine[best : best + 1], theirs[row : row + 1]
                 self.decoded.task.compare_found(found, one, other)
-        for row in np.flatnonzero(free).tolist():
-            border = self.on_the_border(mine, row, theirs)
-            found.count(**{"borderline" if border else "extra": 1})
 
     def on_the_border(self, one: Candidates, row: int, others: Candidates) -> bool:
         """Whether rounding alone may have decided that only one side keeps a detection.

@@ -15,8 +15,7 @@ from yolox_deploy.postprocess import IOU_THRESHOLD, SCORE_THRESHOLD, Postprocess
 from yolox_deploy.runtimes.base import Runtime
 from yolox_deploy.spec import ModelSpec
 from yolox_deploy.tasks import Candidates, Comparison, Detections, task_of
-from yolox_deploy.tasks.boxes import iou
-from yolox_deploy.verification.compare import SAME_OBJECT_IOU, Array, Judge
+from yolox_deploy.verification.compare import Array, Judge, pairs_of
 from yolox_deploy.verification.diagnosis import (
     TRIED,
     as_inputs,
@@ -153,12 +152,14 @@ def compare_sides(a: Side, b: Side, images: Sequence[Image]) -> Differences:
     judge = Judge(replace(a.spec, batch=None), tolerances[precision])
     comparison: Comparison | None = None
     problems: list[str] = []
-    same_rows = _same_rows(a, b)
-    if a.decoded is not None and b.decoded is not None and same_rows:
-        comparison = compare_decoded(judge, b.decoded, a.decoded)
-        problems = task_of(a.spec).problems(comparison, judge.tolerance)
-    elif _same_size(a.spec, b.spec) and set(a.found[0].arrays()) == set(BOXES):
+    same_size = (a.spec.height, a.spec.width) == (b.spec.height, b.spec.width)
+    decoded = a.decoded is not None and b.decoded is not None
+    same_rows = decoded and same_size and a.spec.strides == b.spec.strides
+    if same_rows:
+        comparison = _compare_decoded(judge, b.decoded, a.decoded)
+    elif same_size and set(a.found[0].arrays()) == set(BOXES):
         comparison = _compare_found(judge, a, b, images)
+    if comparison is not None:
         problems = task_of(a.spec).problems(comparison, judge.tolerance)
     else:
         margin = judge.thresholds.score + judge.tolerance.margin
@@ -190,14 +191,11 @@ def compare_sides(a: Side, b: Side, images: Sequence[Image]) -> Differences:
     return Differences(named, problems, only, worst, comparison, len(pairs))
 
 
-def compare_decoded(judge: Judge, decoded: Array, expected: Array) -> Comparison:
-    """Return how decoded rows (N, A, width) differ from the expected ones."""
-    task, spec, found = judge.decoded.task, judge.decoded.spec, judge.decoded.task.new_comparison()
-    task.compare_encoded(found, decoded, expected, spec)
-    kept = judge.detections(decoded), judge.detections(expected)
-    for rows, wanted, mine, theirs in zip(decoded, expected, *kept, strict=True):
-        task.compare_rows(found, rows, wanted, spec, judge.thresholds.score)
-        judge.match(found, mine, theirs, rows=True)
+def _compare_decoded(judge: Judge, decoded: Array | None, expected: Array | None) -> Comparison:
+    assert decoded is not None
+    assert expected is not None
+    found = judge.decoded.task.new_comparison()
+    judge.compare(found, decoded, expected)
     return found
 
 
@@ -230,36 +228,18 @@ def stated(a: ModelSpec, b: ModelSpec) -> list[str]:
     return found
 
 
-def _same_size(a: ModelSpec, b: ModelSpec) -> bool:
-    return (a.height, a.width) == (b.height, b.width)
-
-
-def _same_rows(a: Side, b: Side) -> bool:
-    same = (a.spec.height, a.spec.width, a.spec.strides) == (
-        b.spec.height,
-        b.spec.width,
-        b.spec.strides,
-    )
-    return same and a.decoded is not None and b.decoded is not None
-
-
 def _matched(a: Side, b: Side) -> tuple[list[tuple[int, int, int]], list[Only]]:
     """Return matched detections as (picture, index in A, index in B), and those of one side."""
     pairs: list[tuple[int, int, int]] = []
     only: list[Only] = []
     for picture, (one, other) in enumerate(zip(a.found, b.found, strict=True)):
-        overlaps = iou(one.xyxy, other.xyxy)
-        overlaps *= one.class_ids[:, None] == other.class_ids[None]
-        free = np.ones(len(other), bool)
-        for i, score in enumerate(one.scores):
-            partners = overlaps[i] * free
-            j = int(partners.argmax()) if len(partners) else -1
-            if j >= 0 and partners[j] >= SAME_OBJECT_IOU:
-                free[j] = False
-                pairs.append((picture, i, j))
+        for i, j, _ in pairs_of(one, other):
+            if j < 0:
+                only.append(Only(picture, "A", i, float(one.scores[i])))
+            elif i < 0:
+                only.append(Only(picture, "B", j, float(other.scores[j])))
             else:
-                only.append(Only(picture, "A", i, float(score)))
-        only += [Only(picture, "B", int(j), float(other.scores[j])) for j in np.flatnonzero(free)]
+                pairs.append((picture, i, j))
     return pairs, sorted(only, key=lambda one: -one.score)
 
 
@@ -270,7 +250,7 @@ def _tried(a: Side, b: Side, images: Sequence[Image], judge: Judge) -> list[str]
     assert decoded is not None
 
     def differ(rows: Array, pictures: list[int]) -> bool:
-        found = compare_decoded(judge, rows, expected[pictures])
+        found = _compare_decoded(judge, rows, expected[pictures])
         return bool(judge.decoded.task.problems(found, judge.tolerance))
 
     failing = [i for i in range(len(images)) if differ(decoded[[i]], [i])][:TRIED]
