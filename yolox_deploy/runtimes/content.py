@@ -23,7 +23,7 @@ from xml.sax.saxutils import escape
 
 from yolox_deploy.errors import ArtifactError
 from yolox_deploy.registry import resolve
-from yolox_deploy.runtimes.foreign.protobuf import fields, messages
+from yolox_deploy.runtimes.foreign.protobuf import Field, fields, messages
 from yolox_deploy.spec import SEAL, SPEC_KEY, stated_hashes
 
 BLOCK_BYTES = 1 << 20
@@ -93,7 +93,7 @@ def hashes_of(path: Path) -> dict[str, str]:
 def onnx_hashes(model: bytes) -> dict[str, str]:
     """Return the hashes of a serialized ONNX model, whatever its metadata."""
     file = io.BytesIO(model)
-    return {"onnx": _sha256(file, _onnx_fields(file, len(model))[0])}
+    return {"onnx": _sha256(file, _hashed(_onnx_fields(file, len(model))[0]))}
 
 
 def stored_spec(path: Path, *, check: bool = True) -> str | None:
@@ -177,25 +177,29 @@ def _sha256(file: BinaryIO, spans: list[Span]) -> str:
 def onnx_stored(path: Path) -> Stored:
     """Read an ONNX file; raises ``ValueError`` if it is damaged."""
     with path.open("rb") as file:
-        spans, metadata = _onnx_fields(file, os.fstat(file.fileno()).st_size)
+        others, metadata = _onnx_fields(file, os.fstat(file.fileno()).st_size)
     spec = metadata.get(SPEC_KEY.encode())
     if spec is None:
         _demand_no_rest(b"".join(metadata.values()))
-    return Stored(None if spec is None else spec.decode(), {"onnx": Part(path, spans)})
+    return Stored(None if spec is None else spec.decode(), {"onnx": Part(path, _hashed(others))})
 
 
-def _onnx_fields(file: BinaryIO, size: int) -> tuple[list[Span], dict[bytes, bytes]]:
-    """Return the spans of everything but the metadata, and the metadata."""
-    spans, metadata = [], {}
+def _onnx_fields(file: BinaryIO, size: int) -> tuple[list[Field], dict[bytes, bytes]]:
+    """Return the metadata that may hold a spec, and before it all other fields."""
+    others, metadata = [], {}
     for field in fields(file, size):
-        if field.number != METADATA_FIELD:
-            spans.append((field.start, field.end))
-        elif field.end - field.content <= LARGEST_SPEC_BYTES:
+        if field.number == METADATA_FIELD and field.end - field.content <= LARGEST_SPEC_BYTES:
             file.seek(field.content)
             entry = memoryview(file.read(field.end - field.content))
             key, value = (b"".join(messages(entry, number)[-1:]) for number in (KEY, VALUE))
             metadata[key] = value
-    return spans, metadata
+        else:
+            others.append(field)
+    return others, metadata
+
+
+def _hashed(others: list[Field]) -> list[Span]:
+    return [(field.start, field.end) for field in others if field.number != METADATA_FIELD]
 
 
 def put_into_onnx(path: Path, spec_json: str) -> bytes:
@@ -203,25 +207,17 @@ def put_into_onnx(path: Path, spec_json: str) -> bytes:
 
     Raises ``ValueError`` for a file that is no ONNX file.
     """
-    content = memoryview(path.read_bytes())
-    entries: dict[bytes, bytes] = {}
-    others: list[tuple[int, bytes]] = []
-    for field in fields(content, len(content)):
-        if field.number == METADATA_FIELD:
-            entry = content[field.content : field.end]
-            key, value = (b"".join(messages(entry, number)[-1:]) for number in (KEY, VALUE))
-            entries[key] = value
-        else:
-            others.append((field.number, bytes(content[field.start : field.end])))
-    entries[SPEC_KEY.encode()] = spec_json.encode()
-    metadata = b"".join(
+    content = path.read_bytes()
+    others, metadata = _onnx_fields(io.BytesIO(content), len(content))
+    metadata[SPEC_KEY.encode()] = spec_json.encode()
+    entries = [
         _field(METADATA_FIELD, _field(KEY, key) + _field(VALUE, value))
-        for key, value in entries.items()
-    )
+        for key, value in metadata.items()
+    ]
     # In the order of the numbers, as protobuf's own libraries write them.
-    before = b"".join(field for number, field in others if number < METADATA_FIELD)
-    after = b"".join(field for number, field in others if number > METADATA_FIELD)
-    return before + metadata + after
+    before = [content[f.start : f.end] for f in others if f.number < METADATA_FIELD]
+    after = [content[f.start : f.end] for f in others if f.number >= METADATA_FIELD]
+    return b"".join((*before, *entries, *after))
 
 
 def _field(number: int, content: bytes) -> bytes:
