@@ -11,7 +11,6 @@ import secrets
 import shutil
 import stat
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -259,7 +258,10 @@ def full_disk_reported(folder: Path, size: int) -> Iterator[None]:
 
 
 def check_space(folder: Path, size: int) -> None:
-    """Raise :class:`OutputError` unless ``folder`` can take a file of ``size`` bytes."""
+    """Raise :class:`OutputError` unless ``folder`` can take a file of ``size`` bytes.
+
+    For libraries that fail, or write half a file, without a word on why.
+    """
     with (
         workplace(folder) as place,
         reported_as_output_error(folder),
@@ -267,6 +269,8 @@ def check_space(folder: Path, size: int) -> None:
     ):
         for _ in range(0, size, BLOCK):
             file.write(bytes(BLOCK))
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def seal(main: Path, files: Iterable[Path]) -> None:
@@ -292,17 +296,6 @@ def write_document(path: Path, kind: str, content: Mapping[str, Any]) -> None:
     """
     document = {"format": kind, "version": DOCUMENT_VERSION, **content}
     write_atomically(path, json.dumps(document, indent=1, ensure_ascii=False) + "\n")
-
-
-def demand_space(folder: Path, size: int) -> None:
-    """Raise :class:`OutputError` unless ``size`` bytes can be written to ``folder``.
-
-    For converters that fail, or write half a file, without a word on why.
-    """
-    with reported_as_output_error(folder), tempfile.TemporaryFile(dir=folder) as file:
-        file.write(bytes(size))
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def sha256_of(path: Path) -> str:

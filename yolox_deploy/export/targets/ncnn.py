@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from yolox_deploy.errors import ConversionError
 from yolox_deploy.export.targets.base import Target
-from yolox_deploy.files import demand_space
+from yolox_deploy.files import check_space
 from yolox_deploy.runtimes.content import hashes_of
 from yolox_deploy.runtimes.ncnn_graph import Graph
 from yolox_deploy.spec import ModelSpec
@@ -65,7 +65,7 @@ class NcnnTarget(Target):
                 leftover.unlink()
             return
         # pnnx goes on when the disk is full.
-        demand_space(main.parent, graph.ByteSize())
+        check_space(main.parent, graph.ByteSize())
         last = (run.stderr or run.stdout).strip().splitlines()[-1:]
         raise ConversionError(f"pnnx could not convert ({problem}): {' '.join(last)}")
 

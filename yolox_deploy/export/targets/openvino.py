@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from yolox_deploy.errors import ConversionError
 from yolox_deploy.export.quantization.layout import OPENVINO
 from yolox_deploy.export.targets.base import Target
-from yolox_deploy.files import demand_space, write_atomically
+from yolox_deploy.files import check_space, write_atomically
 from yolox_deploy.runtimes.content import hashes_of, put_into_xml
 from yolox_deploy.runtimes.texts import one_line
 from yolox_deploy.spec import SPEC_KEY, ModelSpec
@@ -46,7 +46,7 @@ class OpenVINOTarget(Target):
             model.set_rt_info("", [SPEC_KEY])
             openvino.save_model(model, main, compress_to_fp16=spec.precision == "fp16")
         except Exception as error:
-            demand_space(main.parent, 2 * graph.ByteSize())
+            check_space(main.parent, 2 * graph.ByteSize())
             raise ConversionError(f"OpenVINO could not convert: {one_line(error)}") from error
 
     def embed(self, main: Path, spec: ModelSpec) -> None:
