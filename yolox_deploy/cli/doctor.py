@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -102,7 +101,8 @@ def report(arguments: argparse.Namespace) -> int:
         print_line()
         print_table(["", ""], [[key, str(value)] for key, value in about.items()])
         print_line()
-        print_table(["package", "for", "version", "what to do"], [*map(package_row, packages)])
+        rows = [[p["name"], p["for"], p["version"] or "-", p["reason"]] for p in packages]
+        print_table(["package", "for", "version", "what to do"], rows)
     elif missing := [p for p in packages if p["reason"]]:
         print_line()
         print_line("Missing or broken packages:")
@@ -128,11 +128,6 @@ def opened(path: Path) -> dict[str, str]:
             "verification": verdict,
             "what to do": "" if verdict == "passed" else f"{verify_command(runtime)}{pictures}",
         }
-
-
-def package_row(package: Mapping[str, Any]) -> list[str]:
-    """Return the row of a table for a package."""
-    return [package["name"], package["for"], package["version"] or "-", package["reason"]]
 
 
 def about_package(name: str, purpose: str, extra: str) -> dict[str, Any]:

@@ -130,7 +130,8 @@ class Exporter:
                 check_space(output, size)
             ok = verification.status != "failed" or self.options.allow_unverified
             speed = self.speed(row, main, hub.model, spec) if search and ok else ()
-            kept = all(r.surely_faster for r in speed) or self.options.keeps_slow
+            anyway = self.options.int8 is not None and self.options.int8.keep_anyway
+            kept = anyway or all(r.surely_faster for r in speed)
             size = sum(file.stat().st_size for file in row.files(main))
             path = output / main.name
             if kept:

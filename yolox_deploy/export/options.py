@@ -86,11 +86,6 @@ class ExportOptions:
     overwrite: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict)
 
-    @property
-    def keeps_slow(self) -> bool:
-        """Whether INT8 is kept where it is not surely faster."""
-        return self.int8 is not None and self.int8.keep_anyway
-
 
 def requested_spec(checkpoint: Checkpoint, options: ExportOptions) -> ModelSpec:
     """Return the spec that an artifact of ``checkpoint`` will have, not yet verified.

@@ -31,14 +31,9 @@ class Text(NamedTuple):
     # From the top of the label to the line that the letters stand on.
     baseline: int
 
-    @property
-    def margin(self) -> int:
-        """The space around the letters in pixels."""
-        return margin_of(self.scale)
-
     def write(self, canvas: NDArray[np.uint8], left: int, top: int, bgr: tuple[int, ...]) -> None:
         """Write into ``canvas`` (h, w, 3) in place; ``left`` and ``top`` are the label's corner."""
-        place = (left + self.margin, top + self.baseline)
+        place = (left + margin_of(self.scale), top + self.baseline)
         stroke = stroke_of(self.scale)
         cv2.putText(canvas, self.content, place, FONT, self.scale, bgr, stroke, cv2.LINE_AA)
 

@@ -143,7 +143,3 @@ class Task(ABC):
         if spec.output == "detections":
             return None, self.graph_width(spec)
         return spec.batch, spec.num_anchors, self.width(spec)
-
-    def describe_settings(self, spec: ModelSpec) -> list[tuple[str, str]]:
-        """Return rows of a label and a text on what only this task's specs hold."""
-        return []

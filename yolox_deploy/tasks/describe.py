@@ -34,7 +34,6 @@ def describe(spec: ModelSpec) -> list[tuple[str, str]]:
     result = [
         ("name", spec.name),
         ("task", spec.task),
-        *task.describe_settings(spec),
         ("architecture", spec.architecture or "not stated"),
         ("input", f"{spec.height} high x {spec.width} wide, batch {spec.batch or 'dynamic'}"),
         (

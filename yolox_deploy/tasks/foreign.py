@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from yolox_deploy.errors import ArtifactError, UsageError
 from yolox_deploy.spec import ModelSpec, default_class_names
-from yolox_deploy.tasks.base import Task
 from yolox_deploy.tasks.detect import Detect
 
 EXPECTED = "a YOLOX detector takes (N, 3, H, W) and returns (N, A, 5 + C)"
@@ -17,18 +16,15 @@ def inferred_spec(
     input_shape: Shape,
     output_shape: Shape,
     imgsz: tuple[int, int] | None = None,
-    task: Task | None = None,
 ) -> ModelSpec:
     """Return a spec for an artifact that carries none, from the shapes of its tensors.
 
     ``input_shape`` is (N, 3, H, W) and ``output_shape`` (N, A, width), ``None`` where a dimension
-    is dynamic; ``imgsz`` (height, width) is needed where H or W is.  ``task`` is detection unless
-    another one is given.  The rest are defaults: raw output, BGR 0..255 input, COCO's class names
-    for 80 classes.
+    is dynamic; ``imgsz`` (height, width) is needed where H or W is.  The rest are defaults:
+    detection, raw output, BGR 0..255 input, COCO's class names for 80 classes.
 
     Raises :class:`ArtifactError` where the shapes are not those of a YOLOX detector.
     """
-    task = task or Detect()
     if len(input_shape) != 4 or input_shape[1] not in (3, None) or len(output_shape) != 3:
         raise ArtifactError(
             f"{name} takes {_text(input_shape)} and returns {_text(output_shape)}: {EXPECTED}"
@@ -42,7 +38,7 @@ def inferred_spec(
             )
         height, width = imgsz
     try:
-        classes = task.count_classes(output_shape[2] or 0)
+        classes = Detect().count_classes(output_shape[2] or 0)
     except ValueError as error:
         raise ArtifactError(f"{name} returns {_text(output_shape)}: {EXPECTED}") from error
     try:
@@ -53,7 +49,6 @@ def inferred_spec(
             width,
             input_shape[0],
             assumed=("class_names", "input", "output", "strides"),
-            task=task.name,
         )
     except UsageError as error:
         raise ArtifactError(f"{name} is no YOLOX detector: {error}") from error
