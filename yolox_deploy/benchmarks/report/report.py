@@ -190,7 +190,8 @@ def print_report(report: Report, *, full: bool = False) -> None:
         print_table(table.headers, table.rows)
         if table.note:
             print_line(table.note)
-    for line in ["", *report.verdicts()] if report.verdicts() else []:
+    verdicts = report.verdicts()
+    for line in ["", *verdicts] if verdicts else []:
         print_line(line)
     if not full and len(tables) > 1:
         note(f"{len(tables) - 1} more tables with --full")
