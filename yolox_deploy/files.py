@@ -170,7 +170,7 @@ def write_atomically(path: Path, content: bytes | str) -> None:
     data = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
     if is_stream(path):
         with reported_as_output_error(path), path.open("wb", buffering=0) as stream:
-            _write_all(stream, data)
+            write_all(stream, data)
         return
     with draft_of(path) as draft, reported_as_output_error(path), draft.open("wb") as file:
         file.write(data)
@@ -237,7 +237,7 @@ def is_stream(path: Path) -> bool:
     return stat.S_ISCHR(kind) or stat.S_ISFIFO(kind)
 
 
-def _write_all(stream: Any, data: bytes) -> None:
+def write_all(stream: Any, data: bytes) -> None:
     """Write everything to an unbuffered stream, which may take less at a time."""
     rest = memoryview(data)
     while rest:

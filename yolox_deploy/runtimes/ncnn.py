@@ -172,11 +172,9 @@ class NcnnRuntime(Runtime):
             del extractor, result
 
     def facts(self) -> EngineFacts:
-        """Return the precision and the threads of the net."""
         return EngineFacts(self.precision, int(self.net.opt.num_threads))
 
     def read_stem(self) -> Stem | None:
-        """Return the first convolution, read from the files."""
         return stem_of(self.graph, self.demand_weights("an NCNN model"))
 
     def _close(self) -> None:

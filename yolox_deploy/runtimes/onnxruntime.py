@@ -95,7 +95,6 @@ class OnnxRuntime(Runtime):
         return EngineFacts(self.spec.precision, threads or physical_cores())
 
     def read_stem(self) -> Stem | None:
-        """Return the first convolution, read from the file."""
         return OnnxFile(self.path).stem()
 
     def _close(self) -> None:

@@ -7,12 +7,12 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from yolox_deploy.files import (
-    STANDARD_OUTPUT,
     is_stdout,
     is_stream,
     put,
     reported_as_output_error,
     workplace,
+    write_all,
 )
 from yolox_deploy.terminal import write_output
 
@@ -28,7 +28,7 @@ class GrowingText:
         self.path = path
         self.size = 0
         self._stack = ExitStack()
-        self._to_stdout = path == STANDARD_OUTPUT or is_stdout(path)
+        self._to_stdout = is_stdout(path)
         if self._to_stdout:
             return
         target = Path(os.path.realpath(path))
@@ -47,9 +47,7 @@ class GrowingText:
         data = text.encode("utf-8", "backslashreplace")
         with reported_as_output_error(self.path):
             try:
-                rest = memoryview(data)
-                while rest:
-                    rest = rest[self._file.write(rest) :]
+                write_all(self._file, data)
             except OSError:
                 if self.draft:
                     self._file.truncate(self.size)

@@ -63,7 +63,6 @@ class BoxTask(Task):
         return {}
 
     def columns(self, spec: ModelSpec) -> dict[str, slice]:
-        """Return the columns of a row of raw or decoded output by name, in order."""
         end = OBJECTNESS.stop + spec.num_classes
         result = {"box": BOX, "objectness": OBJECTNESS, "classes": slice(OBJECTNESS.stop, end)}
         for name, count in self.more_columns(spec).items():
@@ -92,7 +91,6 @@ class BoxTask(Task):
         return width - OBJECTNESS.stop
 
     def decoder(self, spec: ModelSpec) -> BoxDecoder:
-        """Return the decoder for this model's raw or decoded output."""
         return BoxDecoder(self, spec)
 
     def more_of(self, rows: Array, spec: ModelSpec) -> More:
@@ -101,7 +99,6 @@ class BoxTask(Task):
         return {name: rows[..., columns[name]] for name in self.more_columns(spec)}
 
     def from_graph(self, rows: Array, spec: ModelSpec) -> Candidates:
-        """Return one picture's rows of ``graph_columns`` as candidates."""
         columns = self.graph_columns(spec)
         return Candidates(
             rows[:, columns["xyxy"]],
@@ -119,7 +116,6 @@ class BoxTask(Task):
         *,
         clip: bool,
     ) -> Detections:
-        """Return candidates in input pixels as a result in pixels of the picture."""
         boxes = np.divide(found.xyxy, np.float32(ratio), order="C")
         if clip:
             height, width = image_size
@@ -226,13 +222,11 @@ class BoxTask(Task):
             self.compare_more(found, mine, theirs)
 
     def scores(self, rows: Array, spec: ModelSpec) -> Array:
-        """Return the score of every class of decoded rows (..., width)."""
         columns = self.columns(spec)
         result: Array = rows[..., columns["objectness"]] * rows[..., columns["classes"]]
         return result
 
     def compare_found(self, found: Comparison, mine: Candidates, theirs: Candidates) -> None:
-        """Compare matched candidates, one by one."""
         changes = np.abs(mine.scores - theirs.scores)
         found.largest(score_difference=float(changes.max()))
         found.add_to_mean("score_mean", "score_count", changes)
@@ -240,7 +234,6 @@ class BoxTask(Task):
         self.compare_more(found, mine.arrays, theirs.arrays)
 
     def problems(self, found: Comparison, tolerance: Tolerance) -> list[str]:
-        """Return what exceeds the tolerance, one sentence per finding."""
         strays = int(tolerance["share"] * found["detections"])
         borderline = max(MOST_BORDERLINE, int(tolerance["borderline"] * found["detections"]))
         checks = [
