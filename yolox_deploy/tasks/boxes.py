@@ -63,26 +63,21 @@ class BoxTask(Task):
         return {}
 
     def columns(self, spec: ModelSpec) -> dict[str, slice]:
-        end = OBJECTNESS.stop + spec.num_classes
-        result = {"box": BOX, "objectness": OBJECTNESS, "classes": slice(OBJECTNESS.stop, end)}
-        for name, count in self.more_columns(spec).items():
-            result[name] = slice(end, end + count)
-            end += count
-        return result
+        classes = slice(OBJECTNESS.stop, OBJECTNESS.stop + spec.num_classes)
+        return self._with_more({"box": BOX, "objectness": OBJECTNESS, "classes": classes}, spec)
 
     def graph_columns(self, spec: ModelSpec) -> dict[str, slice]:
         """Return picture, xyxy, score and class id, and then the further columns."""
-        result = {
-            "picture": slice(0, 1),
-            "xyxy": slice(1, 5),
-            "score": slice(5, 6),
-            "class_id": slice(6, 7),
-        }
-        end = 7
+        first = {"picture": slice(0, 1), "xyxy": slice(1, 5)}
+        return self._with_more({**first, "score": slice(5, 6), "class_id": slice(6, 7)}, spec)
+
+    def _with_more(self, columns: dict[str, slice], spec: ModelSpec) -> dict[str, slice]:
+        (*_, last) = columns.values()
+        end: int = last.stop
         for name, count in self.more_columns(spec).items():
-            result[name] = slice(end, end + count)
+            columns[name] = slice(end, end + count)
             end += count
-        return result
+        return columns
 
     def count_classes(self, width: int) -> int:
         """Return the number of classes of rows without further columns."""
