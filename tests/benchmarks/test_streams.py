@@ -17,13 +17,12 @@ from yolox_deploy.benchmarks.scenarios.streaming.streams import (
     Stream,
     WallClock,
     draws,
-    entries_as_truth,
     naive,
     run_stream,
     shown_entries,
     simulate,
 )
-from yolox_deploy.data.ap import average_precision
+from yolox_deploy.data.ap import average_precision, entries_as_truth
 
 RATIOS = sorted({Fraction(p, q) for q in range(1, 9) for p in range(1, 4 * q)})
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -217,6 +217,22 @@ def evaluated(
     pairs = zip(evaluation.params.catIds, by_category.tolist(), strict=True)
     ap = {number: value for number, value in pairs if value >= 0}
     return Evaluated(AveragePrecision(*total, *by_size), ap, matches_of(evaluation))
+
+
+def entries_as_truth(
+    entries: Sequence[dict[str, Any]], image_ids: Iterable[int], categories: Mapping[int, str]
+) -> dict[str, Any]:
+    """Return a COCO document in which result ``entries`` are the ground truth."""
+    annotations = []
+    for number, entry in enumerate(entries, 1):
+        box = {key: entry[key] for key in ("image_id", "category_id", "bbox")}
+        area = box["bbox"][2] * box["bbox"][3]
+        annotations.append({"id": number, **box, "area": area, "iscrowd": 0})
+    return {
+        "images": [{"id": number} for number in image_ids],
+        "annotations": annotations,
+        "categories": [{"id": number, "name": name} for number, name in categories.items()],
+    }
 
 
 def figure_text(value: float | None) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from yolox_deploy.data.ap import CocoDataset, average_precision
+from yolox_deploy.data.ap import CocoDataset, average_precision, entries_as_truth
 from yolox_deploy.errors import InputFileError
 from yolox_deploy.export.quantization.calibration import Pictures
 from yolox_deploy.models import YOLOX
@@ -70,25 +70,18 @@ def agreement_scorer(network: YOLOX, spec: ModelSpec, pictures: Pictures) -> Sco
     Raises :class:`InputFileError` if it detects nothing.
     """
     postprocess = Postprocess(spec, EVALUATION)
-    images: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
+    entries: list[dict[str, Any]] = []
     numbers = list(range(1, spec.num_classes + 1))
     for picture in pictures:
         with torch.inference_mode():
             output = network(torch.from_numpy(picture.image)).numpy()
         (found,) = postprocess(output, [picture.ratio], [picture.size])
-        images.append({"id": picture.number, "height": picture.size[0], "width": picture.size[1]})
-        for entry in found.to_coco(picture.number, numbers):
-            if entry["score"] >= SCORE_THRESHOLD:
-                _, _, width, height = entry["bbox"]
-                place = {key: entry[key] for key in ("image_id", "category_id", "bbox")}
-                number = len(annotations) + 1
-                annotations.append({"id": number, **place, "area": width * height, "iscrowd": 0})
-    if not annotations:
+        rows = found.to_coco(picture.number, numbers)
+        entries += [entry for entry in rows if entry["score"] >= SCORE_THRESHOLD]
+    if not entries:
         raise InputFileError(
             f"the checkpoint detects nothing in {len(pictures)} pictures of --calib: give pictures "
             "of what it was trained on, or annotated ones with --data and --images"
         )
-    categories = [{"id": number, "name": str(number)} for number in numbers]
-    truth = {"images": images, "annotations": annotations, "categories": categories}
+    truth = entries_as_truth(entries, pictures.files, {n: str(n) for n in numbers})
     return Scorer(pictures, truth, numbers)

@@ -20,12 +20,11 @@ from yolox_deploy.benchmarks.scenarios.streaming.streams import (
     Stream,
     WallClock,
     draws,
-    entries_as_truth,
     run_stream,
     shown_entries,
     simulate,
 )
-from yolox_deploy.data.ap import average_precision, match_categories
+from yolox_deploy.data.ap import average_precision, entries_as_truth, match_categories
 from yolox_deploy.data.categories import default_category_ids
 from yolox_deploy.errors import UsageError
 from yolox_deploy.tasks import Detections

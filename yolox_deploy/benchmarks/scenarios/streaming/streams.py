@@ -175,19 +175,3 @@ def shown_entries(stream: Stream, entries: Sequence[Entries], image_ids: Sequenc
         if output >= 0
         for entry in entries[stream.frames[output]]
     ]
-
-
-def entries_as_truth(
-    entries: Sequence[dict[str, Any]], image_ids: Sequence[int], categories: dict[int, str]
-) -> dict[str, Any]:
-    """Return a COCO document in which result ``entries`` are the ground truth."""
-    annotations = []
-    for number, entry in enumerate(entries, 1):
-        box = {key: entry[key] for key in ("image_id", "category_id", "bbox")}
-        area = box["bbox"][2] * box["bbox"][3]
-        annotations.append({"id": number, **box, "area": area, "iscrowd": 0})
-    return {
-        "images": [{"id": number} for number in image_ids],
-        "annotations": annotations,
-        "categories": [{"id": number, "name": name} for number, name in categories.items()],
-    }
