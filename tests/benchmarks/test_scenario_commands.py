@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from interrupting import ended_at, started
 
 from yolox_deploy.cli.bench import main
 
@@ -83,31 +81,10 @@ def test_wrong_use_is_one_line(
     assert printed.out == ""
 
 
-BENCH = "import sys; from yolox_deploy.cli.bench import main; sys.exit(main(sys.argv[1:]))"
-
-
 def test_ctrl_c_ends_a_long_test_at_once(nano: tuple[object, ...], tmp_path: Path) -> None:
-    words = map(str, (*nano, "--scenario", "single-stream", "--duration", 600))
-    with subprocess.Popen(
-        [sys.executable, "-c", BENCH, *words],
-        cwd=tmp_path,
-        # A suite that runs in the background hands down an ignored SIGINT.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stderr is not None
-        for line in process.stderr:
-            if "about 600 s" in line:
-                break
-        time.sleep(0.5)
-        process.send_signal(signal.SIGINT)
-        try:
-            printed, told = process.communicate(timeout=300)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            pytest.fail("it goes on, or hangs, after Ctrl-C")
+    words = (*nano, "--scenario", "single-stream", "--duration", 600)
+    with started("bench", *words, cwd=tmp_path) as process:
+        printed, told = ended_at("about 600 s", process, signal.SIGINT, 0.5)
     assert process.returncode == 130
     assert told.splitlines() == ["yolox-bench: interrupted; nothing was left half-written"]
     assert printed == ""

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
+from interrupting import ended_at, started
 
-EXPORT = "import sys; from yolox_deploy.cli.export import main; sys.exit(main(sys.argv[1:]))"
 STAGES = [
     "reading the checkpoint",
     "running the checkpoint",
@@ -43,26 +40,8 @@ def test_an_export_that_is_interrupted_leaves_what_was_there(
     (out / "yolox_nano.ncnn.param").write_text("precious")
     arguments = ["--model", str(nano_pth), "--to", "openvino,ncnn", "--output", str(out)]
     arguments += ["--overwrite"]
-    with subprocess.Popen(
-        [sys.executable, "-c", EXPORT, *arguments],
-        env=environment,
-        # A suite that runs in the background hands down an ignored signal.
-        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stderr is not None
-        for line in process.stderr:
-            if stage in line:
-                break
-        time.sleep(0.05)
-        process.send_signal(number)
-        try:
-            printed, told = process.communicate(timeout=300)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            pytest.fail("it goes on, or hangs, after Ctrl-C")
+    with started("export", *arguments, number=number, env=environment) as process:
+        printed, told = ended_at(stage, process, number, 0.05)
     lines = [line for line in told.splitlines() if not line.startswith("yolox_nano.pth: ")]
     assert lines == ["yolox-export: interrupted; nothing was left half-written"]
     assert process.returncode == code

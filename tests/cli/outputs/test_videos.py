@@ -6,19 +6,17 @@ import csv
 import json
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import cv2
 import pytest
 from films import UNEVEN, grey, read_film, write_film
+from interrupting import started
 
 pytest.importorskip("av")
 pytest.importorskip("onnxruntime")
 
-DETECT = "import sys; from yolox_deploy.cli.detect import main; sys.exit(main(sys.argv[1:]))"
 DIGITS = Path(__file__).parents[3] / "yolox_deploy/assets/digits_1.jpg"
 MODEL = Path(__file__).parents[3] / "yolox_deploy/assets/digits_nano.onnx"
 
@@ -120,14 +118,8 @@ def test_an_interrupt_leaves_valid_files_of_what_was_done(
 ) -> None:
     out = tmp_path / "out"
     words = [long_film, "--model", MODEL, "--threads", "1", "--output", out, "--csv", out / "r.csv"]
-    with subprocess.Popen(
-        [sys.executable, "-c", DETECT, *map(str, words), "--json", out / "r.json", "--jsonl", "-"],
-        env=environment,
-        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
+    words += ["--json", out / "r.json", "--jsonl", "-"]
+    with started("detect", *words, number=number, env=environment) as process:
         assert process.stdout is not None
         first = [json.loads(process.stdout.readline())["frame"] for _ in range(20)]
         process.send_signal(number)
