@@ -14,7 +14,7 @@ TOPOLOGY = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
 def allowed_cores() -> float:
     """Return how many processors this process may use, which a container may limit."""
     limit = _cgroup_limit()
-    return min(float(len(_processors())), limit or float("inf"))
+    return min(float(len(own_processors())), limit or float("inf"))
 
 
 def threads_allowed() -> int | None:
@@ -27,13 +27,13 @@ def threads_allowed() -> int | None:
     allowed = allowed_cores()
     if allowed >= (os.cpu_count() or 1):
         return None
-    cores = {_siblings(processor) for processor in _processors()}
+    cores = {_siblings(processor) for processor in own_processors()}
     return max(min(int(allowed), len(cores)), 1)
 
 
 def physical_cores() -> int | None:
     """Return how many physical cores the processors of this process have, ``None`` if unknown."""
-    processors = _processors()
+    processors = own_processors()
     if not all(Path(TOPOLOGY.format(processor)).exists() for processor in processors):
         return None
     return len({_siblings(processor) for processor in processors})
@@ -48,7 +48,8 @@ def wait_passively() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
-def _processors() -> set[int]:
+def own_processors() -> set[int]:
+    """Return the numbers of the processors that this process may run on."""
     if hasattr(os, "sched_getaffinity"):
         return set(os.sched_getaffinity(0))
     return set(range(os.cpu_count() or 1))

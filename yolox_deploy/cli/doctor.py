@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import platform
 from functools import partial
 from pathlib import Path
@@ -17,6 +16,7 @@ from yolox_deploy.cli.parser import add_options
 from yolox_deploy.errors import DeviceError, OutputError
 from yolox_deploy.files import STANDARD_OUTPUT, cache_folder, write_document
 from yolox_deploy.packages import install_line, is_installed, reinstall, version_of, why_broken
+from yolox_deploy.processors import own_processors
 from yolox_deploy.runtimes import BACKENDS, backend_for
 from yolox_deploy.runtimes.doubts import verify_command
 from yolox_deploy.runtimes.gpu import Driver
@@ -145,9 +145,7 @@ def machine() -> dict[str, object]:
         "yolox-deploy": yolox_deploy.__version__,
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
-        "processors": len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count(),
+        "processors": len(own_processors()),
         "numpy": version_of("numpy"),
         "opencv": cv2.__version__,
         "gpu": gpus(),

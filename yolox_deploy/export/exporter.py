@@ -87,14 +87,11 @@ class Exporter:
         """Return the ONNX graph with raw output for ``batch`` pictures, traced the first time."""
         if batch not in self.hubs:
             self.report("tracing the network to ONNX")
-            options, spec = (
-                self.options,
-                replace(self.spec, batch=batch, output="raw", pixels=False),
-            )
+            options = self.options
+            spec = replace(self.spec, batch=batch, output="raw", pixels=False)
             network = prepare(self.checkpoint.network, spec.input, scale_stem=options.scale_stem)
-            self.hubs[batch] = make_hub(
-                network, spec, opset=options.opset, simplify=options.simplify
-            )
+            made = make_hub(network, spec, opset=options.opset, simplify=options.simplify)
+            self.hubs[batch] = made
         return self.hubs[batch]
 
     def export(self, row: Target, output: Path) -> ExportResult:

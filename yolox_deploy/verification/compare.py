@@ -39,7 +39,7 @@ def compare(
         for mine, theirs in zip(ours, judge.detections(expected), strict=True):
             judge.match(found, mine, theirs, rows=False)
         return
-    decoded = output if spec.output == "decoded" else task.decoder(spec).decode(output)
+    decoded = task.decoder(spec).decode(output)
     same_kind = expected if spec.output == "decoded" else reference
     difference = np.abs(output - same_kind).max()
     found.largest(raw_absolute=difference, raw_relative=difference / np.abs(same_kind).max())

@@ -70,18 +70,11 @@ class Side:
         spec = runtime.spec
         inputs = as_inputs(spec, images)
         outputs = run_all(runtime, inputs)
-        letterbox, postprocess = (
-            Letterbox(spec.height, spec.width, spec.input),
-            Postprocess(spec, thresholds),
-        )
-        found = [
-            postprocess(
-                output if spec.output == "detections" else output[None],
-                [letterbox.ratio(*image.shape[:2])],
-                [image.shape[:2]],
-            )[0]
-            for output, image in zip(outputs, images, strict=True)
-        ]
+        letterbox = Letterbox(spec.height, spec.width, spec.input)
+        postprocess, found = Postprocess(spec, thresholds), []
+        for output, image in zip(outputs, images, strict=True):
+            rows, size = output if spec.output == "detections" else output[None], image.shape[:2]
+            found += postprocess(rows, [letterbox.ratio(*size)], [size])
         side = cls(name, runtime, runtime.facts().precision, inputs, outputs, None, found)
         side.decoded = side.decode(outputs)
         return side
@@ -95,12 +88,7 @@ class Side:
         """Return the decoded rows of outputs (N, A, width), ``None`` behind NMS."""
         if self.spec.output == "detections":
             return None
-        whole = np.stack(outputs)
-        return (
-            whole
-            if self.spec.output == "decoded"
-            else task_of(self.spec).decoder(self.spec).decode(whole)
-        )
+        return task_of(self.spec).decoder(self.spec).decode(np.stack(outputs))
 
 
 @dataclass

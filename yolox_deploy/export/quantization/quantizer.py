@@ -183,16 +183,13 @@ class Quantizer:
     def scorers(self) -> tuple[Scorer, Scorer]:
         """What measures AP: on the pictures of the search, and on those that judge the result."""
         split, spec = self.pictures, self.trial_spec(self.spec)
-        if split.dataset is not None:
-            search, judge = (
-                annotated_scorer(split.dataset, part) for part in (split.search, split.judge)
-            )
+        parts, dataset = (split.search, split.judge), split.dataset
+        if dataset is not None:
+            search, judge = (annotated_scorer(dataset, part) for part in parts)
         else:
             self.report("running the checkpoint on the pictures of the search")
             network = self.checkpoint.network
-            search, judge = (
-                agreement_scorer(network, spec, part) for part in (split.search, split.judge)
-            )
+            search, judge = (agreement_scorer(network, spec, part) for part in parts)
         return search, judge
 
     def trial_spec(self, spec: ModelSpec) -> ModelSpec:
