@@ -344,11 +344,9 @@ class BoxDecoder:
 
     def _more(self, picked: Array, rows: NDArray[np.int64]) -> More:
         more = self.task.more_of(picked, self.spec)
-        return (
-            more
-            if self.decoded
-            else self.task.more_decoded(more, self.grid[rows], self.stride[rows])
-        )
+        if self.decoded:
+            return more
+        return self.task.more_decoded(more, self.grid[rows], self.stride[rows])
 
 
 def iou(a: Array, b: Array) -> Array:
