@@ -185,7 +185,7 @@ def onnx_stored(path: Path) -> Stored:
 
 
 def _onnx_fields(file: BinaryIO, size: int) -> tuple[list[Field], dict[bytes, bytes]]:
-    """Return the metadata that may hold a spec, and before it all other fields."""
+    """Return every field but the metadata that may hold a spec, and that metadata."""
     others, metadata = [], {}
     for field in fields(file, size):
         if field.number == METADATA_FIELD and field.end - field.content <= LARGEST_SPEC_BYTES:
