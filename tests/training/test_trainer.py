@@ -257,7 +257,7 @@ def test_a_run_is_never_overwritten(fitted: Fitted, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("every_processor")
 def test_two_processes_train_together(draw_digits: Draw, tmp_path: Path) -> None:
-    data = draw_digits(48, 64)
+    data = draw_digits(64, 64)
     launch = [
         sys.executable,
         "-m",
@@ -267,12 +267,12 @@ def test_two_processes_train_together(draw_digits: Draw, tmp_path: Path) -> None
         "2",
     ]
     run = ["-m", "yolox_deploy.cli.train", "--arch", "nano", "--data", str(data.annotations)]
-    run += ["--val", str(data.annotations), "--imgsz", "64", "--batch", "8", "--epochs", "3"]
+    run += ["--val", str(data.annotations), "--imgsz", "64", "--batch", "8", "--epochs", "4"]
     run += ["--set", "lr=0.04", "flip_prob=0", "mosaic_prob=0", "plain_epochs=1"]
     run += ["--workers", "0", "--device", "cpu", "--output", str(tmp_path)]
     done = subprocess.run([*launch, *run], capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr
-    assert len(re.findall("^ +3 ", done.stderr, re.M)) == 1
+    assert len(re.findall("^ +4 ", done.stderr, re.M)) == 1
     rows = json.loads((tmp_path / "results.json").read_text())["epochs"]
     assert rows[2]["total"] < 0.95 * rows[0]["total"]
     load_checkpoint(tmp_path / "best.pth")
