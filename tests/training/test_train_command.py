@@ -32,6 +32,11 @@ NANO = ["--data", "{data}", "--arch", "nano"]
         (["--data", "{data}", "--arch", "nano", "--set", "flip_prob"], 2, "NAME=NUMBER"),
         (["--data", "{data}", "--arch", "nano", "--set", "flips=1"], 2, "no setting 'flips'"),
         (["--data", "{data}", "--arch", "nano", "--batch", "0"], 2, "batch must lie in 1.."),
+        (
+            [*NANO, "--batch", "1", "--imgsz", "32"],
+            2,
+            "one picture of 32 x 32 pixels is too little",
+        ),
         ([*NANO, "--threads", "-2"], 2, "threads must lie in 1..4096, got -2"),
         ([*NANO, "--seed", str(2**70)], 2, "seed must lie in 0.."),
         ([*NANO, "--imgsz", "0"], 2, "height must lie in 32.."),

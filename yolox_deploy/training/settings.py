@@ -16,6 +16,7 @@ from yolox_deploy.errors import UsageError
 from yolox_deploy.models.checkpoint import Checkpoint, load_checkpoint
 from yolox_deploy.models.heads import DETECT
 from yolox_deploy.spec import check_size
+from yolox_deploy.training.data.batches import sizes
 from yolox_deploy.training.data.pictures import Size
 from yolox_deploy.training.recipes import Recipe, recipe
 
@@ -113,6 +114,21 @@ class TrainingRun:
     threads: int
     weights: Checkpoint | None
     note: str | None
+
+    def check_batch(self, world: int) -> None:
+        """Raise :class:`UsageError` for a batch that ``world`` processes cannot share.
+
+        Nor can one do without a second value per channel, which batch normalization needs.
+        """
+        batch = self.settings.batch
+        if batch % world:
+            raise UsageError(f"a batch of {batch} does not divide by {world}")
+        height, width = sizes(self.size, self.recipe.multiscale)[0]
+        if batch // world * (height // 32) * (width // 32) < 2:
+            raise UsageError(
+                f"one picture of {width} x {height} pixels is too little for batch normalization: "
+                "give a --batch of at least 2 pictures per process, or --imgsz 64 or more"
+            )
 
     def plain(self) -> dict[str, Any]:
         """Return the run as plain values, for checkpoints and results."""

@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader
 
 from yolox_deploy.data.ap import require_pycocotools
 from yolox_deploy.datasets.sources import CocoSource
-from yolox_deploy.errors import UsageError, YoloxDeployError
+from yolox_deploy.errors import YoloxDeployError
 from yolox_deploy.pictures.convention import LEGACY_INPUT, RAW_INPUT
 from yolox_deploy.training.choice import choose_recipe
 from yolox_deploy.training.clock import Clock
@@ -93,8 +93,7 @@ class Trainer:
         self.record = Record(output, self.reporter, resumed=resumed)
         self.run = run = settings.resolved(self.device)
         self.convention = LEGACY_INPUT if run.legacy else RAW_INPUT
-        if settings.batch % processes.world:
-            raise UsageError(f"a batch of {settings.batch} does not divide by {processes.world}")
+        run.check_batch(processes.world)
 
         self.data = self._open_data("training", settings.train, settings.names)
         self.val = None

@@ -26,6 +26,13 @@ from yolox_deploy.training.recipes import Recipe
 Batch = tuple[Tensor, Tensor]
 
 
+def sizes(size: Size, multiscale: int) -> list[Size]:
+    """Return the sizes that the input takes in a run, from the smallest; see :class:`Recipe`."""
+    reach = round(multiscale * size[0] / 640)
+    heights = [max(size[0] + 32 * step, 32) for step in range(-reach, reach + 1)]
+    return [(h, max(round(h * size[1] / size[0] / 32), 1) * 32) for h in heights]
+
+
 class SampleRequest(NamedTuple):
     """One sample to make: the index of its picture, the seed, the size, and whether to mix."""
 
@@ -84,19 +91,14 @@ class EpochRequests(Sampler[list[SampleRequest]]):
     def __iter__(self) -> Iterator[list[SampleRequest]]:
         rng = np.random.default_rng((self.seed, self.epoch))
         order = np.resize(rng.permutation(self.pictures), len(self) * self.batch)
-        mixed = self.mixed
+        mixed, some = self.mixed, sizes(self.size, self.recipe.multiscale)
         for step in range(len(self)):
             if step % 10 == 0:  # memory that was allocated for a size is used again
-                size = self._some_size(rng) if mixed else self.size
+                size = some[int(rng.integers(len(some)))] if mixed else self.size
             mine = range(step * self.batch + self.rank, (step + 1) * self.batch, self.world)
             yield [
                 SampleRequest(int(order[i]), (self.seed, self.epoch, i), size, mixed) for i in mine
             ]
-
-    def _some_size(self, rng: np.random.Generator) -> Size:
-        reach = round(self.recipe.multiscale * self.size[0] / 640)
-        height = max(self.size[0] + 32 * int(rng.integers(-reach, reach + 1)), 32)
-        return height, max(round(height * self.size[1] / self.size[0] / 32), 1) * 32
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
