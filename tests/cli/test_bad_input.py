@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import zipfile
 from pathlib import Path
@@ -221,6 +222,37 @@ def no_detector(path: Path, nano: Path) -> None:
 def half_an_artifact(path: Path, nano: Path) -> None:
     data = nano.read_bytes()
     path.write_bytes(data[: len(data) // 2])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "yolox-eval --model {onnx} --data {long} --images .",
+        "yolox-eval --model {onnx} --data {coco} --images {long}",
+        "yolox-detect {long}",
+        "yolox-detect {dog} --model {long}.onnx",
+        "yolox-detect {dog} --model {onnx} --output {long}",
+        "yolox-bench --images {long}",
+        "yolox-bench show {long}",
+        "yolox-verify {long}.onnx",
+        "yolox-compare {long}.onnx {long}.xml",
+        "yolox-export --model {long}.pth",
+        "yolox-train --arch nano --data {long}",
+        "yolox-data {long} --to coco.json",
+    ],
+)
+def test_a_name_that_no_file_can_have_is_told(
+    words: str, command: Any, onnx_nano: Path, dog_path: Path, tmp_path: Path
+) -> None:
+    coco = tmp_path / "coco.json"
+    picture = {"id": 1, "file_name": "a.jpg", "width": 9, "height": 9}
+    thing = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 1, 5, 5]}
+    parts = {"images": [picture], "annotations": [thing], "categories": [{"id": 1, "name": "dog"}]}
+    coco.write_text(json.dumps(parts))
+    files = {"long": "x" * 300, "onnx": onnx_nano, "dog": dog_path, "coco": coco}
+    found = command(*(word.format(**files) for word in words.split()))
+    assert_one_line(found, found.code, "x" * 150)
+    assert found.code in (2, 3, 7)
 
 
 @pytest.mark.parametrize(

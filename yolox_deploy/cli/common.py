@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import signal
 import sys
@@ -236,6 +237,10 @@ def _outcome(command: str, work: Callable[[], int]) -> int:
     except Exception as error:
         if os.environ.get("YOLOX_DEPLOY_DEBUG"):
             raise
+        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+            # Asking whether a file is there already fails, and nothing named so can be there.
+            say(f"{command}: {error.filename}: {error.strerror}")
+            return UsageError.exit_code
         text = " ".join(str(error).split())
         say(
             f"{command}: unexpected {type(error).__name__}: {text} (YOLOX_DEPLOY_DEBUG=1 shows "
