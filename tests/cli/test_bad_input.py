@@ -256,6 +256,16 @@ def test_a_name_that_no_file_can_have_is_told(
 
 
 @pytest.mark.parametrize(
+    "text", ["9" * 5000, "\u00b2"], ids=["5000 digits", "a digit that is none"]
+)
+def test_what_is_no_number_of_a_class_is_told(
+    text: str, command: Any, onnx_nano: Path, dog_path: Path
+) -> None:
+    found = command("yolox-detect", dog_path, "--model", onnx_nano, "--no-draw", "--classes", text)
+    assert_one_line(found, 2, f"the model has no class '{text[:50]}")
+
+
+@pytest.mark.parametrize(
     ("make", "word"),
     [
         (missing, "no such file"),

@@ -174,7 +174,8 @@ def make_tracker(arguments: argparse.Namespace, usual: float = SCORE_THRESHOLD) 
 
 def as_classes(words: Sequence[str] | None) -> list[int | str] | None:
     """Return what was given as names and ids of classes."""
-    return [int(c) if c.isdigit() else c for c in words or ()] or None
+    # An id has few digits; Python reads no number of thousands.
+    return [int(c) if c.isdecimal() and len(c) < 10 else c for c in words or ()] or None
 
 
 def make_sinks(arguments: argparse.Namespace, sources: Sequence[Source]) -> list[Sink]:

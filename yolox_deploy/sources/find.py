@@ -46,7 +46,7 @@ def find_sources(
         given: Iterable[Source]
         if ADDRESS.match(text):
             given = [address(text, patience, max_pixels)]
-        elif text.isdecimal() and text.isascii() and not os.path.exists(text):
+        elif re.fullmatch("[0-9]{1,9}", text) and not os.path.exists(text):
             given = [camera(int(text), patience, max_pixels)]
         elif NUMBER.search(os.path.basename(text)) and not os.path.exists(text):
             given = [ImageSequence(text, fps, max_pixels)]

@@ -12,7 +12,7 @@ from yolox_deploy.sources.base import Frame, Source
 
 # Of frames that have no time of their own: as in the Streaming Perception Challenge.
 DEFAULT_FPS = 30.0
-NUMBER = re.compile(r"%(0\d+)?d")
+NUMBER = re.compile(r"%(0\d{1,2})?d")
 
 
 class PictureSource(Source):

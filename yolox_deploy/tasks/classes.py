@@ -55,7 +55,7 @@ def _class_id(item: object, names: Sequence[str], count: int | None) -> int:
         if not names:
             raise UsageError(f"there are no class names: give a class id instead of {item!r}")
         hint = suggest(item, names)
-        if item.isdecimal():
+        if item.isdecimal() and len(item) < 10:
             hint = f"; for a class id give the number {int(item)}, not a text"
         elif "," in item:
             hint = "; give several classes as a list of names"
