@@ -45,6 +45,7 @@ def write_files(folder: Path, others: bool) -> None:
     _write_pictures()
     _write_data()
     _write_texts()
+    _write_film()
     shutil.copyfile(REPORTS / "streaming_nano.json", "streaming.json")
     Path("latency.json").write_text(json.dumps(_short(REPORTS / "yolox_nano.json")))
     os.symlink("p.jpg", "link.jpg")
@@ -110,6 +111,33 @@ def _write_data() -> None:
         Path(f"{name}.json").write_text(json.dumps(content | change))
     Path("data.yaml").write_text("train:\n- {annotations: data.json, images: pics}\n")
     Path("odd.yaml").write_text("train: 7\nval: [{images: pics}]\n")
+
+    _write_foreign_data()
+
+
+def _write_foreign_data() -> None:
+    """Give the same pictures labels as YOLO has them, and as Pascal VOC does."""
+    for folder in ("yolo", "yolo/images", "yolo/labels", "voc"):
+        os.mkdir(folder)
+    lines = ["train: images", "val: images", f"names: {[str(i) for i in range(10)]}"]
+    Path("yolo/data.yaml").write_text("\n".join(lines))
+    corners = "<xmin>10</xmin><ymin>6</ymin><xmax>30</xmax><ymax>36</ymax>"
+    for number in (1, 2):
+        for folder in ("yolo/images", "voc"):
+            shutil.copyfile(f"pics/{number}.jpg", f"{folder}/{number}.jpg")
+        Path(f"yolo/labels/{number}.txt").write_text("3 0.3 0.4 0.3 0.6\n")
+        Path(f"voc/{number}.xml").write_text(
+            f"<annotation><filename>{number}.jpg</filename>"
+            f"<size><width>{SIZE[0]}</width><height>{SIZE[1]}</height><depth>3</depth></size>"
+            f"<object><name>3</name><bndbox>{corners}</bndbox></object></annotation>"
+        )
+
+
+def _write_film() -> None:
+    writer = cv2.VideoWriter("film.mp4", cv2.VideoWriter.fourcc(*"mp4v"), 5, SIZE)
+    for number in (1, 2, 1, 2):
+        writer.write(read_image(Path(f"pics/{number}.jpg")))
+    writer.release()
 
 
 def _write_texts() -> None:

@@ -24,12 +24,13 @@ from tools.cases.files import CHANGES, PIPE
 from tools.cases.lines import PARSERS, Case
 from tools.snapshots import changed, snapshot
 from tools.trials import STREAMS, Main, Trial
-from yolox_deploy.cli import bench, detect, doctor, evaluate, export, train
+from yolox_deploy.cli import bench, convert, detect, doctor, evaluate, export, train
+from yolox_deploy.cli.proof import compare, verify
 from yolox_deploy.errors import UsageError
 from yolox_deploy.files import WORKPLACE
 from yolox_deploy.postprocess import SCORE_THRESHOLD
 
-MODULES = (bench, detect, doctor, evaluate, export, train)
+MODULES = (bench, convert, detect, doctor, evaluate, export, train, verify, compare)
 MAINS: dict[str, Main] = {module.COMMAND: module.main for module in MODULES}
 # After these exit codes nothing may have been written: a mistake is found before any work.
 NOTHING_DONE = (2, 4, 8)
@@ -37,8 +38,9 @@ SOME_UNREADABLE = 6
 # Done, with or without what was hoped for; no line of an error.
 DONE = (0, 12, 13)
 # The options that name a file of results, and those that name a folder for them.
-FILES = ("json", "sink_json", "sink_csv", "sink_coco", "markdown", "plot")
-FOLDERS = ("output", "sink_output", "sink_txt", "results", "logs")
+FILES = (*("json", "sink_json", "sink_jsonl", "sink_csv", "sink_coco", "markdown", "plot", "draw"),)
+NO_JSON = ("sink_csv", "sink_jsonl", "markdown", "plot", "draw")
+FOLDERS = ("output", "sink_output", "sink_txt", "sink_mot", "results", "logs")
 # Lines that are neither ours nor about pictures: a library's.
 FOREIGN = re.compile(r"warn|\[W|\bat 0x|site-packages|^\[| WARN", re.I)
 SURROUNDINGS = ("home", "tmp", "cache")
@@ -152,7 +154,10 @@ class Run(Trial):
                 if (path := getattr(arguments, name, None)) is not None:
                     yield os.path.relpath(os.path.realpath(path), os.path.realpath("")), folder
         # It keeps the result of the verification.
-        if artifact := getattr(arguments, "verify_artifact", None):
+        artifact = getattr(arguments, "verify_artifact", None)
+        if getattr(arguments, "record", False):
+            artifact = arguments.artifact
+        if artifact and artifact.name:
             for file in (artifact, artifact.with_suffix(".json")):
                 yield os.path.relpath(os.path.realpath(file), os.path.realpath("")), False
 
@@ -167,7 +172,7 @@ class Run(Trial):
             return
         for name in FILES:
             path = getattr(arguments, name, None)
-            if path is None or name in ("sink_csv", "markdown", "plot"):
+            if path is None or name in NO_JSON:
                 continue
             file = self.place / STREAMS[0] if str(path) == "-" else path
             if not file.is_file():

@@ -11,7 +11,8 @@ from functools import cache
 from hypothesis import strategies as st
 
 from tools.cases.files import CHANGES, ODD_NAMES, OPENED
-from yolox_deploy.cli import bench, bench_files, detect, doctor, evaluate, export, train
+from yolox_deploy.cli import bench, bench_files, convert, detect, doctor, evaluate, export, train
+from yolox_deploy.cli.proof import compare, verify
 
 PARSERS: dict[str, Callable[[], argparse.ArgumentParser]] = {
     "yolox-detect": detect.parser,
@@ -22,6 +23,9 @@ PARSERS: dict[str, Callable[[], argparse.ArgumentParser]] = {
     "yolox-bench show": bench_files.show_parser,
     "yolox-train": train.parser,
     "yolox-doctor": doctor.parser,
+    "yolox-verify": verify.parser,
+    "yolox-compare": compare.parser,
+    "yolox-data": convert.parser,
 }
 # Of so many cases in turn; what exports, measures or trains takes seconds.
 SHARES = {
@@ -33,6 +37,9 @@ SHARES = {
     "yolox-bench compare": 2,
     "yolox-bench show": 2,
     "yolox-train": 1,
+    "yolox-verify": 2,
+    "yolox-compare": 2,
+    "yolox-data": 2,
 }
 # What a line begins with: it is sound, and takes a moment.
 BEGINNINGS = {
@@ -40,6 +47,7 @@ BEGINNINGS = {
         "p.jpg --model d.onnx --no-draw",
         "pics",
         "p.jpg grey.png --model d.pth --backend torch",
+        "film.mp4 --model d.onnx --no-draw",
     ),
     "yolox-export": (
         "--model d.pth --no-verify --imgsz 64 --output made",
@@ -59,10 +67,13 @@ BEGINNINGS = {
         " --threads 1 --output made",
     ),
     "yolox-doctor": ("", "--model d.onnx"),
+    "yolox-verify": ("d.onnx", "link.onnx", "d.xml"),
+    "yolox-compare": ("d.pth d.onnx", "d.onnx foreign.onnx --images pics", "d.onnx d.xml"),
+    "yolox-data": ("data.json", "yolo", "yolo/data.yaml", "voc"),
 }
 PICTURES = (
     *("p.jpg", "p.png", "p.webp", "grey.png", "deep.png", "dot.png", "wide.png", "pics", "pics/"),
-    *("pics/*.jpg", "**/*.jpg", "link.jpg", *ODD_NAMES),
+    *("pics/*.jpg", "**/*.jpg", "link.jpg", "film.mp4", *ODD_NAMES),
 )
 TEXTS = ("old.json", "names.txt", "data.json", "new.json", "sub/new/r.json", "link.json", "-")
 FOLDERS = ("made", "none", "sub/new", "full", "pics", ".")
@@ -71,6 +82,12 @@ BACKENDS = ("auto", "onnxruntime", "openvino", "ncnn", "torch", "tensorrt", "ten
 GOOD: dict[str, tuple[str, ...]] = {
     "sources": PICTURES,
     "model": (*OPENED, "link.onnx"),
+    "artifact": OPENED[1:],
+    "a": OPENED,
+    "b": OPENED,
+    "draw": ("new.html", "new.png", "sub/new.html"),
+    "yolox-data data": ("data.json", "data.yaml", "yolo", "yolo/data.yaml", "voc"),
+    "yolox-data to": ("new.json", "old.json", "sub/new.json"),
     "weights": ("d.pth",),
     "describe": OPENED,
     "verify_artifact": OPENED[1:],
@@ -112,15 +129,21 @@ GOOD: dict[str, tuple[str, ...]] = {
     "txt": FOLDERS,
     "sink_output": FOLDERS,
     "sink_txt": FOLDERS,
+    "sink_mot": FOLDERS,
+    "timeout": ("1",),
+    "reconnect": ("0", "1"),
+    "track_classes": ("0", "7", "1,2"),
     "results": FOLDERS,
     "logs": FOLDERS,
     "plot": ("c.png", "c.svg", "c.pdf", "sub/c.png"),
-    **dict.fromkeys(("json", "sink_json", "sink_csv", "sink_coco", "markdown"), TEXTS),
+    **dict.fromkeys(
+        ("json", "sink_json", "sink_jsonl", "sink_csv", "sink_coco", "markdown"), TEXTS
+    ),
 }
 # How long a run takes is what these ask for: no large number, which would be right.
 DURATIONS = {
     *("duration", "min_count", "cold_starts", "epochs", "frames", "target_qps", "percentile"),
-    *("latency_bound", "pictures_per_query", "speed"),
+    *("latency_bound", "pictures_per_query", "speed", "timeout", "reconnect"),
 }
 NUMBERS = ("1", "2", "0.5")
 SMALL = (
@@ -141,6 +164,10 @@ ODD_PATHS = (
     *("d.ncnn.bin", "odd_names.txt", "huge.json", "gone.json", "no_pictures.json", "odd.yaml"),
     *("x" * 300, "sub/../p.jpg", "./d.onnx", "P.JPG", "data.json", "old.json", "*.png", "[", "**"),
     *("~/x", "file:///p.jpg", "/proc/nowhere/x", "sub/" * 800 + "x", *ODD_NAMES),
+)
+# What an argument that names a file is called in the help.
+NAMES_OF_FILES = (
+    *("FILE", "DIR", "FOLDER", "PATH", "JSON", "MODEL", "SOURCE", "DATA", "A", "B", None),
 )
 # No slash: a text that is drawn must name nothing outside of the folder.
 FREE = st.text(st.characters(exclude_characters="\0/~", exclude_categories=["Cs"]), max_size=12)
@@ -198,6 +225,9 @@ CHANGED = {
     "d.xml": ("d.xml", "d.bin"),
     "d.ncnn.param": ("d.ncnn.param", "d.ncnn.bin", "d.ncnn.json"),
     "pics": ("pics/1.jpg", "pics/2.jpg"),
+    "film.mp4": ("film.mp4",),
+    "yolo": ("yolo/data.yaml", "yolo/labels/1.txt", "yolo/images/1.jpg"),
+    "voc": ("voc/1.xml", "voc/1.jpg"),
 }
 
 
@@ -221,7 +251,7 @@ def value(command: str, action: argparse.Action) -> st.SearchStrategy[str]:
     """Return a strategy of values of an option: five good ones to two odd ones."""
     key = action.dest.removeprefix("setting_")
     good = GOOD.get(f"{command} {key}") or GOOD.get(key)
-    if action.metavar in ("FILE", "DIR", "FOLDER", "PATH", "JSON", "MODEL", "PICTURE"):
+    if action.metavar in NAMES_OF_FILES:
         odd = st.sampled_from(ODD_PATHS)
     elif good and not good[0][0].isdigit():
         odd = st.sampled_from(ODD_WORDS)
