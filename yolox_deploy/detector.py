@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import operator
 import os
 import threading
 import warnings
@@ -16,8 +15,9 @@ from numpy.typing import NDArray
 
 from yolox_deploy.errors import ImageError, ModelWarning, UsageError, YoloxDeployError
 from yolox_deploy.mapping.pipeline import Pipeline
-from yolox_deploy.mapping.streams import Streams
+from yolox_deploy.mapping.streams import LARGEST_CHUNK, Streams
 from yolox_deploy.mapping.threads import in_chunks, in_threads
+from yolox_deploy.mapping.tiles import OVERLAP, Tiles, TileSize, Tiling
 from yolox_deploy.opening.models import open_model
 from yolox_deploy.pictures.images import MAX_PIXELS, ImageLike, as_bgr, is_one_picture
 from yolox_deploy.pictures.letterbox import Letterbox
@@ -30,13 +30,10 @@ from yolox_deploy.postprocess import (
 )
 from yolox_deploy.runtimes import Runtime
 from yolox_deploy.sources import DetectedFrame, Source, as_sources, detect_frames
-from yolox_deploy.spec import LARGEST_BATCH, ModelSpec, SpecHints
+from yolox_deploy.spec import LARGEST_BATCH, ModelSpec, SpecHints, as_size
 from yolox_deploy.tasks import Detections
 from yolox_deploy.tasks.classes import Classes, as_list, is_integer
 from yolox_deploy.verification.again import prove_opened
-
-# Pictures that go through an engine of dynamic batch at once: bounds memory on long lists.
-LARGEST_CHUNK = 16
 
 
 class Detector:
@@ -140,6 +137,7 @@ class Detector:
         self._others: dict[Thresholds, Postprocess] = {}
         self._lock = threading.Lock()
         self._pipeline = Pipeline(self.runtime, self.letterbox, threading.Lock())
+        self._tiles = Tiles(self._pipeline)
 
     @property
     def spec(self) -> ModelSpec:
@@ -279,12 +277,38 @@ class Detector:
         except ImageError as error:
             raise ImageError(f"picture {index} (counted from 0): {error}") from error
 
+    def tiled(
+        self,
+        image: ImageLike,
+        tile: TileSize = True,
+        overlap: float = OVERLAP,
+        thresholds: Thresholds | None = None,
+    ) -> Detections:
+        """Return what is in a large picture, looked at as a whole and in overlapping tiles.
+
+        ``tile`` is the side of a tile in pixels of the picture, or its height and width (``True``:
+        those of the model's input, so that no pixel is lost); ``overlap`` the share of a tile, 0 to
+        0.99, that it has in common with its neighbour at least.  What lies on a seam is found
+        once, see :mod:`yolox_deploy.tasks.merging`.  Tiles are detected in batches if the model has
+        any, and several at once, as by :meth:`map`; a picture no larger than a tile is detected
+        as a call of the detector does.  The times in the result are summed over all tiles.
+
+        >>> found = detector.tiled("aerial.jpg", tile=640, overlap=0.2)  # doctest: +SKIP
+
+        Raises :class:`UsageError` for values out of range, and for more than 10,000 tiles.
+        """
+        _check_thresholds(thresholds)
+        tiling = Tiling(tile, overlap)
+        return self._tiled(as_bgr(image, self.max_pixels), tiling, thresholds)
+
     def stream(
         self,
         source: str | os.PathLike[str] | int | Source | Iterable[ImageLike],
         *,
         live: bool = False,
         fps: float | None = None,
+        tile: TileSize | None = None,
+        overlap: float = OVERLAP,
         thresholds: Thresholds | None = None,
     ) -> Generator[DetectedFrame, None, None]:
         """Yield what is in each frame of a video, a camera, a stream, or pictures, in order.
@@ -295,7 +319,8 @@ class Detector:
 
         With ``live`` each result is that of the newest frame: frames that arrive during a detection
         are dropped, and counted in ``frame.dropped``; ``frame.age`` is the time since it arrived.
-        ``fps`` is the rate of pictures that have no times.
+        ``fps`` is the rate of pictures that have no times.  With ``tile``, or ``tile=True``, frames
+        are divided as by :meth:`tiled`.
 
         >>> for frame in detector.stream("street.mp4"):  # doctest: +SKIP
         ...     print(frame.index, frame.time, len(frame.detections))
@@ -305,11 +330,15 @@ class Detector:
         """
         _check_thresholds(thresholds)
         sources = as_sources(source, fps=fps, max_pixels=self.max_pixels)
-        return detect_frames(sources, lambda i: self._detect([i], thresholds)[0], live=live)
+        if tile is None or tile is False:
+            return detect_frames(sources, lambda i: self._detect([i], thresholds)[0], live=live)
+        tiling = Tiling(tile, overlap)
+        return detect_frames(sources, lambda i: self._tiled(i, tiling, thresholds), live=live)
 
     def close(self) -> None:
         """Free the engine's memory; calling it twice is fine."""
         with self._lock:
+            self._tiles.close()
             self.runtime.close()
 
     def __enter__(self) -> Self:
@@ -334,6 +363,14 @@ class Detector:
         with self._lock:
             return self._pipeline(images, postprocess)
 
+    def _tiled(
+        self, image: NDArray[np.uint8], tiling: Tiling, thresholds: Thresholds | None
+    ) -> Detections:
+        postprocess = self._postprocess_for(thresholds)
+        of_view = self._postprocess_for(replace(postprocess.thresholds, clip=False))
+        with self._lock:
+            return self._tiles(image, tiling, postprocess, of_view)
+
     def _postprocess_for(self, thresholds: Thresholds | None) -> Postprocess:
         if thresholds is None or thresholds == self.thresholds:
             return self.postprocess
@@ -351,14 +388,3 @@ def _check_thresholds(thresholds: object) -> None:
         "thresholds are an object such as yolox_deploy.postprocess.Thresholds(score=0.5), "
         f"got {thresholds!r}"
     )
-
-
-def as_size(imgsz: int | Sequence[int]) -> tuple[int, int]:
-    """Return one side, or height and width, as (height, width); raises :class:`UsageError`."""
-    try:
-        sides = [operator.index(side) for side in np.atleast_1d(np.asarray(imgsz))]
-    except (TypeError, ValueError) as error:
-        raise UsageError(f"imgsz must be one or two integers, got {imgsz!r}") from error
-    if len(sides) not in (1, 2):
-        raise UsageError(f"imgsz is one side, or height and width, got {imgsz!r}")
-    return sides[0], sides[-1]

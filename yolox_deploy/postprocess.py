@@ -16,6 +16,7 @@ from yolox_deploy.spec import ModelSpec
 from yolox_deploy.tasks import Candidates, Detections, task_of
 from yolox_deploy.tasks.boxes import FAINTEST
 from yolox_deploy.tasks.classes import Classes, class_ids_of, is_integer
+from yolox_deploy.tasks.merging import View
 from yolox_deploy.tasks.nms import nms
 
 # Thresholds of the original's demo.
@@ -129,6 +130,21 @@ class Postprocess:
         return self.task.to_picture(
             self.suppress(found), self.spec, ratio, image_size, clip=self.thresholds.clip
         )
+
+    def merge(self, views: Sequence[View], image_size: tuple[int, int]) -> Detections:
+        """Return what several views of a picture of (height, width) show together.
+
+        Their boxes may reach beyond them, see ``clip`` of :class:`Thresholds`.
+        """
+        given = self.thresholds
+        found = self.task.merge(
+            views,
+            image_size,
+            iou=given.iou,
+            class_agnostic=given.class_agnostic,
+            clip=given.clip,
+        )
+        return found[: given.max_detections]
 
 
 def _check_thresholds_in_graph(spec: ModelSpec, thresholds: Thresholds) -> None:

@@ -9,10 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping
+import operator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, get_args
+
+import numpy as np
 
 from yolox_deploy.data.categories import COCO_NAMES
 from yolox_deploy.errors import ArtifactError, UsageError, in_short
@@ -338,3 +341,14 @@ def convention_of(values: Any) -> InputConvention:
         raise ValueError("mean and std need three values each")
     scale, pad_value = float(values["scale"]), int(values["pad_value"])
     return InputConvention(values["colour_order"], scale, mean, std, pad_value)
+
+
+def as_size(sides: int | Sequence[int], word: str = "imgsz") -> tuple[int, int]:
+    """Return one side, or height and width, as (height, width); raises :class:`UsageError`."""
+    try:
+        found = [operator.index(side) for side in np.atleast_1d(np.asarray(sides))]
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"{word} must be one or two integers, got {sides!r}") from error
+    if len(found) not in (1, 2):
+        raise UsageError(f"{word} is one side, or height and width, got {sides!r}")
+    return found[0], found[-1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 
@@ -29,3 +30,13 @@ class StageSeconds(NamedTuple):
     def total(self) -> float:
         """The seconds from pictures to results."""
         return self.letterbox + self.inference + self.decode + self.nms
+
+
+def summed(parts: Sequence[StageSeconds]) -> StageSeconds:
+    """Return the seconds of several calls together, which may have run at the same time."""
+    engines = [part.engine for part in parts if part.engine is not None]
+    engine = EngineSeconds(*map(sum, zip(*engines, strict=True))) if engines else None
+    letterbox, inference, decode, nms = (
+        sum(stage) for stage in zip(*(p[:4] for p in parts), strict=True)
+    )
+    return StageSeconds(letterbox, inference, decode, nms, engine)

@@ -121,6 +121,8 @@ def test_detect(run: Shown, screen: Terminal, here: Path, columns: int) -> None:
     (here / "photos/broken.jpg").write_text("no picture")
     run("yolox-detect photos --model nano.onnx --json found.json --no-draw", code=6)
     run("yolox-detect photos --model nano.onnx --quiet --classes bicycle --no-draw", code=6)
+    run("yolox-detect dog.jpg --model nano.onnx --tile --no-draw")
+    run("yolox-detect dog.jpg --model nano.onnx --tile 20", code=2)
     run("yolox-detect photos --modle nano.onnx", code=2)
     run("yolox-detect photos --model nano.onnx --classes hoarse dog --no-draw", code=2)
     check(screen, "detect", columns)

@@ -265,6 +265,11 @@ def test_thresholds_clipping_and_bounds_reach_the_detector(
 
     assert len(found("--score-threshold", 0.5)) == 3
     assert len(found("--max-detections", 2)) == 2
+    with Detector(onnx_nano, threads=1) as detector:
+        for words, tile in (((), True), ((300, "--overlap", 0.4), 300)):
+            overlap = 0.4 if words else 0.2
+            tiled = detector.tiled(dog_path, tile, overlap).to_dict()
+            assert [d["name"] for d in found("--tile", *words)] == [d["name"] for d in tiled]
     loose = found("--score-threshold", 0.02)
     assert len(loose) > 8
     assert len(found("--score-threshold", 0.02, "--iou-threshold", 0.9)) > len(loose)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from yolox_deploy.cli.common import (
     MODEL_CODES,
@@ -29,6 +30,7 @@ from yolox_deploy.cli.running import Run
 from yolox_deploy.detector import Detector
 from yolox_deploy.errors import UsageError, YoloxDeployError
 from yolox_deploy.files import STANDARD_OUTPUT
+from yolox_deploy.mapping.tiles import OVERLAP, Tiling
 from yolox_deploy.postprocess import IOU_THRESHOLD, SCORE_THRESHOLD
 from yolox_deploy.sinks import SINKS, FolderSink, PictureSink, Sink
 from yolox_deploy.sinks.base import paths_of
@@ -47,6 +49,7 @@ EXAMPLES = """\
   yolox-detect photos/ --model my7.onnx --classes cat dog --json found.json
   yolox-detect street.jpg --model yolox_nano.onnx --no-draw --json - | jq .
   yolox-detect street.mp4 --model yolox_nano.onnx --jsonl found.jsonl
+  yolox-detect aerial.jpg --model yolox_s.onnx --tile 640 --overlap 0.2
   yolox-detect rtsp://camera.local/stream --model yolox_nano.onnx --no-draw --jsonl -
 """
 NO_MODEL = "note: no --model was given: the model of drawn digits in this package is used"
@@ -75,6 +78,9 @@ def parser() -> argparse.ArgumentParser:
         --classes CLASS ...: look for these classes only: names or ids (default: all classes)
         --no-clip: let boxes reach beyond the picture
         --batch N: number of pictures per inference call
+        --tile [PIXELS]: also look for small objects in large pictures: detect in overlapping tiles
+            of this side, too, and merge what is found (default side: that of the model's input)
+        --overlap F: share of a tile, 0 to 0.99, that its neighbour shows, too
         --track: follow objects from frame to frame; each keeps its id, which all results have
         --track-classes CLASS ...: follow these classes only (default: all that are looked for)
         --fps RATE: frames per second of numbered pictures such as frames/%%06d.png
@@ -87,6 +93,7 @@ def parser() -> argparse.ArgumentParser:
         """,
         max_detections=300,
         batch=1,
+        overlap=OVERLAP,
         fps=DEFAULT_FPS,
         live=None,
         timeout=Patience.timeout,
@@ -120,6 +127,7 @@ def detect(arguments: argparse.Namespace) -> int:
         patience=Patience(arguments.timeout, arguments.reconnect),
         max_pixels=arguments.max_pixels,
     )
+    tiles = make_tiles(arguments)
     tracker = make_tracker(arguments)
     sinks = make_sinks(arguments, sources)
     run: Run | None = None
@@ -133,7 +141,7 @@ def detect(arguments: argparse.Namespace) -> int:
                 tracker = make_tracker(arguments, detector.thresholds.score)
             for sink in sinks:
                 stack.enter_context(sink)
-            run = Run(detector, sinks, arguments.batch, arguments.live, tracker)
+            run = Run(detector, sinks, arguments.batch, arguments.live, tracker, tiles)
             run(sources)
     except (KeyboardInterrupt, YoloxDeployError):
         if kept := [str(sink.path) for sink in sinks if sink.kept]:
@@ -160,6 +168,18 @@ def open_detector(arguments: argparse.Namespace) -> Detector:
         max_pixels=arguments.max_pixels,
         **vars(model_hints(arguments)),
     )
+
+
+def make_tiles(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return what the detector needs to know of tiles, checked; raises :class:`UsageError`."""
+    if arguments.tile is None:
+        if arguments.overlap != OVERLAP:
+            raise UsageError("--overlap is that of tiles: add --tile")
+        return {}
+    if arguments.batch != 1:
+        raise UsageError("--batch: with --tile the model's own batch is filled with tiles")
+    Tiling(arguments.tile, arguments.overlap)
+    return {"tile": arguments.tile, "overlap": arguments.overlap}
 
 
 def make_tracker(arguments: argparse.Namespace, usual: float = SCORE_THRESHOLD) -> Tracker | None:

@@ -238,9 +238,10 @@ def add_options(
 ) -> None:
     """Add the options of a table to a parser or a group.
 
-    A row is ``--name VALUE: help``, or ``--name VALUE ...: help`` for a list (:class:`Listing`);
-    without VALUE the option is a flag, and ``--[no-]name`` is one that is on unless ``defaults``
-    says otherwise.  Further lines of a row are indented.  VALUE decides the type (see ``TYPES``).
+    A row is ``--name VALUE: help``, or ``--name VALUE ...: help`` for a list (:class:`Listing`), or
+    ``--name [VALUE]: help`` for a value that may be left out and is then ``True``; without VALUE
+    the option is a flag, and ``--[no-]name`` is one that is on unless ``defaults`` says otherwise.
+    Further lines of a row are indented.  VALUE decides the type (see ``TYPES``).
     ``required`` and ``defaults`` name the options as the parsed arguments do.
     """
     for row in re.split(r"\n(?=--)", textwrap.dedent(table).strip()):
@@ -250,10 +251,13 @@ def add_options(
         default = defaults.get(dest, None if values else False)
         options: dict[str, Any] = {"default": default, "help": " ".join(text.split())}
         if values:
-            read = TYPES.get(values[0], str)
+            word = values[0].strip("[]")
+            read = TYPES.get(word, str)
             several = values[1:] == ["..."]
-            options |= {"metavar": values[0], "required": dest in required}
+            options |= {"metavar": word, "required": dest in required}
             options |= {"action": Listing, "type": read} if several else {"type": one_value(read)}
+            if word != values[0]:
+                options |= {"nargs": "?", "const": True}
         elif "[no-]" in name:
             switch = defaults.get(dest, True)
             options |= {"action": argparse.BooleanOptionalAction, "default": switch}

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from itertools import groupby, islice
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,7 +36,8 @@ class _NobodyReadsError(Exception):
 class Run:
     """One run over all sources.
 
-    ``unreadable`` are the errors of sources that could not be read; the others were done.
+    ``tiles`` are the arguments of ``Detector.tiled``, if pictures are divided.  ``unreadable`` are
+    the errors of sources that could not be read; the others were done.
     """
 
     def __init__(
@@ -45,8 +47,9 @@ class Run:
         batch: int = 1,
         live: bool | None = None,
         tracker: Tracker | None = None,
+        tiles: Mapping[str, Any] = {},
     ) -> None:
-        self.detector, self.sinks = detector, sinks
+        self.detector, self.sinks, self.tiles = detector, sinks, tiles
         self.batch, self.live = batch, live
         self.tracker = tracker
         self.thresholds: Thresholds | None = None
@@ -77,6 +80,7 @@ class Run:
         """Detect in pictures, a batch at a time; in many pictures, several batches at once."""
         readable = self._readable(track(sources, len(sources)))
         detect = self._at_once if len(sources) >= MANY else self._in_batches
+        detect = self._in_tiles if self.tiles else detect
         with closing(detect(readable)) as pairs:
             for frame, found in pairs:
                 found = self._give(frame, found)
@@ -88,6 +92,10 @@ class Run:
         while chunk := list(islice(frames, self.batch)):
             results = self.detector.batch([frame.image for frame in chunk], self.thresholds)
             yield from zip(chunk, results, strict=True)
+
+    def _in_tiles(self, frames: Iterator[Frame]) -> Generator[Found, None, None]:
+        for frame in frames:
+            yield frame, self.detector.tiled(frame.image, thresholds=self.thresholds, **self.tiles)
 
     def _at_once(self, frames: Iterator[Frame]) -> Generator[Found, None, None]:
         waiting: deque[Frame] = deque()
@@ -116,7 +124,7 @@ class Run:
         before = self.frames
         try:
             with closing(
-                self.detector.stream(source, live=live, thresholds=self.thresholds)
+                self.detector.stream(source, live=live, thresholds=self.thresholds, **self.tiles)
             ) as frames:
                 for frame in track(frames, lambda: source.count, "frames"):
                     self._give(frame, frame.detections)

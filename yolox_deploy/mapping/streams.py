@@ -17,6 +17,8 @@ from yolox_deploy.runtimes import Runtime
 from yolox_deploy.runtimes.registry import files_of
 from yolox_deploy.tasks import Detections
 
+# Pictures that go through an engine of dynamic batch at once: bounds memory on long lists.
+LARGEST_CHUNK = 16
 # Each stream is the model in memory once more.
 MOST_STREAMS = 8
 MOST_BYTES = 1 << 30

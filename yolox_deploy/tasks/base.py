@@ -8,7 +8,7 @@ torch head (``yolox_deploy.models.heads``) and the ONNX nodes (``yolox_deploy.ex
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Protocol
 
 import numpy as np
@@ -18,6 +18,7 @@ from yolox_deploy.spec import ModelSpec
 from yolox_deploy.tasks.candidates import Candidates
 from yolox_deploy.tasks.comparison import Comparison, Tolerance
 from yolox_deploy.tasks.detections import Detections
+from yolox_deploy.tasks.merging import View, merged
 
 Array = NDArray[np.float32]
 
@@ -129,6 +130,22 @@ class Task(ABC):
     @abstractmethod
     def problems(self, found: Comparison, tolerance: Tolerance) -> list[str]:
         """Return what exceeds the tolerance, one sentence per finding."""
+
+    def merge(
+        self,
+        views: Sequence[View],
+        image_size: tuple[int, int],
+        *,
+        iou: float,
+        class_agnostic: bool,
+        clip: bool,
+    ) -> Detections:
+        """Return what several views of one picture show together, each object once.
+
+        The arguments are those of :func:`~yolox_deploy.tasks.merging.merged`, by which boxes are
+        merged; the further arrays of a box are those of its best piece.
+        """
+        return merged(views, image_size, iou=iou, class_agnostic=class_agnostic, clip=clip)
 
     def width(self, spec: ModelSpec) -> int:
         """Return the number of columns of a row of raw or decoded output."""

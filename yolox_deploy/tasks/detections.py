@@ -20,7 +20,7 @@ from yolox_deploy.packages import require
 from yolox_deploy.pictures.drawing import Colour, DrawingOptions, draw_boxes
 from yolox_deploy.pictures.images import ImageLike, as_bgr
 from yolox_deploy.pictures.output import check_output, show_picture, write_picture
-from yolox_deploy.tasks.bounds import bound
+from yolox_deploy.tasks.bounds import bound, shapes_expected
 from yolox_deploy.tasks.classes import Classes, class_ids_of
 from yolox_deploy.timing import StageSeconds
 
@@ -103,7 +103,8 @@ class Detections:
             arrays["track_ids"] = np.asarray(self.track_ids, np.int64)
             together &= arrays["track_ids"].shape == (count,)
         if not together:
-            raise UsageError(self._expectation(arrays))
+            shapes = {name: column.shape for name, column in self.columns.items()}
+            raise UsageError(shapes_expected(shapes, arrays))
         for name, column in self.columns.items():
             if column.dtype is np.float32 and not np.isfinite(arrays[name]).all():
                 raise UsageError("detections must be finite numbers, got NaN or infinity")
@@ -117,16 +118,6 @@ class Detections:
             object.__setattr__(self, name, array)
         if type(self.names) is not tuple:
             object.__setattr__(self, "names", tuple(self.names))
-
-    def _expectation(self, arrays: Mapping[str, NDArray[Any]]) -> str:
-        """Return in one sentence which shapes belong together, and which came."""
-        shapes = [("N", *column.shape) for column in self.columns.values()]
-        expected = ", ".join(
-            f"{name} ({', '.join(map(str, shape))}{',' * (len(shape) == 1)})"
-            for name, shape in zip(self.columns, shapes, strict=True)
-        )
-        found = ", ".join(str(array.shape) for array in arrays.values())
-        return f"detections need {expected}, got {found}"
 
     @classmethod
     def empty(cls, names: Sequence[str] = (), image_size: tuple[int, int] | None = None) -> Self:
@@ -147,6 +138,13 @@ class Detections:
         """Return every array with one entry per detection, by name."""
         found = {name: getattr(self, name) for name in self.columns}
         return found if self.track_ids is None else {**found, "track_ids": self.track_ids}
+
+    def moved(self, xyxy: NDArray[np.float32]) -> Self:
+        """Return the same detections with other boxes (N, 4).
+
+        A subclass whose further arrays are places in the picture moves them along.
+        """
+        return replace(self, xyxy=xyxy)
 
     def timed(self, seconds: StageSeconds) -> Self:
         """Note the time of the call that made this result, and return it."""

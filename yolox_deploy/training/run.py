@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from yolox_deploy.datasets.sources import DataFiles, data_files
-from yolox_deploy.detector import as_size
 from yolox_deploy.errors import UsageError, number_of
 from yolox_deploy.models.checkpoint import load_checkpoint
+from yolox_deploy.spec import as_size
 from yolox_deploy.training.distributed import processes
 from yolox_deploy.training.report.outcome import Outcome
 from yolox_deploy.training.report.results import Reporter

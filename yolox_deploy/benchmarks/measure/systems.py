@@ -15,9 +15,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from yolox_deploy.detector import LARGEST_CHUNK, Detector
+from yolox_deploy.detector import Detector
 from yolox_deploy.errors import UsageError
 from yolox_deploy.export.cache import exported
+from yolox_deploy.mapping.streams import LARGEST_CHUNK
 from yolox_deploy.postprocess import EVALUATION, Thresholds
 from yolox_deploy.records import Record, Side
 from yolox_deploy.runtimes import BACKENDS
