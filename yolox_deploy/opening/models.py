@@ -79,6 +79,7 @@ def fastest_proven(open_in: Callable[[str | None], Runtime]) -> Runtime:
 
     first = open_in(None)
     opened = [first]
+    chosen: Runtime | None = None
     proven: dict[str, Runtime] = {}
     try:
         for name in first.precisions_on(first.placed.kind):
@@ -104,11 +105,8 @@ def fastest_proven(open_in: Callable[[str | None], Runtime]) -> Runtime:
                 if ratio_of(name, times[name], times[best]).surely_faster:
                     best = name
         chosen = proven[best]
-    except BaseException:
+        return chosen
+    finally:
         for runtime in opened:
-            runtime.close()
-        raise
-    for runtime in opened:
-        if runtime is not chosen:
-            runtime.close()
-    return chosen
+            if runtime is not chosen:
+                runtime.close()
