@@ -37,19 +37,23 @@ print("alike")
 """
 
 
+def demand(said: str, script: str, *arguments: str | Path) -> None:
+    """Run a script in a process of its own, and demand what it prints when all went well."""
+    run = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
+    assert (run.returncode, run.stdout) == (0, f"{said}\n"), run.stderr[-500:]
+
+
 @pytest.mark.parametrize("backend", ["ncnn", "torch", "onnxruntime", "openvino"])
 def test_a_child_of_a_process_that_used_an_engine_can_use_it_too(
     backend: str, model_for: Any, dog_path: Path
 ) -> None:
     """OpenMP's threads stay behind when a process forks, and the child would wait for them."""
-    arguments = [str(model_for(backend).path), backend, str(dog_path)]
-    run = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", FORK, *arguments],
-        capture_output=True,
-        text=True,
-        timeout=900,
-    )
-    assert (run.returncode, run.stdout) == (0, "alike\n"), run.stderr[-500:]
+    demand("alike", FORK, model_for(backend).path, backend, dog_path)
 
 
 CHANGE = """
@@ -79,14 +83,7 @@ def test_files_that_are_overwritten_do_not_change_what_was_opened(
     for part in path.parent.iterdir():
         if part.stem == path.stem:
             shutil.copy(part, tmp_path / part.name)
-    arguments = [str(tmp_path / path.name), backend, str(dog_path)]
-    run = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", CHANGE, *arguments],
-        capture_output=True,
-        text=True,
-        timeout=900,
-    )
-    assert (run.returncode, run.stdout) == (0, "alike\n"), run.stderr[-500:]
+    demand("alike", CHANGE, tmp_path / path.name, backend, dog_path)
 
 
 # Closed in the order of opening: an engine must not leave behind what the other one gave it.
@@ -113,10 +110,4 @@ def test_an_interrupt_comes_through_after_two_detectors_were_closed(
 ) -> None:
     if not BACKENDS[name].availability().ok:
         pytest.skip(BACKENDS[name].availability().reason)
-    run = subprocess.run(
-        [sys.executable, "-c", INTERRUPT, str(nano_onnx), name],
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert (run.returncode, run.stdout) == (0, "interrupted\n"), run.stderr
+    demand("interrupted", INTERRUPT, nano_onnx, name)
