@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from yolox_deploy.errors import OutputError
+from yolox_deploy.errors import InputFileError, OutputError
 from yolox_deploy.terminal import write_output
 
 # Pictures and the small model that ship with the package.
@@ -296,6 +296,21 @@ def write_document(path: Path, kind: str, content: Mapping[str, Any]) -> None:
     """
     document = {"format": kind, "version": DOCUMENT_VERSION, **content}
     write_atomically(path, json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+
+
+def read_input(path: Path, largest: int, kind: str) -> bytes:
+    """Return the content of a file that a user named.
+
+    It is measured while it is read: a device has no size, and may have no end.
+
+    Raises :class:`OSError`, and :class:`InputFileError` for more than ``largest`` bytes: such a
+    file is not of that ``kind``, for example "report of yolox-bench".
+    """
+    with path.open("rb") as file:
+        data = file.read(largest + 1)
+    if len(data) > largest:
+        raise InputFileError(f"{path}: larger than {largest >> 20} MiB, so no {kind}")
+    return data
 
 
 def sha256_of(path: Path) -> str:

@@ -226,3 +226,18 @@ def test_a_folder_without_a_data_set_is_refused(tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("a.jpg")
     with pytest.raises(InputFileError, match=r"list\.txt: a list of pictures is read in"):
         data_files([tmp_path / "list.txt"], images=[tmp_path]).train[0].read()
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="there is no /dev/zero")
+def test_a_device_in_the_place_of_a_file_is_refused(tmp_path: Path) -> None:
+    for name in ("data.yaml", "list.txt"):
+        (tmp_path / name).symlink_to("/dev/zero")
+    other = tmp_path / "other.yaml"
+    other.write_text("names: [a]\ntrain: list.txt\nval: list.txt\n")
+    for path, words in (
+        (tmp_path / "data.yaml", "larger than 16 MiB, so no data.yaml"),
+        (other, "larger than 16 MiB, so no list of pictures"),
+        (Path("/dev/zero"), "is a device"),
+    ):
+        with pytest.raises(InputFileError, match=words):
+            data_files([path], images=[tmp_path] * (path == Path("/dev/zero"))).train[0].read()

@@ -215,6 +215,8 @@ def read_coco(path: Path, fields: Sequence[str] = ()) -> CocoDocument:
 
 def _content(path: Path) -> dict[str, Any]:
     """Return the parsed file, in which the three lists were found."""
+    if path.is_char_device():
+        raise InputFileError(f"{path}: is a device: give the JSON file with the annotations")
     try:
         # Some editors put a byte-order mark before the text.
         content = json.loads(path.read_text(encoding="utf-8-sig"))

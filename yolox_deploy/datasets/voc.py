@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 
 from yolox_deploy.data.coco import CocoAnnotation, CocoDocument, CocoImage
 from yolox_deploy.errors import InputFileError
+from yolox_deploy.files import read_input
 from yolox_deploy.pictures.images import IMAGE_SUFFIXES, read_image
 
 LARGEST_FILE = 16 << 20
@@ -68,7 +69,8 @@ def _files(place: Path) -> list[Path]:
             " annotations"
         )
     try:
-        lines = place.read_text("utf-8-sig").split("\n")
+        data = read_input(place, LARGEST_FILE, "list of pictures")
+        lines = data.decode("utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise InputFileError(f"{place}: no list of pictures: {error}") from error
     folder = place.absolute().parents[2] / "Annotations"
@@ -92,9 +94,8 @@ def _object(path: Path, entry: ElementTree.Element) -> tuple[str, Box, bool]:
 
 def _parsed(path: Path) -> ElementTree.Element:
     try:
-        if path.stat().st_size > LARGEST_FILE:
-            raise InputFileError(f"{path}: larger than 16 MiB, so no annotation of one picture")
-        root = ElementTree.fromstring(path.read_bytes())
+        content = read_input(path, LARGEST_FILE, "annotation of one picture")
+        root = ElementTree.fromstring(content)
     except (OSError, ElementTree.ParseError) as error:
         raise InputFileError(f"{path}: no XML: {error}") from error
     if root.tag != "annotation":

@@ -15,19 +15,21 @@ from typing import Any
 
 from yolox_deploy.data.coco import CocoAnnotation, CocoDocument, CocoImage
 from yolox_deploy.errors import ImageError, InputFileError, ModelWarning
+from yolox_deploy.files import read_input
 from yolox_deploy.packages import install_line, require
 from yolox_deploy.pictures.images import find_images, read_image
 
 # Shares a little above 1 are rounding; larger ones are pixels, or another format.
 LARGEST_SHARE = 1.1
-LARGEST_LABEL_FILE = 16 << 20
+LARGEST_FILE = 16 << 20
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """Return the content of a YAML file; raises :class:`InputFileError` if it is no mapping."""
     yaml = require("yaml", f"reading {path.name} needs PyYAML", install_line("train"))
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+        text = read_input(path, LARGEST_FILE, "data.yaml").decode("utf-8-sig")
+        content = yaml.safe_load(text)
     except OSError as error:
         raise InputFileError(f"{path}: cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
@@ -116,7 +118,8 @@ def _pictures(place: Path) -> list[Path]:
         except ImageError as error:
             raise InputFileError(str(error)) from error
     try:
-        lines = place.read_text(encoding="utf-8-sig").splitlines()
+        data = read_input(place, LARGEST_FILE, "list of pictures")
+        lines = data.decode("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputFileError(f"{place}: no list of pictures: {error}") from error
     found = [place.parent / line.strip() for line in lines if line.strip()]
@@ -138,9 +141,8 @@ def label_file(picture: Path) -> Path:
 def _rows(path: Path, classes: int) -> Iterator[tuple[int, tuple[float, float, float, float]]]:
     """Yield class index and box (centre, size; shares of the picture) of each line."""
     try:
-        if path.stat().st_size > LARGEST_LABEL_FILE:
-            raise InputFileError(f"{path}: larger than 16 MiB, so no file of labels")
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        data = read_input(path, LARGEST_FILE, "file of labels")
+        lines = data.decode("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputFileError(f"{path}: cannot be read as text: {error}") from error
     for number, line in enumerate(lines, 1):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from yolox_deploy.errors import ImageError, SourceError, UsageError
+from yolox_deploy.files import read_input
 from yolox_deploy.pictures.images import (
     IMAGE_SUFFIXES,
     MAX_PIXELS,
@@ -91,9 +92,8 @@ def _of_file(path: Path, max_pixels: int | None) -> Source:
 def _listed(path: Path) -> Iterator[str]:
     """Yield the words of a text file: those of files as seen from its folder, else as they are."""
     try:
-        if path.stat().st_size > LARGEST_LIST:
-            raise SourceError(f"{path}: larger than {LARGEST_LIST >> 20} MiB: no list of sources")
-        lines = path.read_text("utf-8-sig").splitlines()
+        data = read_input(path, LARGEST_LIST, "list of sources")
+        lines = data.decode("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise SourceError(f"{path}: no text file with a path per line ({error})") from error
     rows = [line.strip() for line in lines if line.strip() and not line.startswith("#")]

@@ -19,7 +19,7 @@ from yolox_deploy.benchmarks.needs import require
 from yolox_deploy.benchmarks.scenarios import SCENARIOS
 from yolox_deploy.benchmarks.scenarios.base import Table
 from yolox_deploy.errors import ExtensionError, InputFileError
-from yolox_deploy.files import write_atomically
+from yolox_deploy.files import read_input, write_atomically
 from yolox_deploy.records import Record, Schema, Words
 from yolox_deploy.terminal import note, print_line, print_table
 
@@ -90,11 +90,7 @@ class Report(Record):
     def read(cls, path: Path) -> Report:
         """Return the report in a file; raises :class:`InputFileError`."""
         try:
-            with path.open("rb") as file:
-                data = file.read(LARGEST_FILE + 1)  # a device may have no end
-            if len(data) > LARGEST_FILE:
-                raise InputFileError(f"{path}: too large for a report of yolox-bench")
-            text = data.decode("utf-8-sig")
+            text = read_input(path, LARGEST_FILE, "report of yolox-bench").decode("utf-8-sig")
             content = json.loads(
                 text, parse_int=_integer, parse_float=_finite, parse_constant=_finite
             )

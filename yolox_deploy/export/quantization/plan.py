@@ -11,7 +11,7 @@ from typing import Any
 
 from yolox_deploy.errors import InputFileError
 from yolox_deploy.export.quantization.search import Row, Trial
-from yolox_deploy.files import write_document
+from yolox_deploy.files import read_input, write_document
 from yolox_deploy.records import Record
 
 FORMAT = "yolox-export --int8"
@@ -92,9 +92,7 @@ class Plan:
 def read_plan(file: Path) -> Plan:
     """Return what :meth:`Plan.write` wrote; raises :class:`InputFileError` for anything else."""
     try:
-        if file.stat().st_size > LARGEST_FILE:
-            raise ValueError("it is too large")
-        content = json.loads(file.read_text("utf-8"))
+        content = json.loads(read_input(file, LARGEST_FILE, "file of a search"))
         if content["format"] != FORMAT or content["version"] != 1:
             raise ValueError(f"its format is {content['format']!r:.60}")
         size = content["height"], content["width"]
