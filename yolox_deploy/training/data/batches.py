@@ -8,6 +8,7 @@ without a stored generator.
 from __future__ import annotations
 
 import signal
+import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
@@ -138,9 +139,13 @@ def batches(loader: DataLoader[Sample]) -> Iterator[Batch]:
     """
     try:
         yield from loader
+        return
     except ImageError as error:
         text = str(error).strip().splitlines()[-1].split(f"{ImageError.__name__}: ")[-1]
-        raise ImageError(text) from None
+        # PyTorch's frames hold the error, which holds them, and with them the workers, for which
+        # the process would wait for ever when it ends.
+        traceback.clear_frames(error.__traceback__)
+    raise ImageError(text)
 
 
 def _start_worker(_: int) -> None:
