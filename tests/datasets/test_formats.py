@@ -17,6 +17,7 @@ from yolox_deploy.cli import train
 from yolox_deploy.cli.convert import main
 from yolox_deploy.datasets.sources import DataFiles, data_files
 from yolox_deploy.errors import InputFileError, ModelWarning
+from yolox_deploy.pictures.drawing import class_colour
 
 NAMES = ["cat", "dog"]
 SIZE = (48, 64)
@@ -136,6 +137,15 @@ def rows(files: DataFiles) -> list[Rows]:
     return found
 
 
+def test_a_mosaic_is_no_file_that_is_read_or_written(tmp_path: Path, capsys: Any) -> None:
+    data, picture = str(yolo(tmp_path / "set") / "data.yaml"), str(tmp_path / "all_train.json")
+    assert main([data, "--draw", data]) == 2
+    assert main([data, "--to", str(tmp_path / "all.json"), "--draw", picture]) == 2
+    assert "--to and --draw both write it" in capsys.readouterr().err
+    assert main([data, "--draw", str(tmp_path / "mosaic.txt")]) == 7
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+
+
 WRITERS = [roboflow_coco, yolo, ultralytics, voc, voc_lists]
 
 
@@ -148,7 +158,14 @@ def test_every_format_reads_the_same(tmp_path: Path, write: Callable[[Path], Pat
         assert [row[:2] for row in found] == [row[:2] for row in expected]
         np.testing.assert_allclose([r[2] for r in found], [r[2] for r in expected], atol=1e-4)
 
-    assert main([str(data), "--to", str(tmp_path / "all.json")]) == 0
+    drawn = tmp_path / "mosaic.png"
+    assert main([str(data), "--to", str(tmp_path / "all.json"), "--draw", str(drawn)]) == 0
+    # Pictures are drawn five times as large, 8 pixels from the edge, below a line of 18.
+    mosaic = cv2.imread(str(drawn))
+    assert mosaic is not None
+    assert mosaic[26 + 5 * 10, 8 + 5 * 3].tolist() == list(class_colour(0))
+    assert mosaic[26 + 5 * 30, 8 + 5 * 30].tolist() == list(class_colour(1))
+    assert mosaic[26 + 5 * 20, 8 + 5 * 15].tolist() == [80, 80, 80]
     converted = [tmp_path / "all_train.json", tmp_path / "all_val.json"]
     again = rows(data_files(converted[:1], converted[1:]))
     for found in again:

@@ -10,10 +10,12 @@ from pathlib import Path
 
 from yolox_deploy.cli.common import make_parser, run_command
 from yolox_deploy.cli.parser import add_options
-from yolox_deploy.datasets.convert import Read, class_list, coco_content
+from yolox_deploy.datasets.convert import Read, annotated, class_list, coco_content
 from yolox_deploy.datasets.sources import data_files
 from yolox_deploy.errors import UsageError
 from yolox_deploy.files import is_stdout, write_atomically
+from yolox_deploy.pictures.output import check_output, write_picture
+from yolox_deploy.pictures.sheet import mosaic
 from yolox_deploy.sinks.outputs import check_apart, check_file, check_new
 from yolox_deploy.terminal import note, print_table
 
@@ -21,7 +23,7 @@ COMMAND = "yolox-data"
 EXAMPLES = """\
   yolox-data data.yaml
   yolox-data roboflow_export/ --to data.json
-  yolox-data VOC2012/Annotations/ --to voc.json
+  yolox-data VOC2012/Annotations/ --to voc.json --draw mosaic.png
 """
 
 
@@ -44,6 +46,8 @@ def parser() -> argparse.ArgumentParser:
         """
         --to FILE: COCO JSON file to write; with validation data two files: FILE_train.json and
             FILE_val.json (default: only print)
+        --draw FILE: draw some of the pictures with their boxes, as they were read, into one picture
+            (.png, .jpg): boxes beside the objects are data that was read wrongly
         """,
     )
     return result
@@ -54,10 +58,14 @@ def convert(arguments: argparse.Namespace) -> int:
     files = data_files([arguments.data])
     sources = {"train": files.train, "val": files.val} if files.val else {"": files.train}
     targets = _targets(arguments, list(sources))
+    if arguments.draw:
+        check_apart({"--to": targets.values(), "--draw": [arguments.draw]}, [arguments.data])
+        check_file(check_output(arguments.draw), text=False)
     parts: dict[str, list[Read]] = {
         part: [(source.read(), source.images) for source in rows] for part, rows in sources.items()
     }
-    names = class_list([read for rows in parts.values() for read in rows], files.names)
+    whole = [read for rows in parts.values() for read in rows]
+    names = class_list(whole, files.names)
     counts = {part: _boxes(rows) for part, rows in parts.items()}
     pictures = [str(sum(len(d.images) for d, _ in rows)) for rows in parts.values()]
     table = [[name, *(str(found[name]) for found in counts.values())] for name in names]
@@ -67,6 +75,11 @@ def convert(arguments: argparse.Namespace) -> int:
         content = coco_content(parts[part], names, target.absolute().parent)
         write_atomically(target, json.dumps(content))
         note(f"wrote {target}")
+    if arguments.draw:
+        write_picture(arguments.draw, mosaic(annotated(whole, names)))
+        note(f"wrote {arguments.draw}")
+    else:
+        note("look whether the boxes are right: --draw mosaic.png draws some of the pictures")
     return 0
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -64,10 +63,12 @@ def spread(pictures: Sequence[Annotated], count: int = SHOWN) -> list[Annotated]
 def mosaic(pictures: Sequence[Annotated]) -> Image:
     """Return a sheet of some of the pictures with their boxes, each below its file name.
 
-    Pictures that cannot be read are left out.
+    Pictures that cannot be read are left out; raises :class:`ImageError` if all of them are.
     """
-    chosen = spread(pictures, SHOWN)
-    return sheet(((p.path.name, image) for p, image in _readable(chosen)), COLUMNS)
+    cells = [(p.path.name, image) for p, image in _readable(spread(pictures))]
+    if not cells:
+        raise ImageError("none of the annotated pictures can be read, so none can be drawn")
+    return sheet(cells, COLUMNS)
 
 
 def _readable(pictures: Iterable[Annotated]) -> Iterator[tuple[Annotated, Image]]:
@@ -78,12 +79,9 @@ def _readable(pictures: Iterable[Annotated]) -> Iterator[tuple[Annotated, Image]
             continue
 
 
-def sheet(cells: Iterable[tuple[str, Image]], columns: int) -> Image:
+def sheet(cells: Sequence[tuple[str, Image]], columns: int) -> Image:
     """Return pictures (h, w, 3) uint8 BGR in rows of ``columns``, each below its title."""
-    rest = iter(cells)
-    rows = list(iter(lambda: list(islice(rest, columns)), []))
-    if not rows:
-        return np.full((GAP, GAP, 3), WHITE, np.uint8)
+    rows = [cells[i : i + columns] for i in range(0, len(cells), columns)]
     width = GAP + max(image.shape[1] for row in rows for _, image in row)
     heights = [LINE + GAP + max(image.shape[0] for _, image in row) for row in rows]
     canvas = np.full((sum(heights) + GAP, width * len(rows[0]) + GAP, 3), WHITE, np.uint8)

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from yolox_deploy.errors import YoloxDeployError
+from yolox_deploy.errors import ImageError, YoloxDeployError
 from yolox_deploy.models.saving import save_checkpoint
 from yolox_deploy.pictures.output import write_picture
 from yolox_deploy.pictures.sheet import mosaic
@@ -85,8 +85,10 @@ class Record:
         """Draw what was read, before the first step: a user sees at once that boxes are wrong."""
         write_report(outcome)
         place = self.folder / MOSAIC
-        write_picture(place, mosaic(data.annotated()))
-        self.reporter.message(f"{place} shows pictures with their boxes as they were read")
+        # A picture that cannot be read ends the run in its turn, with an error that names it.
+        with suppress(ImageError):
+            write_picture(place, mosaic(data.annotated()))
+            self.reporter.message(f"{place} shows pictures with their boxes as they were read")
 
     def end(self, outcome: Outcome, error: BaseException | None = None) -> None:
         """Write the report of a run that has ended, or that an error has ended early."""
