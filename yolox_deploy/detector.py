@@ -13,7 +13,7 @@ from typing import Any, Literal, Self, cast, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from yolox_deploy.errors import ImageError, ModelWarning, UsageError, YoloxDeployError
+from yolox_deploy.errors import ImageError, ModelWarning, UsageError, YoloxDeployError, number_of
 from yolox_deploy.mapping.pipeline import Pipeline
 from yolox_deploy.mapping.streams import LARGEST_CHUNK, Streams
 from yolox_deploy.mapping.threads import in_chunks, in_threads
@@ -353,7 +353,7 @@ class Detector:
         spec = self.spec
         return (
             f"Detector({str(self.runtime.path)!r}, backend={self.backend!r}, "
-            f"{spec.height}x{spec.width}, {spec.num_classes} classes)"
+            f"{spec.height}x{spec.width}, {number_of(spec.num_classes, 'class', 'classes')})"
         )
 
     def _detect(

@@ -18,7 +18,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from yolox_deploy.data.categories import COCO_NAMES
-from yolox_deploy.errors import ArtifactError, UsageError, in_short
+from yolox_deploy.errors import ArtifactError, UsageError, in_short, number_of
 from yolox_deploy.pictures.convention import LEGACY_INPUT, RAW_INPUT, InputConvention
 
 SPEC_KEY = "yolox_deploy"
@@ -185,10 +185,11 @@ class ModelSpec:
     def with_names(self, names: tuple[str, ...]) -> ModelSpec:
         """Return the spec with other class names; raises :class:`UsageError` on a wrong count."""
         if len(names) != self.num_classes:
+            has = number_of(self.num_classes, "class", "classes")
             raise UsageError(
-                f"{len(names)} class names were given ({in_short(names)}), the model has "
-                f"{self.num_classes} classes ({in_short(self.class_names)}), as the shapes of its "
-                "tensors say: give one name for each, in this order"
+                f"{len(names)} class names were given ({in_short(names)}), the model has {has} "
+                f"({in_short(self.class_names)}), as the shapes of its tensors say: give one name "
+                "for each, in this order"
             )
         return replace(self, class_names=names)
 

@@ -60,7 +60,7 @@ def test_folded_statistics_are_measured_and_known_classes_kept(
     settings = Settings("nano", [data], weights=nano_pth, imgsz=(128, 128), threads=1)
     trainer = Trainer(settings, tmp_path, reporter=notes)
     assert any("its statistics were measured on your pictures" in t for t in notes.texts)
-    assert any("knows 2 of the 3 classes" in t and "new: fish" in t for t in notes.texts)
+    assert any("knows 2 of your 3 classes" in t and "new: fish" in t for t in notes.texts)
     assert folded_blocks(trainer.network) == []
 
     network, given = trainer.network, load_checkpoint(nano_pth).network
@@ -83,8 +83,8 @@ def test_folded_statistics_are_measured_and_known_classes_kept(
 @pytest.mark.parametrize(
     ("names", "kept", "words"),
     [
-        (["chair", "PERSON"], {0: 56, 1: 0}, "knows 2 of the 2 classes, which start from"),
-        (["plaice"], {}, "knows 0 of the 1 classes: plaice start new"),
+        (["chair", "PERSON"], {0: 56, 1: 0}, "knows 2 of your 2 classes, and training starts from"),
+        (["plaice"], {}, "knows 0 of your 1 class; new: plaice"),
     ],
 )
 def test_classes_are_matched_by_name(

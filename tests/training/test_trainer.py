@@ -274,7 +274,8 @@ def test_two_processes_train_together(draw_digits: Draw, tmp_path: Path) -> None
     assert done.returncode == 0, done.stderr
     assert len(re.findall("^ +4 ", done.stderr, re.M)) == 1
     rows = json.loads((tmp_path / "results.json").read_text())["epochs"]
-    assert rows[2]["total"] < 0.95 * rows[0]["total"]
+    # The third epoch has the L1 loss as well.
+    assert rows[1]["total"] < 0.98 * rows[0]["total"]
     load_checkpoint(tmp_path / "best.pth")
 
 
@@ -289,7 +290,7 @@ def test_fine_tuning_keeps_what_fits_and_says_what_does_not(
     fresh = {key for key in own if own[key].shape != given[key].shape}
     assert fresh == {f"head.cls_preds.{i}.{kind}" for i in range(3) for kind in ("weight", "bias")}
     assert all(torch.equal(own[key], given[key]) for key in own.keys() - fresh)
-    told = "knows 0 of the 3 classes: digit 0, digit 1, digit 2 start new"
+    told = "knows 0 of your 3 classes; new: digit 0, digit 1, digit 2"
     assert any(told in text for text in notes.texts)
     assert any("legacy input (release 0.1.0) is used" in text for text in notes.texts)
 

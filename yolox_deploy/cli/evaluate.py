@@ -27,7 +27,7 @@ from yolox_deploy.cli.parser import add_options
 from yolox_deploy.data.ap import CocoDataset, figure_text
 from yolox_deploy.data.matches import Matches, interval
 from yolox_deploy.detector import Detector
-from yolox_deploy.errors import UsageError, VerificationError, in_short
+from yolox_deploy.errors import UsageError, VerificationError, in_short, number_of
 from yolox_deploy.files import write_atomically, write_document
 from yolox_deploy.postprocess import EVALUATION
 from yolox_deploy.processors import wait_passively
@@ -215,7 +215,7 @@ def measure(
 ) -> tuple[list[dict[str, Any]], dict[str, Any], Matches | None]:
     """Return result entries, the row of the table and the matches; the detector is closed."""
     with detector:
-        note(f"{model} on {detector.backend}: {len(dataset.pictures)} pictures")
+        note(f"{model} on {detector.backend}: {number_of(len(dataset.pictures), 'picture')}")
         results = detect_dataset(detector, dataset, partial(track, total=len(dataset.pictures)))
     row = {"model": Path(model).name, "backend": detector.backend}
     found = dataset.evaluated(results, task_of(detector.spec).metric)

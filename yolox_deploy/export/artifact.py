@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from yolox_deploy.errors import InputFileError, UsageError
+from yolox_deploy.errors import InputFileError, UsageError, number_of
 from yolox_deploy.export.reference import Reference
 from yolox_deploy.export.targets import rewrite
 from yolox_deploy.models.checkpoint import load_checkpoint
@@ -68,8 +68,8 @@ def verify_artifact(
         classes = loaded.network.num_classes
         if classes != spec.num_classes:
             raise UsageError(
-                f"{artifact} has {spec.num_classes} classes and {checkpoint} {classes}: it was not "
-                "made from this checkpoint"
+                f"{artifact} has {number_of(spec.num_classes, 'class', 'classes')} and {checkpoint}"
+                f" {classes}: it was not made from this checkpoint"
             )
         report("running the checkpoint on the verification pictures")
         reference = Reference(loaded.network, spec, load_pictures(pictures, max_pixels))

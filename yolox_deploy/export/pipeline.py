@@ -15,6 +15,8 @@ from yolox_deploy.errors import (
     ModelWarning,
     UsageError,
     YoloxDeployError,
+    in_short,
+    number_of,
     suggest,
 )
 from yolox_deploy.export.exporter import Exporter, Report
@@ -85,9 +87,10 @@ def export_model(
     loaded = load_checkpoint(checkpoint, options.hints.architecture)
     spec = requested_spec(loaded, options)
     if not loaded.knows_names and options.hints.names is None:
+        known = number_of(spec.num_classes, "class", "classes")
         warnings.warn(
-            f"{loaded.path.name} does not name its {spec.num_classes} classes: they are called "
-            "class_0, class_1, ...; give the names with --names",
+            f"{loaded.path.name} has {known} and no names of classes: they are called "
+            f"{in_short(spec.class_names)}; give names with --names",
             ModelWarning,
             stacklevel=2,
         )

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from yolox_deploy.architectures import ARCHITECTURES, Architecture, architecture
 from yolox_deploy.data.categories import COCO_NAMES
-from yolox_deploy.errors import CheckpointError, UsageError
+from yolox_deploy.errors import CheckpointError, UsageError, number_of
 from yolox_deploy.files import sha256_of
 from yolox_deploy.models.heads import CLASS_KEY, Shapes, head_of
 from yolox_deploy.models.network import YOLOX
@@ -228,7 +228,8 @@ def check_fit(network: YOLOX, shapes: Shapes, path: Path, *, forced: bool) -> No
     if parts:
         raise CheckpointError(
             f"{path}: fits no YOLOX network; {relation} is {network.arch.name} with "
-            f"{network.num_classes} classes, and of its {len(expected)} tensors {'; '.join(parts)}"
+            f"{number_of(network.num_classes, 'class', 'classes')}, and of its {len(expected)} "
+            f"tensors {'; '.join(parts)}"
         )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from yolox_deploy.errors import number_of
 from yolox_deploy.training.recipes import Recipe, recipe
 from yolox_deploy.training.weights import ClassRows
 
@@ -53,10 +54,11 @@ def choose_recipe(
         return preset, "of the paper, for random weights"
     if pictures >= LARGE:
         return preset, f"of the paper, for {pictures} pictures"
-    small, why = KNOWN, f"for {pictures} pictures of classes that the weights know"
+    count = number_of(pictures, "picture")
+    small, why = KNOWN, f"for {count} of classes that the weights know"
     if rows.fresh:
-        small = FRESH
-        why = f"for {pictures} pictures, new classes: {len(rows.fresh)}"
+        new = number_of(len(rows.fresh), "new class", "new classes")
+        small, why = FRESH, f"for {count} and {new}"
     steps = max(pictures // batch, 1)
     least, most = small.epochs
     epochs = epochs or min(max(round(small.steps / steps), least), most)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
 from yolox_deploy.architectures import architecture
-from yolox_deploy.errors import UsageError, suggest
+from yolox_deploy.errors import UsageError, number_of, suggest
 
 # The batch that learning rates are stated for.
 REFERENCE_BATCH = 64
@@ -105,7 +105,7 @@ class Recipe:
         if self.warmup_epochs + self.plain_epochs > self.epochs:
             raise UsageError(
                 f"warmup_epochs {self.warmup_epochs} and plain_epochs {self.plain_epochs} do not"
-                f" fit into {self.epochs} epochs"
+                f" fit into {number_of(self.epochs, 'epoch')}"
             )
 
     def but(self, **changes: Any) -> Self:

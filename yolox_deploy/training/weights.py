@@ -15,7 +15,13 @@ import torch
 from torch import nn
 
 from yolox_deploy.data.categories import COCO_NAMES
-from yolox_deploy.errors import CheckpointError, InputFileError, YoloxDeployError
+from yolox_deploy.errors import (
+    CheckpointError,
+    InputFileError,
+    YoloxDeployError,
+    in_short,
+    number_of,
+)
 from yolox_deploy.models import YOLOX, build_network
 from yolox_deploy.models.checkpoint import Checkpoint
 from yolox_deploy.models.heads import start_scores
@@ -70,25 +76,21 @@ class ClassRows:
         known = weights.names or (COCO_NAMES if count == len(COCO_NAMES) else None)
         if known is None and count == len(names):
             kept = {i: i for i in range(count)}
-            note = f"names none of its {count} classes: they are taken to be yours, in their order"
-            return cls(kept, (), f"{weights.path}: {note}")
+            own = number_of(count, "class", "classes")
+            note = f"has {own} and no names of classes: they are taken to be yours, in their order"
+            return cls(kept, (), f"{weights.path} {note}")
         place = {name.casefold(): i for i, name in enumerate(known or ())}
         kept = {
             i: place[name.casefold()] for i, name in enumerate(names) if name.casefold() in place
         }
         fresh = tuple(name for i, name in enumerate(names) if i not in kept)
-        parts = [f"{weights.path} knows {len(kept)} of the {len(names)} classes"]
-        if kept and fresh:
-            parts.append(f", which start from its weights; the others are new: {_listed(fresh)}")
-        elif kept:
-            parts.append(", which start from its weights")
-        else:
-            parts.append(f": {_listed(fresh)} start new, everything else from its weights")
-        return cls(kept, fresh, "".join(parts))
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
+        yours = number_of(len(names), "class", "classes")
+        found = f"{weights.path} knows {len(kept)} of your {yours}"
+        if kept:
+            found += ", and training starts from what it knows of them"
+        if fresh:
+            found += f"; new: {in_short(fresh)}"
+        return cls(kept, fresh, found)
 
 
 class WeightAverage(Generic[Network]):

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from yolox_deploy.errors import UsageError
+from yolox_deploy.errors import UsageError, number_of
 from yolox_deploy.pictures.letterbox import Letterbox
 from yolox_deploy.postprocess import IOU_THRESHOLD, SCORE_THRESHOLD, Postprocess, Thresholds
 from yolox_deploy.runtimes.base import Runtime
@@ -114,8 +114,8 @@ def common_thresholds(a: ModelSpec, b: ModelSpec) -> Thresholds:
     """
     if (a.task, a.num_classes) != (b.task, b.num_classes):
         raise UsageError(
-            f"A is a model for {a.task} with {a.num_classes} classes, B one for {b.task} with "
-            f"{b.num_classes}: nothing can be compared"
+            f"A is a model for {a.task} with {number_of(a.num_classes, 'class', 'classes')}, B one "
+            f"for {b.task} with {b.num_classes}: nothing can be compared"
         )
     scores = {s.score_threshold for s in (a, b) if s.score_threshold is not None}
     ious = {s.iou_threshold for s in (a, b) if s.iou_threshold is not None}

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from yolox_deploy.data.coco import CocoAnnotation, CocoDocument, CocoImage, Id
 from yolox_deploy.datasets.sources import CocoSource
-from yolox_deploy.errors import ImageError, InputFileError, number_of
+from yolox_deploy.errors import ImageError, InputFileError, in_short, number_of
 from yolox_deploy.pictures.images import read_image
 from yolox_deploy.pictures.sheet import Annotated
 
@@ -186,7 +186,7 @@ def _class_index(document: CocoDocument, names: Sequence[str]) -> dict[int, int]
             index[number] = position[name]
         elif number in used:
             raise InputFileError(
-                f"{document.path}: class {name!r} is none of the {len(names)} classes to train"
-                f" ({', '.join(names)})"
+                f"{document.path}: class {name!r} is not to be trained; the classes are"
+                f" {in_short(names)}"
             )
     return index
