@@ -88,6 +88,7 @@ GOOD: dict[str, tuple[str, ...]] = {
     "draw": ("new.html", "new.png", "sub/new.html"),
     "yolox-data data": ("data.json", "data.yaml", "yolo", "yolo/data.yaml", "voc"),
     "yolox-data to": ("new.json", "old.json", "sub/new.json"),
+    "yolox-data draw": ("new.png", "new.jpg", "sub/new.png", "new.html"),
     "weights": ("d.pth",),
     "describe": OPENED,
     "verify_artifact": OPENED[1:],
