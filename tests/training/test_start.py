@@ -135,7 +135,7 @@ def test_what_was_not_better_than_the_start_is_not_kept(
     assert main(["--resume", "--output", str(output), "--device", "cpu"]) == 13
 
 
-def test_frozen_stages_do_not_change_and_a_run_resumes_with_them(
+def test_frozen_stages_do_not_change_and_a_run_that_ends_early_resumes_with_them(
     draw_digits: Draw, tmp_path: Path
 ) -> None:
     class Stopping(Reporter):
@@ -143,7 +143,9 @@ def test_frozen_stages_do_not_change_and_a_run_resumes_with_them(
             raise KeyboardInterrupt
 
     data = draw_digits(24, 64)
-    every = Recipe(epochs=2, warmup_epochs=0, plain_epochs=1, lr=0.02, eval_every=2, freeze=3)
+    every = Recipe(
+        epochs=5, warmup_epochs=0, plain_epochs=4, lr=0.02, eval_every=1, patience=1, freeze=3
+    )
     settings = Settings(
         "nano", [data], [data], every, imgsz=(64, 64), batch=8, workers=0, threads=1
     )
@@ -164,6 +166,11 @@ def test_frozen_stages_do_not_change_and_a_run_resumes_with_them(
     resumed.fit()
     assert all(torch.equal(a, after[key]) for key, a in resumed.network.state_dict().items())
     assert [row.ap for row in resumed.history] == [row.ap for row in whole.history]
+    assert 1 < len(resumed.history) < 5, "AP was no better, so it ends"
+    assert resumed.outcome.trained == whole.outcome.trained
+    contents = [torch.load(run.outcome.best_path, weights_only=True) for run in (whole, resumed)]
+    assert contents[0]["ap"] == contents[1]["ap"]
+    assert contents[0]["start_epoch"] == contents[1]["start_epoch"]
 
 
 def test_a_schedule_is_fitted_into_the_time(draw_digits: Draw, tmp_path: Path) -> None:

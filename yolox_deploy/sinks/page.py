@@ -16,8 +16,8 @@ from yolox_deploy.files import write_atomically
 from yolox_deploy.pictures.output import check_output, write_picture
 
 Image = NDArray[np.uint8]
-# By this line a page of this package is known.
-GENERATOR = '<meta name="generator" content="yolox_deploy">'
+# By this line the pages of a command are known.
+GENERATOR = '<meta name="generator" content="{}">'
 # The width of each of the two pictures of a row, and the space between them, in pixels.
 WIDTH, GAP = 640, 8
 # The colours are those of the reader's system, light or dark; pictures and charts are on white.
@@ -39,10 +39,14 @@ th:first-child, td:first-child { text-align: left; overflow-wrap: anywhere; }
 
 
 class Page:
-    """Collects the parts of a page; every text in it is shown as it is, never read as HTML."""
+    """Collects the parts of a page; every text in it is shown as it is, never read as HTML.
 
-    def __init__(self, title: str) -> None:
+    ``maker`` is the command that makes it.
+    """
+
+    def __init__(self, title: str, maker: str) -> None:
         self.title = title
+        self.maker = maker
         self.parts: list[str] = []
 
     def heading(self, text: str) -> None:
@@ -83,17 +87,18 @@ class Page:
         """Return the page as HTML."""
         title = html.escape(self.title)
         view = '<meta name="viewport" content="width=device-width">'
-        head = f'<meta charset="utf-8">{GENERATOR}{view}<title>{title}</title>'
+        generator = GENERATOR.format(html.escape(self.maker))
+        head = f'<meta charset="utf-8">{generator}{view}<title>{title}</title>'
         body = "\n".join([f"<h1>{title}</h1>", *self.parts])
         style = f"<style>\n{STYLE}</style>"
         return f'<!doctype html>\n<html lang="en">\n{head}\n{style}\n{body}\n</html>\n'
 
 
-def is_our_page(path: Path) -> bool:
-    """Whether a file is a page that this package has written."""
+def is_page_of(path: Path, maker: str) -> bool:
+    """Whether a file is a page that a command has written."""
     try:
         with path.open("rb") as file:
-            return GENERATOR.encode() in file.read(300)
+            return GENERATOR.format(html.escape(maker)).encode() in file.read(300)
     except OSError:
         return False
 
@@ -114,7 +119,7 @@ def write_page(path: Path, title: str, text: str, rows: Sequence[tuple[str, Imag
     """
     joined = [(caption, beside(left, right)) for caption, left, right in rows]
     if path.suffix.lower() == ".html":
-        page = Page(title)
+        page = Page(title, "yolox-compare")
         page.lines([text])
         for caption, image in joined:
             page.heading(caption)

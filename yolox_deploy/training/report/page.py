@@ -20,7 +20,7 @@ from yolox_deploy.pictures.sheet import Annotated, sheet
 from yolox_deploy.sinks.page import Page, as_jpeg
 from yolox_deploy.training.report.charts import curves, drawable, score_curves
 from yolox_deploy.training.report.judgement import NOTHING, SCORES, Judgement, Wrong
-from yolox_deploy.training.report.outcome import Outcome
+from yolox_deploy.training.report.outcome import FORMAT, Outcome
 
 # What is written into the folder of a run.
 PAGE, MOSAIC = "report.html", "mosaic.png"
@@ -37,7 +37,7 @@ Image = NDArray[np.uint8]
 
 def write_report(outcome: Outcome) -> None:
     """Write the page and its pictures into the run's folder; raises :class:`OutputError`."""
-    page = Page(f"Training of {outcome.folder.resolve().name}")
+    page = Page(f"Training of {outcome.folder.resolve().name}", FORMAT)
     page.text(*verdict(outcome))
     _figures(page, outcome)
     if outcome.history:

@@ -15,10 +15,10 @@ from yolox_deploy.models.saving import save_checkpoint
 from yolox_deploy.pictures.output import write_picture
 from yolox_deploy.pictures.sheet import mosaic
 from yolox_deploy.sinks.outputs import check_folder, check_new
-from yolox_deploy.sinks.page import is_our_page
+from yolox_deploy.sinks.page import is_page_of
 from yolox_deploy.training.data.pictures import CocoPictures
 from yolox_deploy.training.report.judgement import Judgement
-from yolox_deploy.training.report.outcome import Outcome
+from yolox_deploy.training.report.outcome import FORMAT, Outcome
 from yolox_deploy.training.report.page import DRAWN, MOSAIC, PAGE, write_report
 from yolox_deploy.training.report.results import EpochResult, Reporter
 from yolox_deploy.training.settings import TrainingRun
@@ -42,7 +42,7 @@ class Record:
     def __init__(self, folder: Path, reporter: Reporter, *, resumed: bool) -> None:
         if not resumed:
             # The page of a run that ended before its first checkpoint is in nobody's way.
-            names = FILES if is_our_page(folder / PAGE) else (*FILES, *DRAWN)
+            names = FILES if is_page_of(folder / PAGE, FORMAT) else (*FILES, *DRAWN)
             check_new([folder / name for name in names], ANOTHER_FOLDER)
         check_folder(folder)
         self.folder = folder
