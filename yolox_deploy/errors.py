@@ -100,6 +100,12 @@ class NoVerdictError(YoloxDeployError):
     exit_code = 11
 
 
+class NotMetError(YoloxDeployError):
+    """A demand on time, accuracy or memory that nothing which was measured here meets."""
+
+    exit_code = 14
+
+
 class ExtensionError(YoloxDeployError):
     """An extension, for example a scenario, that lacks what every one must have."""
 

@@ -15,10 +15,11 @@ import pytest
 import torch
 
 from yolox_deploy.cli import bench, convert, detect, doctor, evaluate, export, train
+from yolox_deploy.cli.planning import plan
 from yolox_deploy.cli.proof import compare, verify
 from yolox_deploy.models import build_network
 
-ALL = (bench, compare, convert, detect, doctor, evaluate, export, train, verify)
+ALL = (bench, compare, convert, detect, doctor, evaluate, export, plan, train, verify)
 COMMANDS: dict[str, ModuleType] = {module.COMMAND: module for module in ALL}
 
 

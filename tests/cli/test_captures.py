@@ -7,6 +7,7 @@ the files anew; look at each of them before you commit it.
 
 from __future__ import annotations
 
+import argparse
 import copy
 import io
 import json
@@ -24,7 +25,9 @@ import cv2
 import pytest
 from films import UNEVEN, write_film
 
+from yolox_deploy.benchmarks.planning.plan import Plan
 from yolox_deploy.cli import bench, convert, detect, doctor, evaluate, export, train
+from yolox_deploy.cli.planning import plan
 from yolox_deploy.cli.proof import compare, verify
 from yolox_deploy.detector import Detector
 from yolox_deploy.export import TARGETS
@@ -37,7 +40,7 @@ from yolox_deploy.terminal import NO_BREAK, TOGETHER
 from yolox_deploy.weights import BUNDLED, BUNDLED_ONNX
 
 CAPTURES = Path(__file__).parent / "captures"
-ALL = (bench, compare, convert, detect, doctor, evaluate, export, train, verify)
+ALL = (bench, compare, convert, detect, doctor, evaluate, export, plan, train, verify)
 MODULES: dict[str, ModuleType] = {module.COMMAND: module for module in ALL}
 STORED = Path(bench.__file__).parents[1] / "benchmarks" / "results"
 widths = pytest.mark.parametrize("columns", [80, 120])
@@ -213,6 +216,18 @@ def test_bench(run: Shown, screen: Terminal, tmp_path: Path, columns: int) -> No
     run("yolox-bench compare nano.json server.json", code=2)
     run("yolox-bench --scenario sever", code=2)
     check(screen, "bench", columns)
+
+
+@widths
+def test_plan(run: Shown, screen: Terminal, columns: int) -> None:
+    """Of a stored plan, which is shown as a new one is."""
+    found = Plan.from_json(json.loads((STORED / "plan_nano.json").read_text()))
+    arguments = argparse.Namespace(json=None, plot=None, full=True)
+    with redirect_stdout(screen), redirect_stderr(screen):
+        plan.deliver(found, arguments)
+    run("yolox-plan --model gone.pth --data gone.json --images .", code=3)
+    run("yolox-plan --model gone.pth --data gone.json --images . --p99 fast", code=2)
+    check(screen, "plan", columns)
 
 
 def stored(name: str) -> dict[str, Any]:

@@ -14,10 +14,11 @@ import pytest
 import yolox_deploy
 from yolox_deploy.cli import bench, common, convert, detect, doctor, evaluate, export
 from yolox_deploy.cli.parser import Parser, add_options
+from yolox_deploy.cli.planning import plan
 from yolox_deploy.cli.proof import compare, verify
 from yolox_deploy.errors import UsageError, YoloxDeployError
 
-ALL = (export, detect, doctor, evaluate, bench, convert, verify, compare)
+ALL = (export, detect, doctor, evaluate, bench, convert, verify, compare, plan)
 COMMANDS = [module.COMMAND for module in ALL]
 OWN_CODES: dict[str, tuple[int, ...]] = {
     "yolox-export": (5, 8, 9, 10, 12),
@@ -28,6 +29,7 @@ OWN_CODES: dict[str, tuple[int, ...]] = {
     "yolox-data": (),
     "yolox-verify": (5, 12),
     "yolox-compare": (5, 8, 9),
+    "yolox-plan": (5, 8, 9, 14),
 }
 every_command = pytest.mark.parametrize("name", COMMANDS)
 

@@ -26,6 +26,7 @@ MODULES = {
     "yolox-train": "train",
     "yolox-verify": "proof.verify",
     "yolox-compare": "proof.compare",
+    "yolox-plan": "planning.plan",
 }
 
 

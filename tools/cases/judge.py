@@ -25,12 +25,13 @@ from tools.cases.lines import PARSERS, Case
 from tools.snapshots import changed, snapshot
 from tools.trials import STREAMS, Main, Trial
 from yolox_deploy.cli import bench, convert, detect, doctor, evaluate, export, train
+from yolox_deploy.cli.planning import plan
 from yolox_deploy.cli.proof import compare, verify
 from yolox_deploy.errors import UsageError
 from yolox_deploy.files import WORKPLACE
 from yolox_deploy.postprocess import SCORE_THRESHOLD
 
-MODULES = (bench, convert, detect, doctor, evaluate, export, train, verify, compare)
+MODULES = (bench, convert, detect, doctor, evaluate, export, plan, train, verify, compare)
 MAINS: dict[str, Main] = {module.COMMAND: module.main for module in MODULES}
 # After these exit codes nothing may have been written: a mistake is found before any work.
 NOTHING_DONE = (2, 4, 8)

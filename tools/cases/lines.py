@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from tools.cases.files import CHANGES, ODD_NAMES, OPENED
 from yolox_deploy.cli import bench, bench_files, convert, detect, doctor, evaluate, export, train
+from yolox_deploy.cli.planning import plan
 from yolox_deploy.cli.proof import compare, verify
 
 PARSERS: dict[str, Callable[[], argparse.ArgumentParser]] = {
@@ -21,6 +22,7 @@ PARSERS: dict[str, Callable[[], argparse.ArgumentParser]] = {
     "yolox-bench": bench.parser,
     "yolox-bench compare": bench_files.compare_parser,
     "yolox-bench show": bench_files.show_parser,
+    "yolox-plan": plan.parser,
     "yolox-train": train.parser,
     "yolox-doctor": doctor.parser,
     "yolox-verify": verify.parser,
@@ -36,6 +38,7 @@ SHARES = {
     "yolox-bench": 2,
     "yolox-bench compare": 2,
     "yolox-bench show": 2,
+    "yolox-plan": 1,
     "yolox-train": 1,
     "yolox-verify": 2,
     "yolox-compare": 2,
@@ -62,6 +65,9 @@ BEGINNINGS = {
     ),
     "yolox-bench compare": ("latency.json latency.json",),
     "yolox-bench show": ("latency.json", "streaming.json"),
+    "yolox-plan": (
+        "--model d.pth --data data.json --images pics --imgsz 64 --threads 1 --backend onnxruntime",
+    ),
     "yolox-train": (
         "--data data.json --images pics --arch nano --epochs 1 --batch 2 --imgsz 32 --workers 0"
         " --threads 1 --output made",
@@ -120,6 +126,11 @@ GOOD: dict[str, tuple[str, ...]] = {
     "batch": ("1", "2", "3"),
     "threads": ("1", "2"),
     "fps": ("30", "0.5"),
+    "p99": ("30ms", "1s", "5"),
+    "min_ap": ("0.1", "1"),
+    "calib": ("pics",),
+    "max_memory": ("100", "1e4"),
+    "streams": ("1", "2"),
     "workers": ("0", "1"),
     "epochs": ("1",),
     "max_pixels": ("100", "100000"),

@@ -8,7 +8,7 @@ from typing import Any
 
 from yolox_deploy.data.ap import CocoDataset
 from yolox_deploy.detector import Detector
-from yolox_deploy.postprocess import EVALUATION
+from yolox_deploy.postprocess import EVALUATION, Thresholds
 
 
 def evaluation_detector(model: str | Path, backend: str = "auto", **options: Any) -> Detector:
@@ -22,10 +22,14 @@ def detect_dataset(
     detector: Detector,
     dataset: CocoDataset,
     track: Callable[[Iterable[tuple[int, Path]]], Iterable[tuple[int, Path]]] = iter,
+    thresholds: Thresholds | None = None,
 ) -> list[dict[str, Any]]:
-    """Return COCO result entries for every picture; ``track`` may wrap the iteration."""
+    """Return COCO result entries for every picture; ``track`` may wrap the iteration.
+
+    ``thresholds`` replace those of the detector.
+    """
     ids = dataset.category_ids(detector.names)
     results: list[dict[str, Any]] = []
     for number, path in track(dataset.pictures.items()):
-        results += detector(path).to_coco(number, ids)
+        results += detector(path, thresholds).to_coco(number, ids)
     return results

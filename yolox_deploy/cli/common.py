@@ -52,6 +52,7 @@ EXIT_CODES = {
     12: "done, but without proof: nothing was detected in the verification\n"
     "      pictures, or the artifact cannot run on this machine",
     13: "done, but training made nothing better: best.pth is the start",
+    14: "nothing that was measured meets the demands",
     129: "ended by SIGHUP: the terminal was closed",
     130: "interrupted with Ctrl-C",
     143: "ended by SIGTERM",
@@ -251,7 +252,7 @@ def _outcome(command: str, work: Callable[[], int]) -> int:
 
 def given(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
     """Return those of the named arguments that were given or have a default."""
-    return {name: value for name in names if (value := getattr(arguments, name)) is not None}
+    return {n: value for n in names if (value := getattr(arguments, n, None)) is not None}
 
 
 def add_model_hints(parser: argparse.ArgumentParser) -> None:

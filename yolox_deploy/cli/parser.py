@@ -45,7 +45,7 @@ def folder_path(text: str) -> Path:
 # What the values of options are, by the words that stand for them in the help.
 TYPES: dict[str, Callable[[str], Any]] = {
     **dict.fromkeys(("N", "PIXELS"), int),
-    **dict.fromkeys(("S", "T", "F", "AP", "RATE", "FACTOR", "POINTS"), float),
+    **dict.fromkeys(("S", "T", "F", "AP", "RATE", "FACTOR", "POINTS", "MB"), float),
     **dict.fromkeys(("FOLDER", "PATH", "JSON"), Path),
     "FILE": file_path,
     "DIR": folder_path,

@@ -9,7 +9,8 @@ from __future__ import annotations
 import contextlib
 import io
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -97,6 +98,17 @@ class CocoDataset:
                 )
             if self.categories[name] not in objects:
                 raise UsageError(f"{annotations} has no object of {name!r}, so it has no AP")
+
+    def part(self, numbers: Collection[int]) -> CocoDataset:
+        """Return the same data set with only the pictures of these ids; they may have no object."""
+        part = copy(self)
+        part.pictures = {number: self.pictures[number] for number in numbers}
+        chosen = {
+            name: [entry for entry in self.truth[name] if entry[key] in part.pictures]
+            for name, key in (("images", "id"), ("annotations", "image_id"))
+        }
+        part.truth = {**self.truth, **chosen}
+        return part
 
     def category_ids(self, names: Sequence[str]) -> list[int]:
         """Return the category id of each class, see :func:`match_categories`.

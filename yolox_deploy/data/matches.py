@@ -88,10 +88,18 @@ def matches_of(evaluation: Any) -> Matches:
 
 def interval(a: Matches, b: Matches, draws: int, seed: int) -> tuple[float, float]:
     """Return the interval of AP of ``b`` minus AP of ``a``, which saw the same pictures."""
-    random = np.random.default_rng(seed)
-    weights = _drawn(random, a.pictures, draws)
-    differences = [b.ap(drawn) - a.ap(drawn) for drawn in weights]
-    low, high = np.quantile(differences, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return ends(resampled(b, draws, seed) - resampled(a, draws, seed))
+
+
+def resampled(matches: Matches, draws: int, seed: int) -> Floats:
+    """Return AP of each draw; the same seed draws the same pictures."""
+    weights = _drawn(np.random.default_rng(seed), matches.pictures, draws)
+    return np.array([matches.ap(drawn) for drawn in weights])
+
+
+def ends(values: Floats) -> tuple[float, float]:
+    """Return the ends of the interval that holds :data:`CONFIDENCE` of the draws."""
+    low, high = np.quantile(values, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return float(low), float(high)
 
 

@@ -11,6 +11,7 @@ from yolox_deploy.tasks.proof import proof_for, proofs
 
 # The precision of engines that were built for one.
 AS_BUILT = "as built"
+NOT_COVERED = "that is not covered"
 # A Runtime of base.py, which imports this module.
 Runtime = Any
 # The checkpoints of the artifacts that this process took from the cache of exports.
@@ -37,8 +38,8 @@ def doubts(runtime: Runtime, *, named: bool) -> Iterator[str]:
         return
     if passed := [proof.precision for proof in proofs(spec) if proof.verdict == "passed"]:
         yield (
-            f"{name} was verified in {' and '.join(passed)}, and now it runs in {precision}: that "
-            f"is not covered; to verify it: {verify_command(runtime)}"
+            f"{name} was verified in {' and '.join(passed)}, and now it runs in {precision}: "
+            f"{NOT_COVERED}; to verify it: {verify_command(runtime)}"
         )
 
 

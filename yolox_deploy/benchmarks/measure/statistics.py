@@ -81,8 +81,12 @@ def _correlated(medians: Sequence[float]) -> bool:
 
 def median_interval(values: Floats, rounds: Integers) -> Interval:
     """Return the confidence interval of the median."""
-    parts = batches(values, rounds)
-    return _bootstrap([parts], lambda medians: medians[0])
+    return percentile_interval(values, rounds, 50)
+
+
+def percentile_interval(values: Floats, rounds: Integers, percent: float) -> Interval:
+    """Return the confidence interval of a percentile."""
+    return _bootstrap([batches(values, rounds)], lambda found: found[0], percent)
 
 
 def ratio_interval(
@@ -97,19 +101,36 @@ def ratio_interval(
     return ratio, _bootstrap(groups, lambda medians: medians[1] / medians[0])
 
 
-def _bootstrap(groups: list[list[Floats]], figure: Any) -> Interval:
-    """Return the interval of a figure of each group's median, resampling batches in each."""
+def of_rounds(values: Floats, rounds: Integers) -> dict[int, float]:
+    """Return the median of each round, by its number."""
+    starts = np.flatnonzero(np.diff(rounds, prepend=-1))
+    parts = np.split(values, starts[1:])
+    return {int(rounds[i]): float(np.median(p)) for i, p in zip(starts, parts, strict=True)}
+
+
+def paired_interval(values: Sequence[float]) -> Interval:
+    """Return the interval of the median of one figure per round, for example of paired ratios.
+
+    Systems that take turns drift alike, so the ratio of two of them in one round does not.
+    """
+    drawn = np.random.default_rng(SEED).integers(len(values), size=(RESAMPLES, len(values)))
+    medians = np.median(np.asarray(values)[drawn], 1)
+    return Interval(*np.quantile(medians, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]))
+
+
+def _bootstrap(groups: list[list[Floats]], figure: Any, percent: float = 50) -> Interval:
+    """Return the interval of a figure of each group's percentile, resampling batches in each."""
     if min(map(len, groups)) < 2:
-        values = figure([float(np.median(np.concatenate(group))) for group in groups])
+        values = figure([float(np.percentile(np.concatenate(group), percent)) for group in groups])
         return Interval(values, values)
     stats = require_scipy_stats()
 
     def statistic(*chosen: Integers) -> float:
-        medians = [
-            float(np.median(np.concatenate([group[i] for i in picked])))
+        found = [
+            float(np.percentile(np.concatenate([group[i] for i in picked]), percent))
             for group, picked in zip(groups, chosen, strict=True)
         ]
-        return float(figure(medians))
+        return float(figure(found))
 
     found = stats.bootstrap(
         tuple(np.arange(len(group)) for group in groups),

@@ -1,0 +1,1 @@
+"""The command that plans: which model, input size, engine, precision and threads."""
