@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, replace
@@ -97,7 +98,7 @@ class Record:
             return
         # What happened says more than what writing may still raise.
         with suppress(Exception):
-            write_report(replace(outcome, ended=True, problem=_reason(error)))
+            write_report(replace(outcome, ended=True, problem=_reason(error, outcome)))
 
     def save(self, outcome: Outcome, model: Mapping[str, Any], rest: Mapping[str, Any]) -> None:
         """Write the checkpoints, the results and, if something new was measured, the report.
@@ -132,9 +133,11 @@ class Record:
             write_report(outcome)
 
 
-def _reason(error: BaseException) -> str:
+def _reason(error: BaseException, outcome: Outcome) -> str:
     """Return in words why a run ended early."""
     if isinstance(error, KeyboardInterrupt):
-        return "it was stopped"
+        folder = shlex.quote(str(outcome.folder.absolute()))
+        again = f", and goes on with {FORMAT} --resume --output {folder}"
+        return f"it was stopped{again if outcome.history else ''}"
     text = " ".join(str(error).split())
     return text if isinstance(error, YoloxDeployError) else f"{type(error).__name__}: {text}"
