@@ -48,6 +48,8 @@ def test_a_plan_is_opened_as_it_was_chosen(plan: Path) -> None:
         (["artifact"], None, "run yolox-plan with --output DIR"),
         (["artifact", "path"], "other.onnx", "do not lie beside it"),
         (["artifact", "sha256"], {"../digits.onnx": "0"}, "do not lie beside it"),
+        (["artifact", "sha256", ""], "0", "do not lie beside it"),
+        (["artifact", "sha256", ".."], "0", "do not lie beside it"),
         (["artifact", "sha256", "digits.onnx"], "0", r"digits.onnx is not the file that"),
         (["artifact", "sha256", "gone.onnx"], "0", r"gone.onnx: no such file"),
         (["artifact", "threads"], "1", "TypeError"),

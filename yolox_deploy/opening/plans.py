@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from yolox_deploy.errors import ArtifactError
-from yolox_deploy.files import sha256_of
+from yolox_deploy.files import read_input, sha256_of
 
 # What the file says of itself.
 PLAN, PLAN_VERSION = "yolox-plan", 1
@@ -21,9 +21,7 @@ def read_plan(path: Path) -> tuple[Path, dict[str, Any]]:
     states.  Raises :class:`ArtifactError`.
     """
     try:
-        if path.stat().st_size > LARGEST_PLAN_BYTES:
-            raise ValueError("it is too large")
-        content = json.loads(path.read_text("utf-8"))
+        content = json.loads(read_input(path, LARGEST_PLAN_BYTES, "plan of yolox-plan"))
         if (content["format"], content["version"]) != (PLAN, PLAN_VERSION):
             raise ValueError(f"its format is {content['format']!r:.60}")
         chosen = content["artifact"]
@@ -35,7 +33,8 @@ def read_plan(path: Path) -> tuple[Path, dict[str, Any]]:
             raise TypeError("a name is no text")
         if not isinstance(chosen["threads"], int | None):
             raise TypeError("the number of threads is no whole number")
-        if any(Path(name).name != name for name in hashes) or chosen["path"] not in hashes:
+        beside = all(name and name != ".." and Path(name).name == name for name in hashes)
+        if not beside or chosen["path"] not in hashes:
             raise ValueError("it names files that do not lie beside it")
     except OSError as error:
         raise ArtifactError(f"{path}: {error.strerror}") from error
