@@ -54,8 +54,8 @@ def curves(history: tuple[EpochResult, ...], start: AveragePrecision | None = No
         # A little below 0, so that points at 0 are seen.
         precision.set_ylim(max(middle - half, -0.03 * high), middle + half)
     else:
-        precision.set_ylim(0, 1)
-        text = "AP is 0: nothing was found" if shown else "not measured"
+        precision.set_ylim(-0.03, 1)
+        text = "AP is 0: nothing found was right" if shown else "not measured"
         precision.text(0.5, 0.5, text, ha="center", transform=precision.transAxes)
     for axes in (losses, precision):
         axes.set_xlim(0.5, max(len(history), 1) + 0.5)
