@@ -151,12 +151,6 @@ def test_what_is_no_report_is_refused(text: str, words: str, command: Any, tmp_p
     assert all(word in found.err for word in ("run.json", words))
 
 
-def test_a_device_without_an_end_is_no_report(command: Any) -> None:
-    found = command("show", "/dev/zero")
-    assert found.code == 3
-    assert found.err.startswith("yolox-bench show: /dev/zero: larger than 256 MiB, so no report of")
-
-
 def slowed(content: Any, factor: float, path: Path) -> Path:
     for series in content["result"]["series"]:
         series["total"] = [round(value * factor) for value in series["total"]]

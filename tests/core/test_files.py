@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from yolox_deploy.errors import OutputError
+from yolox_deploy.errors import InputFileError, OutputError
 from yolox_deploy.files import (
     STALE_AFTER_S,
     WORKPLACE,
@@ -19,6 +19,7 @@ from yolox_deploy.files import (
     cache_folder,
     is_whole,
     make_folder,
+    read_input,
     seal,
     sha256_of,
     workplace,
@@ -188,3 +189,13 @@ def test_the_cache_folder_follows_the_environment(
         else:
             monkeypatch.setenv(name, value)
     assert cache_folder() == expected
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="there is no /dev/zero")
+def test_a_device_without_an_end_is_not_read_to_its_end(tmp_path: Path) -> None:
+    with pytest.raises(InputFileError, match="/dev/zero: larger than 1 MiB, so no report"):
+        read_input(Path("/dev/zero"), 1 << 20, "report")
+    (tmp_path / "small").write_bytes(b"abc")
+    assert read_input(tmp_path / "small", 3, "report") == b"abc"
+    with pytest.raises(InputFileError, match="larger than 0 MiB"):
+        read_input(tmp_path / "small", 2, "report")
