@@ -14,6 +14,9 @@ from yolox_deploy.benchmarks.measure.statistics import (
     Interval,
     batches,
     median_interval,
+    of_rounds,
+    paired_interval,
+    percentile_interval,
     ratio_interval,
     summarize,
 )
@@ -66,6 +69,26 @@ def test_intervals_hold_the_truth_in_spite_of_drift() -> None:
         naive += abs(np.median(values) - TRUE_MEDIAN) <= half
     assert covered >= 31
     assert naive < covered - 8
+
+
+def test_paired_ratios_hold_the_truth_however_they_scatter() -> None:
+    random = np.random.default_rng(4)
+    held = 0
+    for _ in range(400):
+        low, high = paired_interval((1.3 * random.lognormal(0, 0.8, 6)).tolist())
+        held += low <= 1.3 <= high
+    assert held > 0.93 * 400
+    assert paired_interval([2, 1, 3, 4, 6, 5]) == Interval(1, 6)
+    assert paired_interval([*range(24)]) == Interval(6, 17)
+    assert paired_interval([1, 1, 1]) == Interval(-np.inf, np.inf)
+
+
+def test_figures_of_rounds_and_of_percentiles() -> None:
+    assert of_rounds(np.array([1.0, 3, 2, 9]), np.array([4, 4, 4, 7])) == {4: 2.0, 7: 9.0}
+    values, rounds = drifting(1)
+    low, high = percentile_interval(values, rounds, 99)
+    assert low <= np.percentile(values, 99) <= high
+    assert low > median_interval(values, rounds).high
 
 
 def test_independent_rounds_stay_and_wandering_ones_are_merged() -> None:
