@@ -102,12 +102,14 @@ def context(systems: Sequence[Any], *words: object) -> Context:
     streaming.add_arguments(parser)
     parser.add_argument("--data", type=Path)
     parser.add_argument("--images", nargs="+")
-    parser.set_defaults(seed=0, max_pixels=None)
+    parser.set_defaults(seed=0, max_pixels=None, forecast=False)
     return Context("streaming", systems, 1, 1, parser.parse_args([str(word) for word in words]))
 
 
 def by_mode(runs: Any) -> dict[tuple[str, str, float], Any]:
-    return {(run.mode, run.schedule, run.speed): run for run in runs}
+    """The playings of the detector alone."""
+    alone = (run for run in runs if run.boxes == "as detected")
+    return {(run.mode, run.schedule, run.speed): run for run in alone}
 
 
 def test_annotated_frames_in_real_time_and_simulated(tmp_path: Path) -> None:
@@ -148,6 +150,20 @@ def test_without_annotations_the_penalty_is_told(tmp_path: Path) -> None:
     )
     assert "against the detections of the same detector" in table.note
     assert not any("take" in line for line in result.advice([]))
+
+
+def test_forecasting_makes_up_for_lateness(tmp_path: Path) -> None:
+    pytest.importorskip("trackers")
+    words = (*data_set(tmp_path), "--fps", 25, "--simulate")
+    result = measure(context([fake_system(FakeDetector(0.003))], *words, "--forecast"))
+    shown = {boxes: run.ap["ap"] for boxes, run in result.systems[0].shown.items()}
+    assert list(shown) == ["as detected", "tracked", "forecast"]
+    assert shown["forecast"] > shown["as detected"] + 0.1
+    table, playings = result.tables([])
+    assert table.headers[3:6] == ["sAP", "tracked", "forecast"]
+    assert [row[1] for row in playings.rows[1:4]] == ["as detected"] * 2 + ["tracked"]
+    assert "Forecast: its boxes, moved" in table.note
+    assert any("yolox-detect --forecast" in line for line in result.advice([]))
 
 
 def test_a_slow_detector_is_told_to_be_slow_and_a_blind_one_refused(tmp_path: Path) -> None:

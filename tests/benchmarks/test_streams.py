@@ -142,8 +142,8 @@ TRUTH = entries_as_truth([e for f in range(len(IDS)) for e in moving(f)], IDS, C
 
 
 def ap(stream: Stream) -> float:
-    entries = [moving(frame) for frame in range(len(IDS))]
-    return average_precision(TRUTH, shown_entries(stream, entries, IDS)).ap
+    shown = shown_entries(stream, IDS, lambda output, age: moving(int(stream.frames[output])))
+    return average_precision(TRUTH, shown).ap
 
 
 def shifted_ap(frames: int) -> float:
@@ -196,3 +196,15 @@ def test_draws_are_seeded_and_from_the_sample() -> None:
     assert drawn == [again() for _ in range(60)]
     assert drawn != [other() for _ in range(60)]
     assert set(drawn) == {0.5, 1.0, 2.0}
+
+
+def test_entries_are_told_the_age_of_their_frame() -> None:
+    stream = simulate(6, always(1.5))
+    ages = [
+        (entry["output"], entry["age"])
+        for entry in shown_entries(
+            stream, range(6), lambda output, age: [{"output": output, "age": age}]
+        )
+    ]
+    # Frame 0 stands at times 2 and ends at 1.5, frame 1 at 3 and 4, frame 3 at 5.
+    assert ages == [(0, 2), (1, 2), (1, 3), (2, 2)]

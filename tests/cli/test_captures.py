@@ -141,6 +141,7 @@ def test_detect_in_a_video(run: Shown, screen: Terminal, here: Path, columns: in
     run("yolox-detect street.mp4 photos/broken.mp4 --model nano.onnx --no-draw", code=6)
     run("yolox-detect 97 --model nano.onnx --no-draw", code=6)
     run("yolox-detect street.mp4 --model nano.onnx --no-draw --mot tracks", code=2)
+    run("yolox-detect street.mp4 --model nano.onnx --no-draw --forecast", code=2)
     check(screen, "detect_video", columns)
 
 

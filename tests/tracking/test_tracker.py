@@ -78,6 +78,38 @@ class TestWithThePackage:
         assert {one["dog"] for one in ids[1:] if "dog" in one} == {ids[1]["dog"]}
         assert sum("dog" in one for one in ids) == 26
 
+    def test_boxes_go_on_at_their_velocity(self) -> None:
+        tracker = Tracker(score=0.5)
+        for step in range(4):
+            # 180 pixels per second to the right, and as many to the left; one that trembles.
+            right, left, still = 6.0 * step, 300 - 6.0 * step, 150 + 0.5 * (step % 2)
+            rows = [(right, 0.9, 0), (left, 0.8, 1), (still, 0.7, 0)]
+            found = tracker(seen(*rows), step / 30)
+        later = tracker.forecast(found, 0.5)
+        assert later.track_ids is not None
+        assert (found.track_ids == later.track_ids).all()
+        ways = (later.xyxy - found.xyxy)[:, 0]
+        assert 80 < ways[0] <= 90
+        assert -90 <= ways[1] < -80
+        assert abs(ways[2]) < 1
+        np.testing.assert_allclose(later.xyxy[:, 2:] - later.xyxy[:, :2], [[20, 30]] * 3, atol=1e-3)
+        assert tracker.forecast(found, 0) == found
+        # What has left the picture, 400 pixels wide, is left out.
+        assert [d.score for d in tracker.forecast(found, 6)] == pytest.approx([0.7])
+        # The first frame tells no velocity.
+        tracker.reset()
+        first = tracker(seen((50, 0.9, 0)), 0)
+        assert tracker.forecast(first, 1) == first
+
+    def test_an_edge_at_the_border_of_the_picture_stays(self) -> None:
+        tracker = Tracker(score=0.5)
+        for step in range(4):
+            box = [[300 - 12 * step, 10, 400, 40]]
+            found = tracker(Detections(box, [0.9], [0], NAMES, (60, 400)), step / 30)  # type: ignore[arg-type]
+        later = tracker.forecast(found, 0.1).xyxy[0]
+        assert later[2] == 400
+        assert 264 - 36 < later[0] < 264 - 20
+
     def test_what_is_faint_begins_no_track(self) -> None:
         tracker = Tracker(score=0.5)
         assert [len(tracker(seen((50, 0.4, 0)), i / 30)) for i in range(5)] == [0] * 5
@@ -146,6 +178,11 @@ class TestWithThePackage:
         assert mot[0][0] == "2"
         assert mot[0][7:] == ["-1", "-1", "-1"]
         assert detect.main([str(film), "--mot", str(out / "more"), "--no-draw"]) == 2
+        forecast = [str(film), "--forecast", "--no-draw", "--jsonl", str(out / "f.jsonl")]
+        assert detect.main(forecast) == 2
+        assert detect.main([*forecast, "--live"]) == 0
+        assert " tracks, moved by " in capsys.readouterr().out
+        assert "track_id" in (out / "f.jsonl").read_text()
 
     def test_a_folder_of_pictures_is_a_film(self, tmp_path: Path) -> None:
         pytest.importorskip("onnxruntime")

@@ -83,6 +83,8 @@ def parser() -> argparse.ArgumentParser:
         --overlap F: share of a tile, 0 to 0.99, that its neighbour shows, too
         --track: follow objects from frame to frame; each keeps its id, which all results have
         --track-classes CLASS ...: follow these classes only (default: all that are looked for)
+        --forecast: follow objects, and move their boxes to where the objects are when the result is
+            there; for cameras, streams and --live
         --fps RATE: frames per second of numbered pictures such as frames/%%06d.png
         --[no-]live: take the newest frame and leave out those that arrive meanwhile (default: on
             for cameras and streams, off for files)
@@ -127,6 +129,7 @@ def detect(arguments: argparse.Namespace) -> int:
         patience=Patience(arguments.timeout, arguments.reconnect),
         max_pixels=arguments.max_pixels,
     )
+    check_forecast(arguments, sources)
     tiles = make_tiles(arguments)
     tracker = make_tracker(arguments)
     sinks = make_sinks(arguments, sources)
@@ -142,6 +145,7 @@ def detect(arguments: argparse.Namespace) -> int:
             for sink in sinks:
                 stack.enter_context(sink)
             run = Run(detector, sinks, arguments.batch, arguments.live, tracker, tiles)
+            run.forecast = arguments.forecast
             run(sources)
     except (KeyboardInterrupt, YoloxDeployError):
         if kept := [str(sink.path) for sink in sinks if sink.kept]:
@@ -170,6 +174,18 @@ def open_detector(arguments: argparse.Namespace) -> Detector:
     )
 
 
+def check_forecast(arguments: argparse.Namespace, sources: Sequence[Source]) -> None:
+    """Raise :class:`UsageError` for a forecast of what is not live."""
+    live = [source.live if arguments.live is None else arguments.live for source in sources]
+    still = [source.name for source, is_live in zip(sources, live, strict=True) if not is_live]
+    still += [source.name for source in sources if not source.moving]
+    if arguments.forecast and still:
+        raise UsageError(
+            f"--forecast moves boxes by the age of their frame, and {still[0]} is not live: it is "
+            "for cameras and streams; --live treats a video like a camera"
+        )
+
+
 def make_tiles(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return what the detector needs to know of tiles, checked; raises :class:`UsageError`."""
     if arguments.tile is None:
@@ -184,7 +200,7 @@ def make_tiles(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def make_tracker(arguments: argparse.Namespace, usual: float = SCORE_THRESHOLD) -> Tracker | None:
     """Return the tracker that the arguments ask for; raises :class:`UsageError`."""
-    if not (arguments.track or arguments.track_classes):
+    if not (arguments.track or arguments.track_classes or arguments.forecast):
         if arguments.sink_mot is not None:
             raise UsageError("--mot needs the ids of tracks: add --track")
         return None

@@ -18,7 +18,7 @@ from yolox_deploy.files import STANDARD_OUTPUT
 from yolox_deploy.postprocess import Thresholds
 from yolox_deploy.progress import track
 from yolox_deploy.sinks import Sink
-from yolox_deploy.sources import Frame, Source
+from yolox_deploy.sources import DetectedFrame, Frame, Source
 from yolox_deploy.tasks import Detections
 from yolox_deploy.terminal import counted, output_unread, print_line
 from yolox_deploy.tracking import Tracker
@@ -55,6 +55,8 @@ class Run:
         self.thresholds: Thresholds | None = None
         if tracker is not None:
             self.thresholds = tracker.thresholds(detector.thresholds, detector.spec)
+        # Whether boxes are moved to the moment of their result, and by how long in all.
+        self.forecast, self.moved = False, 0.0
         self.tracks: set[int] = set()
         self.film: object = None
         self.unreadable: list[str] = []
@@ -146,6 +148,9 @@ class Run:
             found = self.tracker(found, frame.time if source.moving else None)
             assert found.track_ids is not None
             self.tracks.update(found.track_ids[found.track_ids >= 0].tolist())
+            if self.forecast and isinstance(frame, DetectedFrame):
+                found = self.tracker.forecast(found, frame.age)
+                self.moved += frame.age
         self.counts.update(d.name for d in found)
         for sink in self.sinks:
             sink.take(frame, found)
@@ -170,6 +175,8 @@ class Run:
         rate = (self.pictures + self.frames) / self.seconds
         dropped = f", {self.dropped} frames left out" if self.dropped else ""
         tracks = f" in {len(self.tracks)} tracks" if self.tracker else ""
+        if self.forecast:
+            tracks += f", moved by {self.moved / self.frames * 1e3:.0f} ms"
         times = f"{self.seconds:.1f} s ({rate:.1f}/s{dropped})"
         return f"{self.done} in {times}, {self.detector.backend}: {counted(self.counts)}{tracks}"
 

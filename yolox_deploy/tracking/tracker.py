@@ -17,6 +17,7 @@ from yolox_deploy.postprocess import SCORE_THRESHOLD, Thresholds
 from yolox_deploy.spec import ModelSpec
 from yolox_deploy.tasks import Detections
 from yolox_deploy.tasks.classes import Classes, class_ids_of
+from yolox_deploy.tracking.motion import Moving, Ways
 
 # The lowest score with which an object that is followed already is recognised: ByteTrack's.
 FAINT = 0.1
@@ -53,7 +54,7 @@ class Tracker:
         fps: float = 30.0,
         remembered: float = REMEMBERED_S,
     ) -> None:
-        require("trackers", "tracking needs the package trackers", install_line("track"))
+        require_trackers()
         if not 0 <= score <= 1:
             raise UsageError(f"score must lie in 0..1, got {score!r}")
         if not (0 < fps <= 10_000 and 0 <= remembered <= 3600):
@@ -71,6 +72,7 @@ class Tracker:
         from trackers import ByteTrackTracker, GIoU
 
         self._used = self._highest
+        self._ways, self._time = Ways(self.remembered), 0.0
         self._tracker: Any = ByteTrackTracker(
             # In frames at 30 FPS, whatever the rate is.
             lost_track_buffer=round(self.remembered * 30),
@@ -118,4 +120,26 @@ class Tracker:
             ids[result.data["place"]] = np.where(numbers < 0, -1, numbers + 1 + self._used)
         self._highest = max(self._highest, int(ids.max(initial=0)))
         kept = (ids >= 0) | (found.scores >= self.score)
-        return replace(found, track_ids=ids)[kept]
+        tracked = replace(found, track_ids=ids)[kept]
+        self._time = self._time + 1 / self.fps if time is None else time
+        self._ways.note(tracked, self._time)
+        return tracked
+
+    def moving(self, found: Detections) -> Moving:
+        """Return what this tracker has just returned, with the velocity of each object."""
+        return Moving(found, self._ways.velocities(found))
+
+    def forecast(self, found: Detections, seconds: float) -> Detections:
+        """Return what this tracker has just returned, where it will be ``seconds`` after its frame.
+
+        Objects without an id stay where they were seen.  What has left the picture is left out.
+
+        >>> found = tracker(frame.detections, frame.time)  # doctest: +SKIP
+        >>> now = tracker.forecast(found, frame.age)  # doctest: +SKIP
+        """
+        return self.moving(found).after(seconds)
+
+
+def require_trackers() -> None:
+    """Raise :class:`~yolox_deploy.errors.MissingPackageError` where ``trackers`` is missing."""
+    require("trackers", "tracking needs the package trackers", install_line("track"))

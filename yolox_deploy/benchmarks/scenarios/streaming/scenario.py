@@ -5,6 +5,9 @@ Then the frames are played in real time, as a camera would show them.  Then they
 a simulated clock, for both schedules and for faster or slower hardware, with latencies drawn from
 those of real time (like the paper's runtime profiles), or of the first pass with ``--simulate``.
 
+With ``--forecast`` all this is done again with a tracker behind the detector, whose time counts,
+and its boxes are compared twice: as they were detected, and moved to the moment of the comparison.
+
 Without annotations the truth is what the same detector finds at zero latency; what is missing to an
 AP of 1 is the streaming penalty.
 """
@@ -23,6 +26,8 @@ from yolox_deploy.benchmarks.scenarios.streaming.streams import SCHEDULES
 from yolox_deploy.data.ap import require_pycocotools
 from yolox_deploy.data.coco import read_coco
 from yolox_deploy.errors import UsageError
+from yolox_deploy.packages import is_installed
+from yolox_deploy.tracking.tracker import require_trackers
 
 RESULT = StreamingResult
 
@@ -50,6 +55,13 @@ def add_arguments(group: Any) -> None:
     )
     group.add_argument("--simulate", action="store_true", help="do not play in real time")
     group.add_argument(
+        "--forecast",
+        action=argparse.BooleanOptionalAction,
+        default=is_installed("trackers"),
+        help="also play with a tracker behind the detector, its boxes as they were detected and "
+        "moved to the moment when they are shown (default: if the package trackers is installed)",
+    )
+    group.add_argument(
         "--speed",
         action="list",
         type=float,
@@ -62,6 +74,8 @@ def add_arguments(group: Any) -> None:
 def check(arguments: argparse.Namespace) -> None:
     """Raise :class:`UsageError` for options that cannot be measured."""
     require_pycocotools()
+    if arguments.forecast:
+        require_trackers()
     if wrong := [speed for speed in arguments.speed if not 0 < speed <= 1e6]:
         raise UsageError(f"--speed must be more than 0, got {wrong[0]:g}")
     if arguments.images and len(arguments.images) > 1:

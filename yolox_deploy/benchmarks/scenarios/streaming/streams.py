@@ -164,14 +164,17 @@ def draws(runtimes: NDArray[np.float64], seed: int = 0) -> Callable[[], float]:
     return lambda: float(generator.choice(runtimes))
 
 
-def shown_entries(stream: Stream, entries: Sequence[Entries], image_ids: Sequence[int]) -> Entries:
+def shown_entries(
+    stream: Stream, image_ids: Sequence[int], entries: Callable[[int, int], Entries]
+) -> Entries:
     """Return COCO result entries of what stood at each frame's time.
 
-    ``entries`` are what the detector gave for each frame, ``image_ids`` the ids of the frames.
+    ``image_ids`` are the ids of the frames; ``entries(output, age)`` returns those of an output
+    that is shown when its frame is ``age`` frames old.
     """
     return [
         {**entry, "image_id": number}
-        for number, output in zip(image_ids, stream.shown, strict=True)
+        for time, (number, output) in enumerate(zip(image_ids, stream.shown.tolist(), strict=True))
         if output >= 0
-        for entry in entries[stream.frames[output]]
+        for entry in entries(output, time - int(stream.frames[output]))
     ]
