@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from yolox_deploy.benchmarks.measure.systems import ImageArray, System, SystemRequest
-from yolox_deploy.errors import UsageError
+from yolox_deploy.errors import UsageError, YoloxDeployError
 from yolox_deploy.export.cache import target_for
 from yolox_deploy.packages import require
 from yolox_deploy.runtimes import BACKENDS, CHECKPOINT_SUFFIXES, backend, backend_for
@@ -108,16 +108,17 @@ def open_systems(
     pictures: Sequence[ImageArray],
     begin: Callable[[str], None] = lambda stage: None,
     opener: Opener = System,
+    unusable: tuple[type[YoloxDeployError], ...] = (UsageError,),
 ) -> tuple[list[System], list[str]]:
     """Open every request; return the systems, and a note for each reason to leave some out.
 
-    A request is left out if its engine cannot serve it (:class:`UsageError`), or if the engine
-    computes in the precision of a system that is open already.  Raises the error if no system
-    remains.
+    A request is left out if its engine cannot serve it (an ``unusable`` error), or if the engine
+    computes in the precision of a system that is open already and the same in all else.  Raises the
+    error if no system remains.
     """
     systems: list[System] = []
     left_out: dict[str, list[str]] = {}
-    refused: UsageError | None = None
+    refused: YoloxDeployError | None = None
     try:
         for request in wanted:
             if request.left_out:
@@ -126,7 +127,7 @@ def open_systems(
             begin(f"opening {request.text}")
             try:
                 system = opener(request, pictures)
-            except UsageError as error:
+            except unusable as error:
                 refused = error
                 left_out.setdefault(str(error), []).append(request.text)
                 continue
@@ -154,4 +155,6 @@ def open_systems(
 
 
 def _key(system: System) -> tuple[object, ...]:
-    return system.request.path, system.info.backend, system.info.precision
+    request = system.request
+    what = request.path, request.hints, request.threads
+    return *what, system.info.backend, system.info.precision

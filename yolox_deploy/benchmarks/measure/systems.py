@@ -70,7 +70,8 @@ class SystemRequest:
     @property
     def text(self) -> str:
         """The request in a few words, for progress and errors."""
-        return " ".join(filter(None, (self.path.stem, self.backend, self.precision)))
+        size = "x".join(map(str, self.hints.imgsz or ()))
+        return " ".join(filter(None, (self.path.stem, size, self.backend, self.precision)))
 
 
 @dataclass(frozen=True)

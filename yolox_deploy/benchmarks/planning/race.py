@@ -11,6 +11,7 @@ import numpy as np
 from yolox_deploy.benchmarks.accuracy import detect_dataset
 from yolox_deploy.benchmarks.measure.cold_start import cold_starts
 from yolox_deploy.benchmarks.measure.loop import SLOW_SECONDS, Turns, warm_up
+from yolox_deploy.benchmarks.measure.opening import open_systems
 from yolox_deploy.benchmarks.measure.systems import ImageArray, System, SystemRequest
 from yolox_deploy.benchmarks.planning.candidates import Candidate, Demand
 from yolox_deploy.benchmarks.planning.policy import Scheduler, Score, Step
@@ -22,7 +23,6 @@ from yolox_deploy.errors import (
     MissingPackageError,
     UsageError,
     VerificationError,
-    YoloxDeployError,
 )
 from yolox_deploy.progress import Stages
 from yolox_deploy.runtimes.doubts import NOT_COVERED
@@ -66,44 +66,22 @@ class Race:
     def open(self, wanted: Sequence[SystemRequest]) -> None:
         """Open every candidate; what cannot be opened is left out with a note.
 
-        Raises the first error if nothing can be opened.
+        Raises the last error if nothing can be opened.
         """
-        candidates: list[Candidate] = []
-        first: YoloxDeployError | None = None
-        said: dict[str, type[Warning]] = {}
-        for request in wanted:
-            size = "x".join(map(str, request.hints.imgsz or ()))
-            self.begin(" ".join(filter(None, ("opening", request.text, size))))
-            with warnings.catch_warnings(record=True) as caught:
-                warnings.simplefilter("always")
-                try:
-                    system = System(request, self.pictures)
-                except UNUSABLE as error:
-                    first = first or error
-                    self.notes.append(f"{request.text} {size} was left out: {error}")
-                    continue
-                finally:
-                    said |= {str(w.message): w.category for w in caught}
-            candidate = _described(system)
-            asked = request.precision or candidate.precision
-            if candidate.precision not in (asked, "int8"):
-                self.notes.append(f"{candidate} was left out: {asked} was asked for")
-            elif candidate not in candidates:
-                candidates.append(candidate)
-                self.systems.append(system)
-                continue
-            system.close()
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            opened = open_systems(wanted, self.pictures, self.begin, System, UNUSABLE)
+            self.systems, self.notes = opened
+        said = {str(warning.message): warning.category for warning in caught}
         for text, category in said.items():
             # The choice is proven in its own precision later.
             if NOT_COVERED not in text:
                 warnings.warn(text, category, stacklevel=2)
-        self.notes = list(dict.fromkeys(self.notes))
-        if not candidates:
-            raise first or UsageError("nothing to measure")
         for system in self.systems:
             # Now, not after minutes: classes may have nothing in common with the data set.
             self.dataset.category_ids(system.detector.names)
             self.dataset.check_metric(task_of(system.detector.spec).metric)
+        candidates = [_described(system) for system in self.systems]
         self.scheduler = Scheduler(candidates, len(self.numbers), self.demand)
 
     def run(self) -> None:
