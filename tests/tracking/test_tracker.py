@@ -96,6 +96,13 @@ class TestWithThePackage:
         assert tracker.forecast(found, 0) == found
         # What has left the picture, 400 pixels wide, is left out.
         assert [d.score for d in tracker.forecast(found, 6)] == pytest.approx([0.7])
+        # What the detector misses for a moment goes on, fainter.
+        missing = tracker(seen((150, 0.7, 0)), 4 / 30)
+        assert [d.score for d in missing] == pytest.approx([0.7])
+        bridged = tracker.forecast(missing, 0)
+        assert [d.score for d in bridged] == pytest.approx([0.7, 0.45, 0.4])
+        assert 22 < bridged.xyxy[1, 0] <= 24
+        assert len(tracker.forecast(tracker(seen((150, 0.7, 0)), 0.4), 0)) == 1
         # The first frame tells no velocity.
         tracker.reset()
         first = tracker(seen((50, 0.9, 0)), 0)

@@ -142,17 +142,21 @@ def merged(
     ``image_size`` is the picture's (height, width).  ``iou`` is the threshold of the NMS, which is
     over all classes if ``class_agnostic``; ``clip`` keeps boxes within the picture.
     """
-    parts = [_placed(view) for view in views]
-    arrays: dict[str, Any] = {
-        name: np.concatenate([part.arrays()[name] for part in parts]) for name in parts[0].columns
-    }
-    found = replace(parts[0], image_size=image_size, **arrays)
+    found = replace(together([_placed(view) for view in views]), image_size=image_size)
     classes = np.zeros_like(found.class_ids) if class_agnostic else found.class_ids
     kept, boxes = _merged(Views(views, found.xyxy, image_size), found.scores, classes, iou)
     if clip:
         borders = _borders(image_size)
         boxes = np.clip(boxes, np.tile(borders[:2], 2), np.tile(borders[2:], 2))
     return found[kept].moved(boxes)
+
+
+def together(parts: Sequence[Detections]) -> Detections:
+    """Return the detections of all parts as one result, one part after the other."""
+    arrays: dict[str, Any] = {
+        name: np.concatenate([part.arrays()[name] for part in parts]) for name in parts[0].arrays()
+    }
+    return replace(parts[0], **arrays)
 
 
 def _merged(seen: Views, scores: Boxes, classes: Indices, iou: float) -> tuple[Indices, Boxes]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -27,6 +28,8 @@ TREMBLE, AS_BOXES = 0.04, 2
 AT_BORDER = 0.01
 # An object does not grow or shrink by more than this factor from one detection to the next.
 JUMP = 1.5
+# So long an object is shown that the detector misses, with this share of its score.
+BRIDGED_S, FADED = 0.2, 0.5
 # A slope whose square is this many times that of its error, or less, is shrunk to nothing.
 DOUBT = 3.0
 
@@ -66,20 +69,36 @@ class Ways:
     def __init__(self, remembered: float) -> None:
         self.remembered = remembered
         self._ways: dict[int, deque[tuple[float, Array]]] = {}
+        self._last: dict[int, Detections] = {}
 
     def note(self, found: Detections, time: float) -> None:
         """Add the boxes of a frame at ``time`` (seconds) by their ``track_ids``."""
         assert found.track_ids is not None
-        for track, box in zip(found.track_ids.tolist(), found.xyxy.astype(float), strict=True):
+        boxes = found.xyxy.astype(float)
+        for place, (track, box) in enumerate(zip(found.track_ids.tolist(), boxes, strict=True)):
             if track < 0:
                 continue
+            self._last[track] = found[place : place + 1]
             way = self._ways.setdefault(track, deque(maxlen=BOXES))
             if way and _jumped(way[-1][1], box):
                 way.clear()
             way.append((time, box))
         ended = [t for t, way in self._ways.items() if time - way[-1][0] > self.remembered]
         for track in ended:
-            del self._ways[track]
+            del self._ways[track], self._last[track]
+
+    def missed(self, time: float) -> list[Detections]:
+        """Return the objects that were seen shortly before ``time``, and not then: where they are.
+
+        They are fainter than when they were seen.
+        """
+        found = []
+        for track, way in self._ways.items():
+            if 0 < time - way[-1][0] <= BRIDGED_S:
+                last = self._last[track]
+                moved = Moving(last, self.velocities(last)).after(time - way[-1][0])
+                found.append(replace(moved, scores=moved.scores * np.float32(FADED)))
+        return found
 
     def velocities(self, found: Detections) -> Array:
         """Return the velocities (N, 4) of the edges of boxes; 0 of what has no track.

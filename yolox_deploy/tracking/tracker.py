@@ -17,6 +17,7 @@ from yolox_deploy.postprocess import SCORE_THRESHOLD, Thresholds
 from yolox_deploy.spec import ModelSpec
 from yolox_deploy.tasks import Detections
 from yolox_deploy.tasks.classes import Classes, class_ids_of
+from yolox_deploy.tasks.merging import together
 from yolox_deploy.tracking.motion import Moving, Ways
 
 # The lowest score with which an object that is followed already is recognised: ByteTrack's.
@@ -126,13 +127,19 @@ class Tracker:
         return tracked
 
     def moving(self, found: Detections) -> Moving:
-        """Return what this tracker has just returned, with the velocity of each object."""
+        """Return what this tracker has just returned, with the velocity of each object.
+
+        Objects that the detector has just missed, for up to 0.2 s, are there with half their score.
+        """
+        found = together([found, *self._ways.missed(self._time)])
+        found = found[np.argsort(-found.scores, kind="stable")]
         return Moving(found, self._ways.velocities(found))
 
     def forecast(self, found: Detections, seconds: float) -> Detections:
         """Return what this tracker has just returned, where it will be ``seconds`` after its frame.
 
-        Objects without an id stay where they were seen.  What has left the picture is left out.
+        Objects without an id stay where they were seen; those that have just been missed are as in
+        :meth:`moving`.  What has left the picture is left out.
 
         >>> found = tracker(frame.detections, frame.time)  # doctest: +SKIP
         >>> now = tracker.forecast(found, frame.age)  # doctest: +SKIP

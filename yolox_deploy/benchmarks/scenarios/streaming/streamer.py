@@ -38,8 +38,10 @@ SIMULATED_FRAMES = 1500
 MOST_PASSES = 20
 # How boxes are shown, see ``Playing``.
 DETECTED, TRACKED, FORECAST = "as detected", "tracked", "forecast"
-# All sequences played once: for each its stream, and what came out, with its velocities.
-Passing = list[tuple[Stream, list[Moving]]]
+# What came out of one call, and what of it moves on.
+Output = tuple[Detections, Moving]
+# All sequences played once: for each its stream, and what came out.
+Passing = list[tuple[Stream, list[Output]]]
 
 
 class Way:
@@ -113,12 +115,17 @@ class Streamer:
         (found,) = self.system.detect([frame], self.thresholds)
         return found
 
-    def _look(self, way: Way) -> Callable[[Detections, int], Moving]:
+    def _look(self, way: Way) -> Callable[[Detections, int], Output]:
         """Return what is done with the detections of one frame after another in a way."""
         if way is self.alone:
-            return lambda found, frame: Moving.still(found)
+            return lambda found, frame: (found, Moving.still(found))
         tracker = Tracker(self.system.detector.thresholds.score, fps=self.footage.fps)
-        return lambda found, frame: tracker.moving(tracker(found, frame / self.footage.fps))
+
+        def look(found: Detections, frame: int) -> Output:
+            tracked = tracker(found, frame / self.footage.fps)
+            return tracked, tracker.moving(tracked)
+
+        return look
 
     def _detect_all(self, frames: Sequence[ImageArray]) -> None:
         """Detect in every frame, back to back, and keep detections and latencies."""
@@ -139,9 +146,9 @@ class Streamer:
                 look(detections, number)
                 way.seconds.append(seconds + perf_counter() - start)
 
-    def _in_real_time(self, frames: Sequence[ImageArray], way: Way) -> tuple[Stream, list[Moving]]:
+    def _in_real_time(self, frames: Sequence[ImageArray], way: Way) -> tuple[Stream, list[Output]]:
         """Play the frames, and return the stream and what came out."""
-        outputs: list[Moving] = []
+        outputs: list[Output] = []
         runtime = median(way.seconds[-len(frames) :]) * self.footage.fps
         schedule = SCHEDULES[self.context.arguments.schedule](runtime)
         look = self._look(way)
@@ -165,7 +172,7 @@ class Streamer:
         passes = min(math.ceil(SIMULATED_FRAMES / frames), MOST_PASSES) if speed else 1
         wait = SCHEDULES[schedule](float(np.median(runtimes)))
 
-        def play(found: Sequence[Detections]) -> tuple[Stream, list[Moving]]:
+        def play(found: Sequence[Detections]) -> tuple[Stream, list[Output]]:
             stream, look = simulate(len(found), draw, wait), self._look(way)
             return stream, [look(found[frame], frame) for frame in stream.frames.tolist()]
 
@@ -228,9 +235,10 @@ class Streamer:
             shown += shown_entries(stream, sequence, partial(self._entries, outputs, boxes))
         return shown
 
-    def _entries(self, outputs: Sequence[Moving], boxes: str, output: int, age: int) -> Entries:
-        moving = outputs[output]
-        found = moving.after(age / self.footage.fps) if boxes == FORECAST else moving.found
+    def _entries(self, outputs: Sequence[Output], boxes: str, output: int, age: int) -> Entries:
+        found, moving = outputs[output]
+        if boxes == FORECAST:
+            found = moving.after(age / self.footage.fps)
         return found.to_coco(0, self.category_ids)
 
 
