@@ -156,6 +156,8 @@ def test_an_interrupt_leaves_nothing(
     [
         (f"{BASE} --p99 fast", 2, "--p99 fast: expected a time such as 30ms"),
         (f"{BASE} --p99 0", 2, "--p99 0: expected"),
+        (f"{BASE} --p99 {'9' * 400}", 2, "expected a time"),
+        (f"{BASE} --fps 1e-320", 2, "--fps takes more than 0"),
         (f"{BASE} --fps -1", 2, "--fps takes more than 0"),
         (f"{BASE} --min-ap 25", 2, "--min-ap must lie in 0..1"),
         (f"{BASE} --max-memory nan", 2, "--max-memory takes megabytes"),

@@ -49,6 +49,8 @@ COMMAND = "yolox-plan"
 NAME = "plan.json"
 # Pictures of the data set that times are measured with.
 TIMED = 8
+# No demand is for longer, in milliseconds or seconds.
+LONGEST = 1e6
 UNITS = {"": 1.0, "ms": 1.0, "s": 1e3}
 EXAMPLES = """\
   yolox-plan --model yolox_nano.pth --data val.json --images val2017/ --imgsz 320,416 --fps 30
@@ -134,11 +136,11 @@ def demand_of(arguments: argparse.Namespace) -> Demand:
     limits = []
     if arguments.p99 is not None:
         found = re.fullmatch(r"([0-9]*\.?[0-9]+)\s*(ms|s|)", arguments.p99.strip())
-        if not found or not float(found[1]):
+        if not found or not 0 < float(found[1]) < LONGEST:
             raise UsageError(f"--p99 {arguments.p99}: expected a time such as 30ms or 0.5s")
         limits.append(float(found[1]) * UNITS[found[2]])
     if arguments.fps is not None:
-        if not 0 < arguments.fps <= 10_000:
+        if not 1 / LONGEST < arguments.fps <= 10_000:
             raise UsageError(f"--fps takes more than 0 and at most 10000, got {arguments.fps:g}")
         limits.append(1e3 / arguments.fps)
     if arguments.min_ap is not None and not 0 <= arguments.min_ap <= 1:
