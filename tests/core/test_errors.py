@@ -25,6 +25,7 @@ EXIT_CODES = {
     "ConversionError": 9,
     "SlowerError": 10,
     "NoVerdictError": 11,
+    "NotMetError": 14,
     "ExtensionError": 1,
 }
 
