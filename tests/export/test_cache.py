@@ -9,9 +9,11 @@ import threading
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from yolox_deploy.detector import Detector
 from yolox_deploy.errors import MissingPackageError, ModelWarning, UsageError
@@ -38,7 +40,8 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         files.append(folder / f"{stem}{row.suffix}")
         for file in row.files(files[-1]):
             file.write_bytes(b"")
-        return []
+        passed = SimpleNamespace(notes=(), status="passed")
+        return [SimpleNamespace(path=files[-1], verification=passed)]
 
     monkeypatch.setattr(pipeline, "export_model", export)
     return files
@@ -155,6 +158,21 @@ def test_an_artifact_depends_on_the_content_of_the_checkpoint_not_on_its_name(
     copied.write_bytes(checkpoint_of(7).read_bytes())
     assert exported(copied, "onnxruntime", **FAST) != one
     assert len(made) == 2
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino", "ncnn"])
+def test_a_checkpoint_that_states_its_name_is_run_by_every_engine(
+    backend: str, checkpoint_of: Callable[[int], Path], tmp_path: Path, dog_path: Path
+) -> None:
+    """As training writes it: ``best.pth`` of a run that is called otherwise."""
+    path = tmp_path / "best.pth"
+    torch.save(torch.load(checkpoint_of(1), weights_only=True) | {"name": "my_run"}, path)
+    for _ in range(2):
+        artifact = exported(path, backend, **FAST)
+        assert artifact.name.split(".")[0] == "my_run"
+    with Detector(artifact, backend) as detector:
+        assert detector.spec.name == "my_run"
+        detector(dog_path)
 
 
 def test_an_artifact_for_one_machine_is_made_anew_on_another(

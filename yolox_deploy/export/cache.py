@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from yolox_deploy.errors import ModelWarning, UsageError
-from yolox_deploy.export.options import ExportOptions, artifact_name
+from yolox_deploy.export.options import ExportOptions
 from yolox_deploy.export.targets import HUB, TARGETS, Target
 from yolox_deploy.files import cache_folder, is_whole, one_at_a_time, seal, sha256_of
 from yolox_deploy.packages import require
@@ -65,32 +65,39 @@ def exported(
     )
     if model == BUNDLED and (target.name, options) == (HUB.name, ExportOptions(dynamic=True)):
         return BUNDLED_ONNX
-    name = artifact_name(model.stem, "fp16" if fp16 else "fp32")
-    artifact = cache_folder() / "exports" / _key(model, target, options) / (name + target.suffix)
-    MADE_FROM[artifact] = model
-    if not is_whole(artifact):
+    folder = cache_folder() / "exports" / _key(model, target, options)
+    artifact = _whole(folder, target)
+    if artifact is None:
 
         def waiting() -> None:
             note = f"waiting for another process that may be exporting {model.name} now"
             warnings.warn(note, ModelWarning, stacklevel=4)
 
-        with one_at_a_time(artifact.parent, waiting):
+        with one_at_a_time(folder, waiting):
             # Another process may have made it meanwhile.
-            if not is_whole(artifact):
-                _make(model, target, replace(options, overwrite=True), artifact)
+            artifact = _whole(folder, target)
+            if artifact is None:
+                artifact = _make(model, target, replace(options, overwrite=True), folder)
+    MADE_FROM[artifact] = model
     return artifact
 
 
-def _make(model: Path, target: Target, options: ExportOptions, artifact: Path) -> None:
-    """Export a checkpoint to ``artifact``, and record its content."""
+def _whole(folder: Path, target: Target) -> Path | None:
+    """Return the artifact in a folder of the cache, whose name only the checkpoint knows."""
+    return next(filter(is_whole, folder.glob(f"*{target.suffix}")), None)
+
+
+def _make(model: Path, target: Target, options: ExportOptions, folder: Path) -> Path:
+    """Export a checkpoint to ``folder``, record the artifact's content, and return its path."""
     from yolox_deploy.export.pipeline import export_model
 
-    if artifact.is_file():
+    for artifact in folder.glob(f"*{target.suffix}"):
         note = f"{artifact} was damaged or not finished: it is made again"
         warnings.warn(note, ModelWarning, stacklevel=3)
-    results = export_model(model, [target.name], options, artifact.parent)
-    seal(artifact, target.files(artifact))
-    for found in (result.verification for result in results if options.verify):
+    (result,) = export_model(model, [target.name], options, folder)
+    seal(result.path, target.files(result.path))
+    if options.verify:
+        found = result.verification
         notes = [*found.notes]
         if found.status in UNPROVEN:
             notes.append(
@@ -100,6 +107,7 @@ def _make(model: Path, target: Target, options: ExportOptions, artifact: Path) -
             )
         for note in notes:
             warnings.warn(note, ModelWarning, stacklevel=3)
+    return result.path
 
 
 def target_for(backend: str) -> Target | None:
