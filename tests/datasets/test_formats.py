@@ -141,6 +141,7 @@ def test_a_mosaic_is_no_file_that_is_read_or_written(tmp_path: Path, capsys: Any
     data, picture = str(yolo(tmp_path / "set") / "data.yaml"), str(tmp_path / "all_train.json")
     assert main([data, "--draw", data]) == 2
     assert main([data, "--to", str(tmp_path / "all.json"), "--draw", picture]) == 2
+    assert main([data, "--to", ""]) == 2
     assert "--to and --draw both write it" in capsys.readouterr().err
     assert main([data, "--draw", str(tmp_path / "mosaic.txt")]) == 7
     assert [path.name for path in tmp_path.iterdir()] == ["set"]

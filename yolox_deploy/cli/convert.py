@@ -90,6 +90,8 @@ def _targets(arguments: argparse.Namespace, parts: list[str]) -> dict[str, Path]
         return {}
     if is_stdout(target):
         raise UsageError("--to: the file names of pictures are relative to the file: name one")
+    if not target.name:
+        raise UsageError(f"--to {target}: expected the name of a file")
     if len(parts) == 1:
         check_apart({"--to": [target]}, [arguments.data])
         check_file(target)
