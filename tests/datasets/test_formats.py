@@ -147,6 +147,33 @@ def test_a_mosaic_is_no_file_that_is_read_or_written(tmp_path: Path, capsys: Any
     assert [path.name for path in tmp_path.iterdir()] == ["set"]
 
 
+def test_the_folder_of_the_pictures_can_be_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    draw(tmp_path / "shots")
+    (tmp_path / "images").mkdir()
+    monkeypatch.chdir(tmp_path / "images")
+    content = coco()
+    content["annotations"][0]["iscrowd"] = 1
+    Path("images.json").write_text(json.dumps(content))
+    assert main(["images.json"]) == 3
+    tried = "images, images/images, ., ../images, ../images/images: name the image folder"
+    assert f"0.png is in none of {tried}, for example with --images" in capsys.readouterr().err
+
+    assert main(["images.json", "--images", "../shots", "--to", "../all.json"]) == 0
+    assert "of these boxes, training leaves out 1 crowd region" in capsys.readouterr().err
+    written = json.loads((tmp_path / "all.json").read_text())
+    assert [image["file_name"] for image in written["images"]] == [
+        f"shots/{i}.png" for i in range(3)
+    ]
+    assert main(["images.json", "--images", "gone"]) == 0
+    assert "3 of the pictures are missing, the first is gone/0.png" in capsys.readouterr().err
+    (tmp_path / "images.json").write_text(json.dumps(content))
+    shutil.move(tmp_path / "shots", tmp_path / "images" / "images")
+    monkeypatch.chdir(tmp_path / "images" / "images")
+    assert data_files([Path("../../images.json")]).train[0].images == Path("../../images/images")
+
+
 WRITERS = [roboflow_coco, yolo, ultralytics, voc, voc_lists]
 
 

@@ -12,7 +12,7 @@ from yolox_deploy.cli.common import make_parser, run_command
 from yolox_deploy.cli.parser import add_options
 from yolox_deploy.datasets.convert import Read, annotated, class_list, coco_content
 from yolox_deploy.datasets.sources import data_files
-from yolox_deploy.errors import UsageError
+from yolox_deploy.errors import UsageError, number_of
 from yolox_deploy.files import is_stdout, write_atomically
 from yolox_deploy.pictures.output import check_output, write_picture
 from yolox_deploy.pictures.sheet import mosaic
@@ -22,6 +22,7 @@ from yolox_deploy.terminal import note, print_table
 COMMAND = "yolox-data"
 EXAMPLES = """\
   yolox-data data.yaml
+  yolox-data train.json --images train/
   yolox-data roboflow_export/ --to data.json
   yolox-data VOC2012/Annotations/ --to voc.json --draw mosaic.png
 """
@@ -44,6 +45,8 @@ def parser() -> argparse.ArgumentParser:
     add_options(
         result,
         """
+        --images FOLDER: folder with the pictures of DATA, if DATA does not say it (default: looked
+            for in the usual places beside it)
         --to FILE: COCO JSON file to write; with validation data two files: FILE_train.json and
             FILE_val.json (default: only print)
         --draw FILE: draw some of the pictures with their boxes, as they were read, into one picture
@@ -55,7 +58,7 @@ def parser() -> argparse.ArgumentParser:
 
 def convert(arguments: argparse.Namespace) -> int:
     """Read, print, and write what was asked for."""
-    files = data_files([arguments.data])
+    files = data_files([arguments.data], images=[arguments.images] if arguments.images else [])
     sources = {"train": files.train, "val": files.val} if files.val else {"": files.train}
     targets = _targets(arguments, list(sources))
     if arguments.draw:
@@ -71,6 +74,11 @@ def convert(arguments: argparse.Namespace) -> int:
     table = [[name, *(str(found[name]) for found in counts.values())] for name in names]
     headers = ("class", *(f"boxes, {part}" if part else "boxes" for part in parts))
     print_table(headers, [*table, ["pictures", *pictures]])
+    if crowds := sum(row.is_crowd for d, _ in whole for row in d.annotations):
+        note(f"of these boxes, training leaves out {number_of(crowds, 'crowd region')}")
+    paths = [folder / d.file_name(image) for d, folder in whole for image in d.images]
+    if missing := [path for path in paths if not path.is_file()]:
+        note(f"{len(missing)} of the pictures are missing, the first is {missing[0]}")
     for part, target in targets.items():
         content = coco_content(parts[part], names, target.absolute().parent)
         write_atomically(target, json.dumps(content))

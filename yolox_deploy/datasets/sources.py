@@ -133,14 +133,17 @@ def image_folder(annotations: Path) -> Path:
     document = read_coco(annotations)
     first = document.file_name(document.images[0])
     here, name = annotations.parent, annotations.stem.removeprefix("instances_")
+    # The parent of "." is "." to pathlib.
+    above = here / ".." if here.name in ("", "..") else here.parent
     places = [here / name, here / "images" / name, here / "images", here]
-    places += [here.parent / name, here.parent / "images" / name, here.parent / "images"]
+    places += [above / name, above / "images" / name, above / "images"]
     for place in places:
         if (place / first).is_file():
             return place
-    tried = ", ".join(map(str, places))
+    tried = ", ".join(dict.fromkeys(map(str, places)))
     raise InputFileError(
-        f"{annotations}: its first picture {first} is in none of {tried}: name the image folder"
+        f"{annotations}: its first picture {first} is in none of {tried}: name the image folder,"
+        " for example with --images"
     )
 
 
