@@ -143,7 +143,8 @@ def parser() -> argparse.ArgumentParser:
     add_options(
         verification,
         """
-        --verify FOLDER: folder of pictures to verify on (default: drawn pictures of this package)
+        --verify FOLDER: folder of pictures to verify on, of which at most 64 are taken (default:
+            drawn pictures of this package)
         --[no-]enclose: put some of the pictures of --verify into the artifacts, shrunk and
             compressed (at most 200 kB), so that yolox-verify can prove them on other machines
             (default: --enclose)
