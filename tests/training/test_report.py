@@ -148,10 +148,10 @@ def test_a_page_needs_nothing_else_and_shows_names_as_they_are(outcome: Outcome)
     assert len(headings) == 9
     model = f"'{outcome.best_path.absolute()}'"
     assert any(f"--model {model} --to onnx --verify " in word for word in read.words)
-    for name in ("results.png", "scores.png", "worst.png"):
+    for name in ("results.png", "scores.png", "worst.jpg"):
         assert cv2.imread(str(outcome.folder / name)) is not None
     # Two pictures of 560 beside each other, with their titles above.
-    assert cv2.imread(str(outcome.folder / "worst.png")).shape == (482, 1144, 3)
+    assert cv2.imread(str(outcome.folder / "worst.jpg")).shape == (482, 1144, 3)
 
 
 LATER = [epoch(1, None), epoch(2, 0.2)]
@@ -165,6 +165,11 @@ LATER = [epoch(1, None), epoch(2, 0.2)]
         ({"problem": "it was stopped"}, "bad", "ended early, after 2 of 2 epochs: it was stopped"),
         ({"history": [], "problem": "the loss is nan"}, "bad", "0 of 2 epochs: the loss is nan"),
         ({"history": LATER}, "bad", "o epoch was better than the start, so best.pth holds the"),
+        (
+            {"history": LATER, "full_epochs": 30},
+            "bad",
+            ". This run has 2 epochs, the recipe for its pictures has 30. Try a lower --lr",
+        ),
         ({"history": LATER}, "bad", "The last epoch had AP 0.2000."),
         ({"history": LATER[:1], "validated": False}, "good", "AP was not measured"),
     ],

@@ -11,7 +11,7 @@ from yolox_deploy.architectures import ARCHITECTURES
 from yolox_deploy.cli.common import NO_BETTER, make_parser, run_command
 from yolox_deploy.cli.outputs import check_file_option
 from yolox_deploy.cli.parser import add_options
-from yolox_deploy.errors import DownloadError, UsageError
+from yolox_deploy.errors import DownloadError, UsageError, number_of
 from yolox_deploy.files import write_document
 from yolox_deploy.packages import install_line, require
 from yolox_deploy.processors import wait_passively
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from yolox_deploy.training.report.outcome import Outcome
 
 COMMAND = "yolox-train"
+# From fewer objects than these a score threshold is a rough value.
+FEW_OBJECTS = 200
 EXAMPLES = """\
   yolox-train --arch nano --data train.json --val val.json --epochs 50
   yolox-train --data a.json b.json --weights yolox_nano.pth --set flip_prob=0
@@ -132,12 +134,17 @@ def work(arguments: argparse.Namespace) -> int:
 def _summary(outcome: Outcome) -> list[str]:
     """Return what a run came to, and the commands to go on with."""
     threshold = outcome.score_threshold
+    objects = sum(outcome.after.objects) if outcome.after else 0
+    rough = f" (from {number_of(objects, 'object')}: rough)" if objects < FEW_OBJECTS else ""
     return [
         f"{outcome.folder} holds best.pth, last.pth and results.csv, .json, .png",
         f"{outcome.report_path} shows the run",
         outcome.sentence(),
         *(
-            [f"best.pth suggests the score threshold {threshold:.2f}, which has the highest F1"]
+            [
+                f"best.pth suggests the score threshold {threshold:.2f}, which has the highest F1"
+                f"{rough}"
+            ]
             if threshold
             else []
         ),

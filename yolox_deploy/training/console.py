@@ -13,7 +13,11 @@ from yolox_deploy.terminal import note
 from yolox_deploy.training.report.results import SHOWN, EpochResult, Reporter, StepResult
 
 WIDTH = 10
-COLUMNS = ("epoch", *SHOWN, "images/s", "AP", "AP50")
+COLUMNS = ("epoch", *SHOWN, "images/s")
+LOSSES = (
+    "losses: total, of boxes (iou), objectness, classes, and l1 (used in the last, plain epochs"
+    " only)"
+)
 
 
 class ConsoleReporter(Reporter):
@@ -59,11 +63,13 @@ class ConsoleReporter(Reporter):
 
     def epoch(self, result: EpochResult) -> None:
         """Print the epoch's line, below the names of its columns if it is the first."""
+        columns = (*COLUMNS, "AP", "AP50") if self.measures_ap else COLUMNS
         if not self.header:
-            self.message("  ".join(f"{name:>{max(6, len(name))}}" for name in COLUMNS))
+            self.message(LOSSES)
+            self.message("  ".join(f"{name:>{max(6, len(name))}}" for name in columns))
             self.header = True
         losses = [f"{getattr(result, name):.3f}" for name in SHOWN]
         precision = [f"{value:.4f}" for value in (result.ap, result.ap50) if value is not None]
         cells = [str(result.epoch), *losses, f"{result.images_per_second:.0f}", *precision]
-        pairs = zip(cells, COLUMNS, strict=False)
+        pairs = zip(cells, columns, strict=False)
         self.message("  ".join(f"{cell:>{max(6, len(name))}}" for cell, name in pairs))

@@ -97,7 +97,12 @@ class Trainer:
 
         self.data = self._open_data("training", settings.train, settings.names)
         self.val = None
-        if settings.val:
+        self.reporter.measures_ap = bool(settings.val)
+        if not settings.val:
+            self.record.note(
+                "no --val was given: AP is not measured, and best.pth will be the last epoch"
+            )
+        else:
             require_pycocotools()
             self.val = self._open_data("validation", settings.val, self.data.names)
             if same := same_pictures(self.data, self.val):
@@ -151,13 +156,9 @@ class Trainer:
             for note in filter(None, (*run.weights.notes, run.note, rows.note)):
                 self.record.note(note)
         if not asked.recipe:
-            chosen, why = choose_recipe(
-                asked.arch,
-                len(self.data.pictures),
-                asked.batch,
-                rows,
-                asked.changes.get("epochs"),
-            )
+            given = (asked.arch, len(self.data.pictures), asked.batch, rows)
+            chosen, why = choose_recipe(*given, asked.changes.get("epochs"))
+            self.record.full_epochs = choose_recipe(*given)[0].epochs
             self.run = run = replace(run, recipe=chosen.changed(asked.changes))
             self.record.note(f"recipe {why}: {run.recipe.described()}")
         # NHWC made a step of nano 1.6 times as fast on a CPU with AVX-512, and suits tensor cores.

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from yolox_deploy.errors import number_of
 from yolox_deploy.files import write_atomically, write_document
 from yolox_deploy.training.report.judgement import Judgement
 from yolox_deploy.training.report.results import EpochResult, best_epoch
@@ -32,6 +33,7 @@ class Outcome:
       nothing was measured), ``trained`` that on the best epoch, ``validated`` whether there are
       validation pictures at all;
     * ``example`` is one of the pictures;
+    * ``full_epochs`` is how many epochs the recipe for the data has (0: unknown);
     * ``ended`` is whether the run has ended, and ``problem`` why it ended early, if it did.
     """
 
@@ -44,6 +46,7 @@ class Outcome:
     trained: Judgement | None
     validated: bool
     example: Path
+    full_epochs: int = 0
     ended: bool = False
     problem: str | None = None
 
@@ -113,8 +116,16 @@ class Outcome:
             return f"best.pth is of epoch {best.epoch}: AP {best.ap:.4f}{before}"
         if self.before and self.history:
             start = "no epoch was better than the start, so best.pth holds the start"
-            return f"{start}: AP {self.ap_before:.4f}. {WHAT_TO_TRY}"
+            return f"{start}: AP {self.ap_before:.4f}. {self._too_short()}{WHAT_TO_TRY}"
         return f"AP was not measured yet{before}"
+
+    def _too_short(self) -> str:
+        """Return that the run has fewer epochs than the recipe for its data, where it does."""
+        epochs = self.settings["recipe"]["epochs"]
+        if epochs >= self.full_epochs:
+            return ""
+        given = number_of(epochs, "epoch")
+        return f"This run has {given}, the recipe for its pictures has {self.full_epochs}. "
 
     def commands(self) -> list[str]:
         """Return the commands to go on with."""

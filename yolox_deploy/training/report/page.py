@@ -1,4 +1,4 @@
-"""The report of a run: one HTML page that needs nothing beside it, and its pictures as PNGs."""
+"""The report of a run: one HTML page that needs nothing beside it, and its pictures as files."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from yolox_deploy.training.report.outcome import FORMAT, Outcome
 
 # What is written into the folder of a run.
 PAGE, MOSAIC = "report.html", "mosaic.png"
-CURVES, SCORE_CURVES, WORST = "results.png", "scores.png", "worst.png"
+CURVES, SCORE_CURVES, WORST = "results.png", "scores.png", "worst.jpg"
 DRAWN = (PAGE, MOSAIC, SCORE_CURVES, WORST)
 FIGURES = {"ap": "AP", "ap50": "AP50", "ap75": "AP75"}
 BY_SIZE = {"ap_small": "AP small", "ap_medium": "AP medium", "ap_large": "AP large"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Mapping
 from contextlib import suppress
@@ -11,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from yolox_deploy.errors import ImageError, YoloxDeployError
+from yolox_deploy.errors import ImageError, OutputError, YoloxDeployError
 from yolox_deploy.models.saving import save_checkpoint
 from yolox_deploy.pictures.output import write_picture
 from yolox_deploy.pictures.sheet import mosaic
@@ -24,9 +25,8 @@ from yolox_deploy.training.report.page import DRAWN, MOSAIC, PAGE, write_report
 from yolox_deploy.training.report.results import EpochResult, Reporter
 from yolox_deploy.training.settings import TrainingRun
 
-# What a run writes into its folder, and what to do where an earlier run has left such files.
+# What a run writes into its folder.
 FILES = ("last.pth", "best.pth", "results.csv", "results.json", "results.png")
-ANOTHER_FOLDER = "continue that run with --resume, or choose another --output"
 
 
 class Record:
@@ -34,7 +34,7 @@ class Record:
 
     ``start`` is the judgement on the weights before training, ``judged`` that of the last epoch
     that was measured, ``trained`` that of the best one.  ``start_weights`` are those to keep if
-    nothing is better.
+    nothing is better.  ``full_epochs`` is how many epochs the recipe for the data has (0: unknown).
 
     Raises :class:`OutputError` for a folder that holds the files of another run, unless this one is
     ``resumed``.
@@ -42,9 +42,14 @@ class Record:
 
     def __init__(self, folder: Path, reporter: Reporter, *, resumed: bool) -> None:
         if not resumed:
+            if os.path.lexists(folder / FILES[0]):
+                raise OutputError(
+                    f"{folder} holds a run already: continue it with --resume, or choose another"
+                    " --output"
+                )
             # The page of a run that ended before its first checkpoint is in nobody's way.
             names = FILES if is_page_of(folder / PAGE, FORMAT) else (*FILES, *DRAWN)
-            check_new([folder / name for name in names], ANOTHER_FOLDER)
+            check_new([folder / name for name in names], "choose another --output")
         check_folder(folder)
         self.folder = folder
         self.reporter = reporter
@@ -54,6 +59,7 @@ class Record:
         self.judged: Judgement | None = None
         self.trained: Judgement | None = None
         self.start_weights: dict[str, Tensor] | None = None
+        self.full_epochs = 0
 
     def load(self, content: Mapping[str, Any]) -> None:
         """Take over what :meth:`save` wrote into a ``last.pth``."""
@@ -62,6 +68,7 @@ class Record:
             Judgement.from_plain(content[key]) if content[key] else None
             for key in ("start", "trained")
         )
+        self.full_epochs = int(content.get("full_epochs", 0))
 
     def note(self, text: str) -> None:
         """Tell the user something, now and in the report."""
@@ -80,6 +87,7 @@ class Record:
             self.trained,
             val is not None,
             (val or data).pictures[0].path,
+            self.full_epochs,
         )
 
     def begin(self, outcome: Outcome, data: CocoPictures) -> None:
@@ -126,6 +134,7 @@ class Record:
             "history": [asdict(row) for row in self.history],
             "start": self.start and self.start.plain(),
             "trained": self.trained and self.trained.plain(),
+            "full_epochs": self.full_epochs,
         }
         save_checkpoint(self.folder / "last.pth", whole)
         outcome.write_results()

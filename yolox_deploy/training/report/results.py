@@ -52,7 +52,12 @@ class StepResult:
 
 
 class Reporter:
-    """Receives the progress of a run and shows nothing; override the methods that you need."""
+    """Receives the progress of a run and shows nothing; override the methods that you need.
+
+    ``measures_ap`` is whether the run measures AP, which it sets before it begins.
+    """
+
+    measures_ap = True
 
     def message(self, text: str) -> None:
         """Receive a sentence about data, weights or files."""
