@@ -17,6 +17,11 @@ def allowed_cores() -> float:
     return min(float(len(own_processors())), limit or float("inf"))
 
 
+# More threads are a mistake: engines only get slower, and some wait without end where the system
+# gives them fewer.
+MOST_THREADS = max(64, 4 * (os.cpu_count() or 1))
+
+
 def threads_allowed() -> int | None:
     """Return the most threads that make sense here, ``None`` where every processor may be used.
 

@@ -299,7 +299,7 @@ def test_a_missing_verdict_has_its_reason(content: Any, command: Any, tmp_path: 
 
 def test_reports_of_an_older_version_are_shown(command: Any) -> None:
     folder = Path(__file__).parents[2] / "yolox_deploy" / "benchmarks" / "results"
-    stored = sorted(folder.glob("*.json"))
+    stored = [path for path in sorted(folder.glob("*.json")) if not path.name.startswith("plan_")]
     assert len(stored) >= 8
     for path in stored:
         found = command("show", path)
@@ -341,7 +341,7 @@ def test_a_place_that_cannot_be_written_is_found_before_measuring(
         (("--backend", "ncnn", "--batch", "4"), ["takes 1 picture at once", "--batch 4"]),
         (("--backend", "torch", "--batch", "99"), ["--batch 99", "at most 16"]),
         (("--backend", "onnxruntime", "--precision", "int3"), ["no precision 'int3'"]),
-        (("--threads", "0"), ["threads", "1..4096"]),
+        (("--threads", "0"), ["threads", "1.."]),
         (("--cold-starts", "-1"), ["--cold-starts"]),
         (("--random-weights",), ["--model yolox_l"]),
         (("--random-weights", "--model", "yolox_q"), ["unknown architecture 'yolox_q'"]),

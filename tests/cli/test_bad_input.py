@@ -300,7 +300,7 @@ def test_a_bad_artifact_is_refused(
         (("--iou-threshold", "-1"), 2, ["iou_threshold"]),
         (("--max-detections", "0"), 2, ["max_detections"]),
         (("--threads", "0"), 2, ["threads"]),
-        (("--threads", "-2"), 2, ["threads must lie in 1..4096, got -2"]),
+        (("--threads", "-2"), 2, ["threads must lie in 1..", "got -2"]),
         (("--batch", "0"), 2, ["--batch must lie in 1..4096, got 0"]),
         (("--tile", "0"), 2, ["tile must be at least 32 pixels wide and high, got 0"]),
         (("--tile", "big"), 2, ["--tile: expected a whole number, got 'big'"]),

@@ -37,7 +37,7 @@ NANO = ["--data", "{data}", "--arch", "nano"]
             2,
             "one picture of 32 x 32 pixels is too little",
         ),
-        ([*NANO, "--threads", "-2"], 2, "threads must lie in 1..4096, got -2"),
+        ([*NANO, "--threads", "-2"], 2, "threads must lie in 1.."),
         ([*NANO, "--seed", str(2**70)], 2, "seed must lie in 0.."),
         ([*NANO, "--imgsz", "0"], 2, "height must lie in 32.."),
         ([*NANO, "--lr", "nan"], 2, "lr must lie in 1e-12..1e+38, got nan"),

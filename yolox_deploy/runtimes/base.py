@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yolox_deploy.errors import ArtifactError, UsageError, YoloxDeployError
-from yolox_deploy.processors import threads_allowed
+from yolox_deploy.processors import MOST_THREADS, threads_allowed
 from yolox_deploy.runtimes.content import stored_spec
 from yolox_deploy.runtimes.devices import parse_device
 from yolox_deploy.runtimes.doubts import doubts
@@ -116,8 +116,8 @@ class Runtime(ABC):
             if value not in self.settings[name]:
                 problem = f"the setting {name} of {self.name} cannot be {value!r}"
                 raise UsageError(problem + expectation(str(value), self.settings[name], " or "))
-        if threads is not None and not 1 <= threads <= 4096:
-            raise UsageError(f"threads must lie in 1..4096, got {threads}")
+        if threads is not None and not 1 <= threads <= MOST_THREADS:
+            raise UsageError(f"threads must lie in 1..{MOST_THREADS} here, got {threads}")
         self.threads = threads
         self.closed = False
         if not path.is_file():

@@ -15,6 +15,7 @@ from yolox_deploy.datasets.sources import CocoSource
 from yolox_deploy.errors import UsageError
 from yolox_deploy.models.checkpoint import Checkpoint, load_checkpoint
 from yolox_deploy.models.heads import DETECT
+from yolox_deploy.processors import MOST_THREADS
 from yolox_deploy.spec import check_size
 from yolox_deploy.training.data.batches import sizes
 from yolox_deploy.training.data.pictures import Size
@@ -69,7 +70,7 @@ class Settings:
         """Return the run with every default filled in; raises :class:`UsageError`."""
         arch = architecture(self.arch)
         bounds = {"batch": (1, 1 << 20), "workers": (0, 1024), "seed": (0, LARGEST_SEED)}
-        for name, (least, most) in {**bounds, "threads": (1, 4096)}.items():
+        for name, (least, most) in {**bounds, "threads": (1, MOST_THREADS)}.items():
             value = getattr(self, name)
             if value is not None and not least <= value <= most:
                 raise UsageError(f"{name} must lie in {least}..{most}, got {value}")

@@ -39,7 +39,7 @@ from yolox_deploy.cli.parser import add_options
 from yolox_deploy.data.ap import CocoDataset
 from yolox_deploy.errors import NotMetError, OutputError, UsageError
 from yolox_deploy.pictures.images import read_image
-from yolox_deploy.processors import wait_passively
+from yolox_deploy.processors import MOST_THREADS, wait_passively
 from yolox_deploy.progress import stages
 from yolox_deploy.sinks.outputs import check_apart, check_folder
 from yolox_deploy.spec import SpecHints
@@ -151,8 +151,8 @@ def demand_of(arguments: argparse.Namespace) -> Demand:
     if not 1 <= arguments.streams <= 1000:
         raise UsageError(f"--streams must lie in 1..1000, got {arguments.streams}")
     for count in arguments.threads or ():
-        if not 1 <= count <= 4096:
-            raise UsageError(f"--threads takes 1 to 4096, got {count}")
+        if not 1 <= count <= MOST_THREADS:
+            raise UsageError(f"--threads takes 1 to {MOST_THREADS} here, got {count}")
     return Demand(min(limits, default=None), arguments.min_ap, memory, arguments.streams)
 
 
