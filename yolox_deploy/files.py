@@ -14,10 +14,11 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from yolox_deploy.errors import InputFileError, OutputError
+from yolox_deploy.errors import InputFileError, OutputError, suggest
 from yolox_deploy.terminal import write_output
 
 # Pictures and the small model that ship with the package.
@@ -296,6 +297,14 @@ def write_document(path: Path, kind: str, content: Mapping[str, Any]) -> None:
     """
     document = {"format": kind, "version": DOCUMENT_VERSION, **content}
     write_atomically(path, json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+
+
+def near_file(path: Path) -> str:
+    """Return a question that names the file most like ``path``, which is not there; else ""."""
+    for place in (path, path.parent):
+        with suppress(OSError), os.scandir(place.parent) as entries:
+            return suggest(place.name, [entry.name for entry in islice(entries, 10_000)])
+    return ""
 
 
 def read_input(path: Path, largest: int, kind: str) -> bytes:

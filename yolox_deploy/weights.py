@@ -26,6 +26,7 @@ from yolox_deploy.files import (
     cache_folder,
     is_whole,
     make_folder,
+    near_file,
     reported_as_output_error,
     seal,
 )
@@ -83,7 +84,9 @@ def find_model(model: str | os.PathLike[str] | None) -> Path:
 
         with download_progress(word) as progress:
             return fetch_weights(word, progress)
-    hint = suggest(word, PUBLISHED) if NAME_PATTERN.fullmatch(str(model).lower()) else ""
+    hint = near_file(path)
+    if not hint and NAME_PATTERN.fullmatch(str(model).lower()):
+        hint = suggest(word, PUBLISHED)
     raise InputFileError(
         f"{str(model)[:200]}: no such file, and not the name of published weights "
         f"({', '.join(PUBLISHED)}){hint}"

@@ -50,7 +50,7 @@ def test_one_picture_is_annotated_and_its_detections_are_printed(
     assert printed == pytest.approx(DOG, abs=0.002)
     assert "1 picture in" in lines[5]
     assert "onnxruntime: dog x1, bicycle x1, car x1, truck x1, cat x1" in lines[5]
-    assert lines[6] == f"wrote {out}"
+    assert lines[6] == f"wrote {out / 'dog.jpg'}"
     drawn, plain = cv2.imread(str(out / "dog.jpg")), cv2.imread(str(dog_path))
     assert drawn.shape == plain.shape
     changed = np.abs(drawn.astype(int) - plain).max(2) > 60

@@ -211,7 +211,7 @@ def test_a_picture_that_several_paths_reach_is_there_once(tmp_path: Path) -> Non
 def test_sources_that_give_nothing_are_refused(name: str, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "a.txt").touch()
-    with pytest.raises(ImageError, match=r"\.jpg") as caught:
+    with pytest.raises(ImageError, match=r"no such file|\(looked for .*\.jpg") as caught:
         find_images([tmp_path / name])
     assert name in str(caught.value)
 

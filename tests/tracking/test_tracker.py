@@ -168,7 +168,7 @@ class TestWithThePackage:
         words += ["--jsonl", out / "r.jsonl", "--csv", out / "r.csv", "--coco", out / "c.json"]
         words += ["--txt", out / "txt"]
         assert detect.main([str(word) for word in words]) == 0
-        assert " in 3 tracks" in capsys.readouterr().out
+        assert ": 3 objects followed, " in capsys.readouterr().out
         lines = [json.loads(line) for line in (out / "r.jsonl").read_text().splitlines()]
         ids: list[Any] = [[d["track_id"] for d in line["detections"]] for line in lines]
         assert set(ids[0]) == {-1}

@@ -155,7 +155,7 @@ def detect(arguments: argparse.Namespace) -> int:
     print_line(run.summary)
     for sink in sinks:
         if sink.written and sink.path != STANDARD_OUTPUT:
-            print_line(f"wrote {sink.path}", whole=True)
+            print_line(f"wrote {sink.written}", whole=True)
     for line in run.unreadable:
         say(f"{COMMAND}: {line}")
     return SOME_UNREADABLE if run.unreadable else 0
@@ -223,7 +223,7 @@ def make_sinks(arguments: argparse.Namespace, sources: Sequence[Source]) -> list
     for kind in SINKS.values():
         path = getattr(arguments, f"sink_{kind.name}", None)
         if path is None and kind.default is not None:
-            path = free_folder(kind.default)
+            path = kind.default if arguments.overwrite else free_folder(kind.default)
         if path and not (kind.sink is PictureSink and arguments.no_draw):
             sinks[f"--{kind.name}"] = kind.sink(path, sources)
     check_apart(

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yolox_deploy.detector import Detector
-from yolox_deploy.errors import InputFileError
+from yolox_deploy.errors import InputFileError, number_of
 from yolox_deploy.files import STANDARD_OUTPUT
 from yolox_deploy.postprocess import Thresholds
 from yolox_deploy.progress import track
@@ -57,7 +57,8 @@ class Run:
             self.thresholds = tracker.thresholds(detector.thresholds, detector.spec)
         # Whether boxes are moved to the moment of their result, and by how long in all.
         self.forecast, self.moved = False, 0.0
-        self.tracks: set[int] = set()
+        # Of each object that was followed, its number and its class.
+        self.tracks: dict[int, str] = {}
         self.film: object = None
         self.unreadable: list[str] = []
         self.counts: Counter[str] = Counter()
@@ -147,7 +148,9 @@ class Run:
                 self.tracker.reset()
             found = self.tracker(found, frame.time if source.moving else None)
             assert found.track_ids is not None
-            self.tracks.update(found.track_ids[found.track_ids >= 0].tolist())
+            for d, number in zip(found, found.track_ids.tolist(), strict=True):
+                if number >= 0:
+                    self.tracks[number] = d.name
             if self.forecast and isinstance(frame, DetectedFrame):
                 found = self.tracker.forecast(found, frame.age)
                 self.moved += frame.age
@@ -174,11 +177,14 @@ class Run:
             return "no picture and no frame could be read"
         rate = (self.pictures + self.frames) / self.seconds
         dropped = f", {self.dropped} frames left out" if self.dropped else ""
-        tracks = f" in {len(self.tracks)} tracks" if self.tracker else ""
+        objects = f"in all frames {counted(self.counts)}" if self.frames else counted(self.counts)
+        if self.tracker:
+            followed = number_of(len(self.tracks), "object")
+            objects = f"{followed} followed, {counted(Counter(self.tracks.values()))}"
         if self.forecast:
-            tracks += f", moved by {self.moved / self.frames * 1e3:.0f} ms"
+            objects += f", moved by {self.moved / self.frames * 1e3:.0f} ms"
         times = f"{self.seconds:.1f} s ({rate:.1f}/s{dropped})"
-        return f"{self.done} in {times}, {self.detector.backend}: {counted(self.counts)}{tracks}"
+        return f"{self.done} in {times}, {self.detector.backend}: {objects}"
 
 
 def print_found(name: str, found: Detections, *, heading: bool) -> None:

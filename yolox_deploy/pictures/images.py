@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yolox_deploy.errors import ImageError, ModelWarning
+from yolox_deploy.files import near_file
 from yolox_deploy.pictures.headers import claimed_pixels
 from yolox_deploy.terminal import native_lines
 
@@ -248,19 +249,22 @@ def find_files(sources: Iterable[str | os.PathLike[str]], suffixes: Collection[s
     """
     found: dict[str, Path] = {}
     kinds = ["picture"] if suffixes == IMAGE_SUFFIXES else ["picture", "video"]
+    looked = f" (looked for {', '.join(sorted(suffixes))})"
     for source in sources:
         path = Path(source)
         if os.path.isdir(path):
             matches = [p for p in sorted(_below(path)) if _is_named_so(p, suffixes)]
-            problem = "a folder without " + " or ".join(f"{kind}s" for kind in kinds)
+            problem = "a folder without " + " or ".join(f"{kind}s" for kind in kinds) + looked
         elif os.path.isfile(path):
             matches, problem = [path], ""
         else:
             names = map(Path, sorted(_matching(str(source))))
             matches = [p for p in names if _is_named_so(p, suffixes)]
-            problem = f"no such file, and no {' or '.join(kinds)} matches it"
+            problem = f"no such file{near_file(path)}"
+            if glob.has_magic(str(source)):
+                problem = f"no {' or '.join(kinds)} matches it{looked}"
         if not matches:
-            raise ImageError(f"{source}: {problem} (looked for {', '.join(sorted(suffixes))})")
+            raise ImageError(f"{source}: {problem}")
         for match in matches:
             found.setdefault(os.path.realpath(match), match)
     return list(found.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable
 from contextlib import suppress
@@ -47,9 +48,9 @@ class Sink(ABC):
         return [self.path]
 
     @property
-    def written(self) -> bool:
-        """Whether something is at ``path`` when the run has ended."""
-        return True
+    def written(self) -> str:
+        """What was written when the run has ended, in words; "" for nothing."""
+        return str(self.path)
 
     @abstractmethod
     def add(self, frame: Frame, found: Detections) -> None:
@@ -89,6 +90,9 @@ class FolderSink(Sink):
     def __init__(self, path: Path, sources: Iterable[Source] = ()) -> None:
         self.path = path
         self.taken: set[str] = set()
+        # The first file that was written, and how many were.
+        self.first: Path | None = None
+        self.number = 0
         self.planned = {source: self._new_file(source) for source in sources}
         super().__init__(path, self.planned)
 
@@ -97,8 +101,10 @@ class FolderSink(Sink):
         check_folder(self.path)
 
     @property
-    def written(self) -> bool:
-        return self.frames > 0
+    def written(self) -> str:
+        if self.number > 1:
+            return f"{self.path}{os.sep} ({self.number} files)"
+        return str(self.first or "")
 
     @abstractmethod
     def suffix(self, source: Source) -> str:
@@ -113,7 +119,10 @@ class FolderSink(Sink):
 
     def file_for(self, source: Source) -> Path:
         """Return the file, or folder, to write for a source; each call gives another one."""
-        return self.planned.pop(source, None) or self._new_file(source)
+        file = self.planned.pop(source, None) or self._new_file(source)
+        self.first = self.first or file
+        self.number += 1
+        return file
 
     def _new_file(self, source: Source) -> Path:
         stem, suffix = self.stem(source), self.suffix(source)

@@ -132,7 +132,7 @@ WRITTEN = [
     Case(f"{DETECT} --txt full", changes=("full/dog.txt",)),
     Case(f"{DETECT} --txt labels --overwrite", changes=("labels/dog.txt",)),
     Case(f"{DRAWN} --output labels", words="wrote labels", changes=("labels/dog.jpg",)),
-    Case(DRAWN, words="wrote detections\n", changes=("detections",)),
+    Case(DRAWN, words="wrote detections/dog.jpg\n", changes=("detections",)),
     # As often as the picture is named, it is one.
     Case(
         "yolox-detect link.jpg dog.jpg . ./pics/../dog.jpg --model m.onnx",
