@@ -180,7 +180,8 @@ class Run:
         objects = f"in all frames {counted(self.counts)}" if self.frames else counted(self.counts)
         if self.tracker:
             followed = number_of(len(self.tracks), "object")
-            objects = f"{followed} followed, {counted(Counter(self.tracks.values()))}"
+            classes = f", {counted(Counter(self.tracks.values()))}" if self.tracks else ""
+            objects = f"{followed} followed{classes}"
         if self.forecast:
             objects += f", moved by {self.moved / self.frames * 1e3:.0f} ms"
         times = f"{self.seconds:.1f} s ({rate:.1f}/s{dropped})"
