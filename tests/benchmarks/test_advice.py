@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from yolox_deploy.benchmarks.machine.environment import Environment
 from yolox_deploy.benchmarks.machine.limits import Limit
 from yolox_deploy.benchmarks.measure.cold_start import ColdStart
 from yolox_deploy.benchmarks.measure.loop import HarnessCost, Series
 from yolox_deploy.benchmarks.measure.systems import SystemInfo
+from yolox_deploy.benchmarks.report.report import Report
 from yolox_deploy.benchmarks.scenarios import charts
 from yolox_deploy.benchmarks.scenarios.latency import figures
 from yolox_deploy.benchmarks.scenarios.latency.scenario import LatencyResult
@@ -40,7 +42,8 @@ def series(inference: float, letterbox: float = 0.0005, nms: float = 0.0002) -> 
 
 def advice(*found: tuple[SystemInfo, Series], **changes: Any) -> str:
     systems = [system for system, _ in found]
-    return "\n".join(result(*found, **changes).advice(systems))
+    made = result(*found, **changes)
+    return "\n".join([*made.advice(systems), *made.quiet_advice(systems)])
 
 
 def result(*found: tuple[SystemInfo, Series], **changes: Any) -> LatencyResult:
@@ -85,7 +88,33 @@ def test_a_slow_first_inference() -> None:
 def test_times_that_scatter() -> None:
     wild = series(0.01)
     wild.total[::5] *= 4
-    assert "choose a deadline by the p99" in advice((SYSTEM, wild))
+    alone = "s openvino fp32: the times scatter by 75%: choose a deadline by the p99, "
+    assert advice((SYSTEM, wild)).startswith(alone)
+    wilder = series(0.01)
+    wilder.total[::5] *= 8
+    found = advice((SYSTEM, wild), (NANO, wilder), (TINY, series(0.01))).splitlines()[-1]
+    assert found.startswith("nano x: the times scatter by 1")
+    assert found.endswith(
+        "%, the most of the 2 that scatter: choose a deadline by the p99 and not by the median"
+    )
+
+
+def test_doubts_come_first_and_on_a_busy_machine_nothing_is_said_of_scatter() -> None:
+    wild = series(0.01)
+    wild.total[::5] *= 4
+    measured = result((SYSTEM, wild), (NANO, series(0.02)))
+    clock = "the same work took 1.32 times as long"
+    for lost, first in (
+        (0.57, "measure again on a quiet machine: other programs had 57%"),
+        (0, ""),
+    ):
+        environment = Environment({}, {}, {}, lost, [clock])
+        report = Report("latency", "x", "now", environment, [SYSTEM, NANO], [], measured)
+        doubt, *advised = report.verdicts()
+        assert doubt == f"doubtful, because {clock}"
+        assert advised[0].startswith(f"advice: {first or 'the fastest is'}")
+        assert any("scatter" in line for line in advised) == (not lost)
+        assert len(advised) == 2
 
 
 def test_a_machine_that_waits_for_one_picture() -> None:
@@ -139,7 +168,13 @@ def test_the_fastest_that_holds_the_rate_that_was_asked_for(fps: float, frame: s
     none = advice((own, series(0.05)), (other, series(0.06)), fps=fps)
     assert none.startswith(f"none holds {fps} frames per second")
     assert "the nearest is s openvino fp32, its p95 is 5" in none
-    assert "a smaller --imgsz" in none
+    assert none.endswith("; an export with a smaller --imgsz or a lower precision may hold it")
+    low = replace(other, precision="bf16", label="s bf16")
+    every = advice((own, series(0.05)), (low, series(0.06)), fps=fps)
+    assert every.split("\n")[0].endswith("; an export with a smaller --imgsz may hold it")
+    own = replace(own, model="s.pth")
+    none = advice((own, series(0.05)), (other, series(0.06)), fps=fps)
+    assert none.endswith("ms; a smaller --imgsz or a lower precision may hold it")
 
 
 def test_without_a_rate_the_fastest_is_named_if_there_are_several() -> None:

@@ -194,6 +194,13 @@ def test_precisions_that_no_engine_has_are_refused_before_an_export(tmp_path: Pa
     assert [r.left_out.partition(";")[0] for r in found] == ["", "", "", left_out]
 
 
+def test_the_engine_is_not_named_twice() -> None:
+    assert SystemRequest(Path("yolox_nano.ncnn.param"), "ncnn").text == "yolox_nano ncnn"
+    assert (
+        SystemRequest(Path("yolox_nano.v2.onnx"), "onnxruntime").text == "yolox_nano.v2 onnxruntime"
+    )
+
+
 def test_a_batch_that_the_artifact_cannot_take_is_refused(nano_onnx: Any) -> None:
     with pytest.raises(UsageError, match=r"takes 1 picture at once, --batch 4 is more"):
         System(SystemRequest(nano_onnx, "onnxruntime", batch=4), PICTURES)

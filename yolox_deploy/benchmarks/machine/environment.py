@@ -50,6 +50,11 @@ class Environment(Record):
     doubts: Sequence[str]
     exchange: Sequence[Amount] = ()
 
+    @property
+    def busy(self) -> bool:
+        """Whether other programs, here or on the host, made the times longer."""
+        return bool(self.doubts) and self.lost > BUSY_SHARE
+
 
 class Watch:
     """Watches the machine from its construction until :meth:`finish`."""
@@ -133,7 +138,7 @@ def machine() -> dict[str, str]:
 def pulse(repeats: int = 20) -> float:
     """Return the seconds that a fixed piece of work on one thread takes at best.
 
-    Only the clock of the processor changes this time.
+    The clock of the processor changes this time, and so do programs that hardly ever rest.
     """
     best = float("inf")
     for _ in range(repeats):
@@ -171,8 +176,8 @@ def machine_doubts(others: float, stolen: float, change: float) -> list[str]:
         doubts.append(f"the host gave {stolen:.0%} of the processors' time to other machines")
     if not 1 / (1 + PULSE_CHANGE) < change < 1 + PULSE_CHANGE:
         doubts.append(
-            f"the processor's clock changed: the same work took {change:.2f} times as long at the "
-            "end as at the start"
+            f"the same work took {change:.2f} times as long at the end as at the start: another "
+            "clock of the processor, or other programs"
         )
     return doubts
 

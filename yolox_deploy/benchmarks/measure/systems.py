@@ -68,10 +68,15 @@ class SystemRequest:
     left_out: str = ""
 
     @property
+    def name(self) -> str:
+        """The name of the model's file, without what the backend stands for already."""
+        return self.path.stem.removesuffix(f".{self.backend}")
+
+    @property
     def text(self) -> str:
         """The request in a few words, for progress and errors."""
         size = "x".join(map(str, self.hints.imgsz or ()))
-        return " ".join(filter(None, (self.path.stem, size, self.backend, self.precision)))
+        return " ".join(filter(None, (self.name, size, self.backend, self.precision)))
 
 
 @dataclass(frozen=True)
@@ -218,7 +223,7 @@ class System(TimedDetector):
     def _describe(self) -> SystemInfo:
         request, spec, runtime = self.request, self.detector.spec, self.detector.runtime
         facts = runtime.facts()
-        parts = (request.path.stem, request.backend, facts.precision)
+        parts = (request.name, request.backend, facts.precision)
         return SystemInfo(
             label=" ".join(parts) + (f" batch {self.batch}" if self.batch > 1 else ""),
             model=request.path.name,

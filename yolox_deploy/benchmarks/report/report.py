@@ -28,6 +28,10 @@ FORMAT = "yolox-bench"
 VERSION = 1
 LARGEST_FILE = 1 << 28
 LARGEST_INTEGER = (1 << 63) - 1
+MEASURE_AGAIN = (
+    "measure again on a quiet machine: other programs had {:.0%} of the processors' time, so these "
+    "times are too long"
+)
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
 
@@ -118,11 +122,14 @@ class Report(Record):
         return [*self.result.tables(self.systems), measured, self._environment()]
 
     def verdicts(self) -> list[str]:
-        """Return the sentences below the tables: advice, and doubts if there are any."""
-        return [
-            *(f"advice: {text}" for text in self.result.advice(self.systems)),
-            *(f"doubtful, because {text}" for text in self.environment.doubts),
-        ]
+        """Return the sentences below the tables: doubts if there are any, then advice."""
+        about, advice = self.environment, list(self.result.advice(self.systems))
+        if about.busy:
+            advice.insert(0, MEASURE_AGAIN.format(about.lost))
+        else:
+            advice += self.result.quiet_advice(self.systems)
+        doubts = [f"doubtful, because {text}" for text in about.doubts]
+        return [*doubts, *(f"advice: {text}" for text in advice)]
 
     def _environment(self) -> Table:
         about = self.environment

@@ -74,6 +74,10 @@ class Result(Record, ABC):
         """Return sentences of advice that the numbers justify."""
         return []
 
+    def quiet_advice(self, systems: Sequence[SystemInfo]) -> list[str]:
+        """Return more of it, which is not given if other programs used the processors."""
+        return []
+
     @abstractmethod
     def plot(self, systems: Sequence[SystemInfo], path: Path) -> None:
         """Write a chart to ``path`` with :func:`scenarios.charts.chart`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from yolox_deploy.benchmarks.measure.loop import STAGES
 from yolox_deploy.benchmarks.measure.statistics import ratio_interval
 from yolox_deploy.benchmarks.measure.systems import SystemInfo
 from yolox_deploy.benchmarks.scenarios.latency.figures import LatencyFigures
+from yolox_deploy.runtimes import CHECKPOINT_SUFFIXES
 
 HOST_SHARE = 0.4
 FIRST_CALL_FACTOR = 10
@@ -32,6 +34,20 @@ def latency_advice(result: LatencyFigures, systems: Sequence[SystemInfo]) -> lis
     ]
 
 
+def scatter_advice(result: LatencyFigures, systems: Sequence[SystemInfo]) -> list[str]:
+    """Return one sentence on the times that scatter, if any do."""
+    cvs = [float(series.total.std() / series.total.mean()) for series in result.series]
+    worst, count = max(range(len(cvs)), key=cvs.__getitem__), sum(cv > UNSTABLE_CV for cv in cvs)
+    if not count:
+        return []
+    p99 = f", {np.percentile(result.series[worst].total, 99) * 1e3:.1f} ms,"
+    which = f", the most of the {count} that scatter" if count > 1 else ""
+    return [
+        f"{systems[worst].label}: the times scatter by {cvs[worst]:.0%}{which}: choose a deadline "
+        f"by the p99{p99 if count == 1 else ''} and not by the median"
+    ]
+
+
 def _on_one(result: LatencyFigures, i: int, system: SystemInfo) -> Iterator[str]:
     series, threads = result.series[i], max(int(result.cores), 1)
     median = series.median
@@ -39,7 +55,6 @@ def _on_one(result: LatencyFigures, i: int, system: SystemInfo) -> Iterator[str]
     by_stage = dict(zip(STAGES, shares, strict=True))
     after = by_stage["decode"] + by_stage["nms"]
     first = float(np.median([start.first_s for start in result.cold_starts[i]] or [0]))
-    cv = float(series.total.std() / series.total.mean())
     speed = result.speed(i, system)
     share = speed.share if speed else None
     if by_stage["letterbox"] > HOST_SHARE:
@@ -63,11 +78,6 @@ def _on_one(result: LatencyFigures, i: int, system: SystemInfo) -> Iterator[str]
             f"{system.label}: the first inference takes {first * 1e3:.0f} ms, {first / median:.0f} "
             "times as long as a later one: detect in any picture once, before the first picture "
             "that matters"
-        )
-    if cv > UNSTABLE_CV:
-        yield (
-            f"{system.label}: the times scatter by {cv:.0%}: choose a deadline by the p99, "
-            f"{np.percentile(series.total, 99) * 1e3:.1f} ms, and not by the median"
         )
     if share is not None and share < LOW_SHARE and system.batch == 1:
         yield (
@@ -145,7 +155,17 @@ def _fastest(result: LatencyFigures, systems: Sequence[SystemInfo]) -> Iterator[
             text += f"; yolox_{name} has fewer operations and may: measure --model yolox_{name} "
             yield f"{text}--random-weights"
         else:
-            yield f"{text}; a smaller --imgsz or a lower precision may hold it"
+            yield f"{text}; {_smaller(systems, near)} may hold it"
+
+
+def _smaller(systems: Sequence[SystemInfo], i: int) -> str:
+    """Return what is faster than a system, without the precisions that were measured."""
+    system = systems[i]
+    free = system.random_weights or Path(system.model).suffix.lower() in CHECKPOINT_SUFFIXES
+    size = "a smaller --imgsz" if free else "an export with a smaller --imgsz"
+    # With --precision all, those of a run are all that there are.
+    measured = any(s.precision != "fp32" for s in systems)
+    return size if measured else f"{size} or a lower precision"
 
 
 def _but(result: LatencyFigures, systems: Sequence[SystemInfo], order: Sequence[int]) -> str:

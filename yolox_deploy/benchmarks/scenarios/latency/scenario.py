@@ -16,7 +16,7 @@ from yolox_deploy.benchmarks.measure.loop import measure as measure_series
 from yolox_deploy.benchmarks.measure.statistics import require_scipy_stats
 from yolox_deploy.benchmarks.measure.systems import SystemInfo
 from yolox_deploy.benchmarks.scenarios.base import Context, Result, Table, whole_number
-from yolox_deploy.benchmarks.scenarios.latency.advice import latency_advice
+from yolox_deploy.benchmarks.scenarios.latency.advice import latency_advice, scatter_advice
 from yolox_deploy.benchmarks.scenarios.latency.figures import LatencyFigures, plot_stages
 from yolox_deploy.benchmarks.scenarios.latency.tables import latency_tables
 from yolox_deploy.errors import UsageError
@@ -35,6 +35,9 @@ class LatencyResult(LatencyFigures, Result):
 
     def advice(self, systems: Sequence[SystemInfo]) -> list[str]:
         return latency_advice(self, systems)
+
+    def quiet_advice(self, systems: Sequence[SystemInfo]) -> list[str]:
+        return scatter_advice(self, systems)
 
     def plot(self, systems: Sequence[SystemInfo], path: Path) -> None:
         plot_stages(self, systems, path)
