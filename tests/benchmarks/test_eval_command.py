@@ -176,11 +176,14 @@ def test_classes_limit_the_categories_that_ap_is_the_mean_of(
     printed = capsys.readouterr()
     # Once for two models of the same names.
     assert printed.err.count("78 of 80 categories of the data set have no class in the model") == 1
-    assert printed.err.count("yolox-eval --classes NAME ... measures AP over") == 1
+    assert printed.err.count("; yolox-eval --classes person cat measures AP over these") == 1
+    over = len(all_of_them["classes"])
+    assert printed.out.count(f"{nano_onnx.name} knows 2 of these {over}; AP of the others") == 1
     assert run(*base, "--classes", "cat", "person", "--bootstrap", "5") == 0
     printed = capsys.readouterr()
     assert "AP is the mean of 2 classes: person, cat" in printed.out
     assert "count as never found" not in printed.err
+    assert " knows " not in printed.out
     (row,) = results_in(tmp_path / "ap")
     expected = {name: all_of_them["classes"][name] for name in ("person", "cat")}
     assert row["classes"] == pytest.approx(expected)

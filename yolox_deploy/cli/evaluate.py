@@ -133,7 +133,9 @@ def evaluate(arguments: argparse.Namespace) -> int:
         row["difference"] = row["ap"] - rows[0]["ap"]
         if arguments.bootstrap and matched and matches[0] and matched is not matches[0]:
             row["interval"] = interval(matches[0], matched, arguments.bootstrap, SEED)
-    show(rows, arguments)
+    known = [set(dataset.category_ids(detector.names)) for _, detector in opened]
+    over = [dataset.categories[name] for name in rows[0]["classes"]]
+    show(rows, [sum(i in ids for i in over) for ids in known], arguments)
     if arguments.json:
         about: dict[str, Any] = {"data": str(arguments.data), "images": str(arguments.images)}
         about["classes"] = list(rows[0]["classes"])
@@ -143,8 +145,13 @@ def evaluate(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def show(rows: Sequence[dict[str, Any]], arguments: argparse.Namespace) -> None:
-    """Print one row per model, and one per class if they were asked for."""
+def show(
+    rows: Sequence[dict[str, Any]], known: Sequence[int], arguments: argparse.Namespace
+) -> None:
+    """Print one row per model, and one per class if they were asked for.
+
+    ``known`` is the number of measured classes that each model has.
+    """
     titles = TITLES | (BY_SIZE if arguments.full else {})
     between = ["95 % interval"] if arguments.bootstrap else []
     cells = []
@@ -156,6 +163,9 @@ def show(rows: Sequence[dict[str, Any]], arguments: argparse.Namespace) -> None:
     print_table(["model", "backend", *titles.values(), "difference", *between], cells)
     over = list(rows[0]["classes"])
     print_line(f"AP is the mean of {len(over)} class{'es' * (len(over) > 1)}: {in_short(over)}")
+    fewer = [(row["model"], n) for row, n in zip(rows, known, strict=True) if n < len(over)]
+    for model, count in dict.fromkeys(fewer):
+        print_line(f"{model} knows {count} of these {len(over)}; AP of the others is 0")
     if arguments.per_class:
         print_line()
         names = list(dict.fromkeys(name for row in rows for name in row["classes"]))

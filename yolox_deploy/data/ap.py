@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import shlex
 import warnings
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from copy import copy
@@ -21,6 +22,8 @@ from yolox_deploy.data.matches import Matches, matches_of
 from yolox_deploy.errors import InputFileError, ModelWarning, UsageError, in_short, suggest
 from yolox_deploy.packages import install_line, require
 
+# More classes make an option that nobody would copy.
+MOST_NAMED = 12
 # COCO's metrics, and the fields of an annotation that each compares besides box, area and crowd.
 METRICS: dict[str, tuple[str, ...]] = {
     "bbox": (),
@@ -90,13 +93,14 @@ class CocoDataset:
         self.classes = classes
         self._matched: dict[tuple[str, ...], list[int]] = {}
         objects = {e["category_id"] for e in truth["annotations"] if not e.get("iscrowd")}
+        self.with_objects = [name for name, i in self.categories.items() if i in objects]
         for name in classes or ():
             if name not in self.categories:
                 raise UsageError(
                     f"{annotations} has no category {name!r}: expected some of "
                     f"{in_short(list(self.categories))}{suggest(name, self.categories)}"
                 )
-            if self.categories[name] not in objects:
+            if name not in self.with_objects:
                 raise UsageError(f"{annotations} has no object of {name!r}, so it has no AP")
 
     def part(self, numbers: Collection[int]) -> CocoDataset:
@@ -117,7 +121,9 @@ class CocoDataset:
         """
         key = tuple(names)
         if key not in self._matched:
-            self._matched[key] = match_categories(names, self.categories, self.classes)
+            self._matched[key] = match_categories(
+                *(names, self.categories, self.classes, self.with_objects)
+            )
         return self._matched[key]
 
     def check_metric(self, metric: str) -> None:
@@ -145,14 +151,18 @@ class CocoDataset:
 
 
 def match_categories(
-    names: Sequence[str], categories: Mapping[str, int], measured: Sequence[str] | None = None
+    names: Sequence[str],
+    categories: Mapping[str, int],
+    measured: Sequence[str] | None = None,
+    with_objects: Sequence[str] = (),
 ) -> list[int]:
     """Return the id of each class among ``categories`` (name to id), matched by name.
 
     Classes that are no category get ids that no category has.  As many classes as categories, none
     of them of the same name, are taken to be in the order of the ids.  A :class:`ModelWarning`
     says so, unless the classes have no names of their own (``class_0``, ...), and names categories
-    without a class, among those that are ``measured`` (``None``: all).
+    without a class, among those that are ``measured`` (``None``: all).  It says how to measure the
+    others alone: those ``with_objects``, since AP of a category without one is undefined.
 
     Raises :class:`UsageError` where no class can be matched.
     """
@@ -173,7 +183,9 @@ def match_categories(
         )
     chosen = list(dict.fromkeys(categories if measured is None else measured))
     if missing := [name for name in chosen if name not in names]:
-        remedy = "; yolox-eval --classes NAME ... measures AP over the classes that you name"
+        known = [name for name in with_objects if name in names]
+        options = shlex.join(known) if 0 < len(known) <= MOST_NAMED else "NAME ..."
+        remedy = f"; yolox-eval --classes {options} measures AP over these classes only"
         warnings.warn(
             f"{len(missing)} of {len(chosen)} categories of the data set have no class in the "
             f"model, and count as never found: {in_short(missing)}"
