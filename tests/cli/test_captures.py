@@ -25,6 +25,7 @@ import cv2
 import pytest
 from films import UNEVEN, write_film
 
+from yolox_deploy.benchmarks.machine.environment import machine_doubts
 from yolox_deploy.benchmarks.planning.plan import Plan
 from yolox_deploy.cli import bench, convert, detect, doctor, evaluate, export, train
 from yolox_deploy.cli.planning import plan
@@ -37,6 +38,7 @@ from yolox_deploy.runtimes.content import stored_spec
 from yolox_deploy.runtimes.gpu import why_no_gpu
 from yolox_deploy.spec import ModelSpec
 from yolox_deploy.terminal import NO_BREAK, TOGETHER
+from yolox_deploy.verification.evidence import Evidence
 from yolox_deploy.weights import BUNDLED, BUNDLED_ONNX
 
 CAPTURES = Path(__file__).parent / "captures"
@@ -170,10 +172,15 @@ def test_export(run: Shown, screen: Terminal, tiny_pth: Path, tmp_path: Path, co
 
 @pytest.fixture
 def proven(tmp_path: Path) -> None:
-    """Three artifacts: a sound one, one that states another pad value, and one without evidence."""
+    """A sound artifact, one of another pad value, one with one picture, one without evidence."""
     spec = ModelSpec.from_json(stored_spec(BUNDLED_ONNX) or "")
     wrong = replace(spec.input, pad_value=0)
+    evidence = Evidence.of(spec)
+    assert evidence
+    fewest = min(evidence.witnesses, key=lambda witness: len(witness.found))
+    few = replace(evidence, witnesses=(fewest,)).record(spec)
     changes: dict[str, dict[str, Any]] = {"digits": {}, "wrong": {"input": wrong}}
+    changes["few"] = {"evidence": few}
     for name, change in {**changes, "old": {"evidence": None}}.items():
         shutil.copy(BUNDLED_ONNX, tmp_path / f"{name}.onnx")
         TARGETS["onnx"].embed(tmp_path / f"{name}.onnx", replace(spec, **change))
@@ -184,6 +191,8 @@ def test_verify(run: Shown, screen: Terminal, proven: None, columns: int) -> Non
     run("yolox-verify digits.onnx --threads 1")
     run("yolox-verify wrong.onnx --threads 1", code=5)
     run("yolox-verify old.onnx --threads 1", code=12)
+    run("yolox-verify few.onnx")
+    run("yolox-export --describe few.onnx")
     run("yolox-verify gone.onnx", code=3)
     check(screen, "verify", columns)
 
@@ -214,6 +223,10 @@ def test_bench(run: Shown, screen: Terminal, tmp_path: Path, columns: int) -> No
         (tmp_path / f"{name}.json").write_text(json.dumps(content))
         run(f"yolox-bench show {name}.json")
         run(f"yolox-bench show {name}.json --full")
+    latency["environment"] |= {"lost": 0.57, "doubts": machine_doubts(0.57, 0, 1.32)}
+    latency["result"]["fps"] = 200
+    (tmp_path / "busy.json").write_text(json.dumps(latency))
+    run("yolox-bench show busy.json")
     run("yolox-bench compare nano.json server.json", code=2)
     run("yolox-bench --scenario sever", code=2)
     check(screen, "bench", columns)

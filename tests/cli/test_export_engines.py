@@ -109,7 +109,8 @@ def test_an_artifact_is_verified_again_on_other_pictures(
     )
     assert found.code == 0, found.err
     assert "passed: 5 detections agree on 1 picture," in found.out
-    assert "note: only 5 detections were compared in the verification pictures: more " in found.err
+    more = "note: only 5 detections were compared: more pictures in --verify FOLDER prove more"
+    assert more in found.err
     found = command("yolox-export", "--describe", path)
     assert "passed: 5 detections agree on 1 picture," in found.out
 

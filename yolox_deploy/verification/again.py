@@ -21,7 +21,7 @@ from yolox_deploy.tasks.proof import Verdict
 from yolox_deploy.verification.compare import Array, Judge
 from yolox_deploy.verification.diagnosis import as_inputs, conventions, input_fault, name_fault
 from yolox_deploy.verification.evidence import Evidence, Witness
-from yolox_deploy.verification.verify import Verification, coarser, run_all
+from yolox_deploy.verification.verify import FEW, Verification, coarser, few_compared, run_all
 
 NO_EVIDENCE = (
     "{name} carries no evidence, so it cannot be proven without its checkpoint; to verify it and "
@@ -39,6 +39,8 @@ NOTHING_DETECTED = (
     "the checkpoint detects nothing in the pictures of the evidence, so what the artifact detects "
     "is not proven: export it again with --verify FOLDER"
 )
+
+EXPORT_AGAIN = "export it again with --verify FOLDER and pictures of yours to prove more"
 
 
 @dataclass
@@ -187,8 +189,13 @@ def prove(runtime: Runtime, evidence: Evidence) -> Verification:
     if numbers and not named:
         named = [name_fault(trial, spec, images, outputs)]
     problems = (*named, *numbers)
-    enough = found["detections"] > 0
-    status: Verdict = "failed" if problems else "passed" if enough else "not proven on detections"
+    count = found["detections"]
+    if not count:
+        notes.append(NOTHING_DETECTED)
+    elif count < FEW:
+        drawn = all(witness.picture.content is None for witness in witnesses)
+        notes.append(f"{few_compared(count, drawn=drawn)}: {EXPORT_AGAIN}")
+    status: Verdict = "failed" if problems else "passed" if count else "not proven on detections"
     return replace(
         result,
         status=status,
@@ -196,5 +203,5 @@ def prove(runtime: Runtime, evidence: Evidence) -> Verification:
         comparison=found,
         pictures=len(images),
         tolerance=trial.judge.tolerance,
-        notes=(*notes, *(() if enough else (NOTHING_DETECTED,))),
+        notes=tuple(notes),
     )

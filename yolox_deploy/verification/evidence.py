@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from yolox_deploy.errors import ArtifactError
+from yolox_deploy.errors import ArtifactError, number_of
 from yolox_deploy.files import ASSETS, sha256_of
 from yolox_deploy.pictures.convention import InputConvention
 from yolox_deploy.pictures.images import decode_image, find_images
@@ -113,8 +113,9 @@ class Evidence:
         pictures = f"enclosed, {enclosed / 1000:.0f} kB" if enclosed else "drawn"
         rows = sum(len(w.rows) for w in self.witnesses)
         return (
-            f"{len(self.witnesses)} pictures ({pictures}) with {self.detections} detections and "
-            f"{rows} raw rows of the checkpoint"
+            f"{number_of(len(self.witnesses), 'picture')} ({pictures}) with "
+            f"{number_of(self.detections, 'detection')} of the checkpoint, and "
+            f"{number_of(rows, 'candidate box', 'candidate boxes')} of its output before NMS"
         )
 
     def record(self, spec: ModelSpec) -> dict[str, Any]:

@@ -36,10 +36,6 @@ GIVE_PICTURES = (
 )
 # Fewer detections say little about others.
 FEW = 10
-FEW_COMPARED = (
-    "only {} compared in the verification pictures: {}pictures of what the model is for, --verify "
-    "FOLDER, prove more"
-)
 GIVE_OTHERS = (
     f"{NOT_PROVEN}give pictures in which it finds something with a score of 0.25 or more; to look "
     "for them: yolox-detect PICTURES --model CHECKPOINT --backend torch; if it finds nothing in "
@@ -162,8 +158,9 @@ def verify(
     if not count:
         notes = (GIVE_OTHERS.format(f"the pictures of {folder}") if folder else GIVE_PICTURES,)
     elif count < FEW:
-        compared = f"{number_of(count, 'detection')} {'was' if count == 1 else 'were'}"
-        notes = (FEW_COMPARED.format(compared, "more " if folder else ""),)
+        more = "more pictures in --verify FOLDER prove more"
+        own = "--verify FOLDER with pictures of yours proves more"
+        notes = (f"{few_compared(count, drawn=not folder)}: {more if folder else own}",)
     return Verification(
         "failed" if problems else "passed" if found["detections"] else "not proven on detections",
         problems,
@@ -176,6 +173,12 @@ def verify(
         tolerance,
         notes,
     )
+
+
+def few_compared(count: float, *, drawn: bool) -> str:
+    """Return in words that only ``count`` detections were compared, and why."""
+    why = ", because the drawn pictures show little of what this model knows" if drawn else ""
+    return f"only {number_of(count, 'detection')} {'was' if count == 1 else 'were'} compared{why}"
 
 
 def run_all(runtime: Runtime, inputs: NDArray[Any]) -> list[Array]:

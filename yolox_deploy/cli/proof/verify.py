@@ -91,16 +91,17 @@ def work(arguments: argparse.Namespace) -> int:
             found.append((threads, result))
     for text in dict.fromkeys(text for _, result in found for text in result.notes):
         note(f"note: {text}")
+    asked = bool(arguments.threads)
     rows = [
         [
             str(path),
             ", ".join(word for word in (r.backend, r.precision) if word) or "not run",
-            str(threads or "-"),
+            *([str(threads)] if asked else []),
             cell(r),
         ]
         for threads, r in found
     ]
-    print_table(["artifact", "ran on", "threads", "verification"], rows)
+    print_table(["artifact", "ran on", *["threads"] * asked, "verification"], rows)
     for text in dict.fromkeys(text for _, result in found for text in result.problems[1:]):
         print_line(f"beyond the tolerance: {text}")
     if arguments.json:
