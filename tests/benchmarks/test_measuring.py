@@ -196,9 +196,7 @@ def test_precisions_that_no_engine_has_are_refused_before_an_export(tmp_path: Pa
 
 def test_the_engine_is_not_named_twice() -> None:
     assert SystemRequest(Path("yolox_nano.ncnn.param"), "ncnn").text == "yolox_nano ncnn"
-    assert (
-        SystemRequest(Path("yolox_nano.v2.onnx"), "onnxruntime").text == "yolox_nano.v2 onnxruntime"
-    )
+    assert SystemRequest(Path("nano.v2.onnx"), "openvino").text == "nano.v2 openvino"
 
 
 def test_a_batch_that_the_artifact_cannot_take_is_refused(nano_onnx: Any) -> None:
