@@ -39,11 +39,15 @@ SOME_UNREADABLE = 6
 # Done, with or without what was hoped for; no line of an error.
 DONE = (0, 12, 13)
 # The options that name a file of results, and those that name a folder for them.
-FILES = (*("json", "sink_json", "sink_jsonl", "sink_csv", "sink_coco", "markdown", "plot", "draw"),)
-NO_JSON = ("sink_csv", "sink_jsonl", "markdown", "plot", "draw")
+FILES = (
+    *("json", "sink_json", "sink_jsonl", "sink_csv", "sink_coco", "markdown", "plot", "draw", "to"),
+)
+NO_JSON = ("to", "sink_csv", "sink_jsonl", "markdown", "plot", "draw")
 FOLDERS = ("output", "sink_output", "sink_txt", "sink_mot", "results", "logs")
 # Lines that are neither ours nor about pictures: a library's.
 FOREIGN = re.compile(r"warn|\[W|\bat 0x|site-packages|^\[| WARN", re.I)
+# What it keeps for its reports to its makers, from the first time that a process loads it.
+OF_ONNX_RUNTIME = re.compile(r"/home/\.cache(/Microsoft|$)|/tmp/\.ses$")
 SURROUNDINGS = ("home", "tmp", "cache")
 Outputs = list[tuple[str, bool]]
 
@@ -133,7 +137,8 @@ class Run(Trial):
                 yield f"exit code {self.code}, and {path!r} was {what}"
         for place in (self.place / name for name in SURROUNDINGS):
             for file in place.rglob("*"):
-                if file.name.startswith(WORKPLACE) or place.name != "cache":
+                ours = file.name.startswith(WORKPLACE) or place.name != "cache"
+                if ours and not OF_ONNX_RUNTIME.search(str(file)):
                     yield f"left behind: {file.relative_to(self.place)}"
 
     def _allowed(self, path: str, what: str, arguments: Any, outputs: Outputs) -> bool:
@@ -152,7 +157,7 @@ class Run(Trial):
         """Yield what a line may replace, relative to the folder, and whether it is a folder."""
         for names, folder in ((FILES, False), (FOLDERS, True)):
             for name in names:
-                if (path := getattr(arguments, name, None)) is not None:
+                if isinstance(path := getattr(arguments, name, None), str | Path):
                     yield os.path.relpath(os.path.realpath(path), os.path.realpath("")), folder
         # It keeps the result of the verification.
         artifact = getattr(arguments, "verify_artifact", None)
@@ -173,7 +178,7 @@ class Run(Trial):
             return
         for name in FILES:
             path = getattr(arguments, name, None)
-            if path is None or name in NO_JSON:
+            if not isinstance(path, str | Path) or name in NO_JSON:
                 continue
             file = self.place / STREAMS[0] if str(path) == "-" else path
             if not file.is_file():
