@@ -180,7 +180,7 @@ class Run(Trial):
             path = getattr(arguments, name, None)
             if not isinstance(path, str | Path) or name in NO_JSON:
                 continue
-            file = self.place / STREAMS[0] if str(path) == "-" else path
+            file = self.place / STREAMS[0] if str(path) == "-" else Path(path)
             if not file.is_file():
                 if not os.path.exists(path):
                     yield f"{path} was not written"
