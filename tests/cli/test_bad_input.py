@@ -255,6 +255,13 @@ def test_a_name_that_no_file_can_have_is_told(
     assert found.code in (2, 3, 7)
 
 
+def test_two_dashes_are_the_value_of_an_option(
+    command: Any, onnx_nano: Path, dog_path: Path
+) -> None:
+    found = command("yolox-detect", dog_path, "--model", onnx_nano, "--no-draw", "--backend=--")
+    assert_one_line(found, 2, "unknown backend '--'")
+
+
 @pytest.mark.parametrize(
     "text", ["9" * 5000, "\u00b2"], ids=["5000 digits", "a digit that is none"]
 )

@@ -123,6 +123,14 @@ class Parser(argparse.ArgumentParser):
             raise UsageError(f"{extra[0]!r} belongs to no option{advice}")
         return found, extra
 
+    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
+        # argparse takes the value of --option=-- for the end of all options, and gives a list.
+        if action.option_strings and action.nargs is None and arg_strings == ["--"]:
+            value = self._get_value(action, "--")
+            self._check_value(action, value)
+            return value
+        return super()._get_values(action, arg_strings)
+
     def _meant(self, name: str) -> str:
         """Return what to write in place of an unknown option, or an empty string."""
         known = [option for option in self._option_string_actions if option.startswith("--")]
