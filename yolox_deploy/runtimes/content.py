@@ -141,7 +141,10 @@ def _difference(path: Path, stored: Stored) -> str:
         if name not in stored.parts:
             return f"{path} has a spec for an artifact with a .{name} file"
         part = stored.parts[name]
-        found = part.sha256()
+        try:
+            found = part.sha256()
+        except OSError as error:
+            raise ArtifactError(f"{part.file}: cannot be read: {error.strerror}") from error
         if found != expected:
             return (
                 f"{part.file} is not the file that was exported (SHA-256 {found[:SHOWN]}..., "
